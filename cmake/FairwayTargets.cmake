@@ -1,0 +1,45 @@
+# One static library a folder. Tests lie beside the code they test.
+#
+#   fairway_library(NAME [DEPS other folders' targets] [LIBS outside libraries])
+#     builds lib NAME of all *.cc of the folder but *_test.cc and main_*.cc,
+#     and, where there are *_test.cc, the gtest binary NAME_tests, known to ctest.
+
+add_library(fairway_options INTERFACE)
+target_compile_options(fairway_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers -fno-omit-frame-pointer)
+target_include_directories(fairway_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/bpf)
+if(FAIRWAY_SANITIZE)
+  target_compile_options(fairway_options INTERFACE -fsanitize=${FAIRWAY_SANITIZE} -fno-sanitize-recover=undefined)
+  target_link_options(fairway_options INTERFACE -fsanitize=${FAIRWAY_SANITIZE})
+endif()
+
+function(fairway_library name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
+  file(GLOB mains CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/main_*.cc)
+  if(tests)
+    list(REMOVE_ITEM sources ${tests})
+  endif()
+  if(mains)
+    list(REMOVE_ITEM sources ${mains})
+  endif()
+  if(sources)
+    add_library(${name} STATIC ${sources})
+    target_link_libraries(${name} PUBLIC fairway_options ${ARG_DEPS} ${ARG_LIBS})
+  else()
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE fairway_options ${ARG_DEPS} ${ARG_LIBS})
+  endif()
+  if(tests AND FAIRWAY_TESTS)
+    fairway_test(${name}_tests SOURCES ${tests} DEPS ${name})
+  endif()
+endfunction()
+
+#   fairway_test(NAME SOURCES ... [DEPS ...]): one gtest binary, run by ctest as one test.
+function(fairway_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()
