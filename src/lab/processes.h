@@ -1,0 +1,15 @@
+// The lab's processes: each runs until SIGTERM. Wiring only.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "lab/layout.h"
+
+namespace fairway::lab {
+
+Status run_supervisor(const Layout& layout);
+Status run_server(const Layout& layout);                          // API server, controllers, scheduler
+Status run_node(const Layout& layout, const std::string& name);   // node runtime, in the node's network namespace
+
+}  // namespace fairway::lab

@@ -1,0 +1,151 @@
+#include "lab/teardown.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "lab/spec.h"
+#include "sys/fd.h"
+#include "sys/file.h"
+#include "sys/netns.h"
+
+namespace fairway::lab {
+namespace fs = std::filesystem;
+namespace {
+
+struct MountPoint { std::string path, type; };
+
+std::vector<MountPoint> mounts() {
+  std::vector<MountPoint> out;
+  std::ifstream in("/proc/self/mounts");
+  for (std::string line; std::getline(in, line);) {
+    std::istringstream fields(line);
+    std::string device;
+    MountPoint mount;
+    fields >> device >> mount.path >> mount.type;
+    out.push_back(std::move(mount));
+  }
+  return out;
+}
+
+bool is_below(const std::string& path, const std::string& dir) { return path == dir || path.starts_with(dir + "/"); }
+
+// Later mounts first, since they may lie on earlier ones.
+unsigned unmount_below(const std::string& dir) {
+  unsigned count = 0;
+  auto all = mounts();
+  for (auto it = all.rbegin(); it != all.rend(); ++it)
+    if (is_below(it->path, dir) && ::umount2(it->path.c_str(), MNT_DETACH) == 0) ++count;
+  return count;
+}
+
+bool populated(const std::string& cgroup) {
+  std::ifstream events(cgroup + "/cgroup.events");
+  for (std::string key, value; events >> key >> value;)
+    if (key == "populated") return value == "1";
+  return false;
+}
+
+// cgroup.kill (Linux 5.14) ends the whole subtree at once; then waits until the last process is gone.
+Status kill_cgroup(const std::string& cgroup) {
+  sys::Fd kill_file(::open((cgroup + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!kill_file) return errno == ENOENT ? Status{} : Status{errno_error(errno, "open " + cgroup + "/cgroup.kill")};
+  if (::write(kill_file.get(), "1", 1) < 0) return errno_error(errno, "kill the processes of " + cgroup);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (populated(cgroup)) {
+    if (std::chrono::steady_clock::now() > deadline) return make_error(Code::kTimeout, "processes in " + cgroup + " do not end");
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return {};
+}
+
+void remove_cgroup_tree(const std::string& cgroup) {
+  std::error_code ec;
+  std::vector<std::string> dirs{cgroup};
+  for (fs::recursive_directory_iterator it(cgroup, fs::directory_options::skip_permission_denied, ec), end; !ec && it != end; it.increment(ec))
+    if (it->is_directory(ec)) dirs.push_back(it->path().string());
+  std::sort(dirs.begin(), dirs.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  for (const auto& dir : dirs) ::rmdir(dir.c_str());
+}
+
+// The folder `sub` in cgroup2 and in every version-1 hierarchy, where runc puts the limits.
+void remove_cgroups(const std::string& sub) {
+  for (const auto& mount : mounts())
+    if (mount.type == "cgroup2" || mount.type == "cgroup") remove_cgroup_tree(mount.path + "/" + sub);
+}
+
+std::vector<std::string> lab_namespaces(const Layout& layout) {
+  std::vector<std::string> out = {kFabricNetns, kOutsideNetns};
+  if (auto spec = read_spec(layout.spec()); spec.ok())
+    for (const auto& node : spec->nodes) out.push_back(Layout::netns(node.name));
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator("/run/netns", ec))
+    if (entry.path().filename().string().starts_with(kPodNetnsPrefix)) out.push_back(entry.path().string());
+  return out;
+}
+
+}  // namespace
+
+std::string running_lab_dir() {
+  sys::Fd lock(::open(kLockPath, O_RDWR | O_CLOEXEC));
+  struct flock whole{};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (!lock || ::fcntl(lock.get(), F_OFD_GETLK, &whole) < 0 || whole.l_type == F_UNLCK) return "";
+  auto text = sys::read_file(kLockPath, 4096);
+  if (!text.ok()) return "";
+  while (!text->empty() && text->back() == '\n') text->pop_back();
+  return *text;
+}
+
+Result<std::vector<std::string>> teardown(const Layout& layout) {
+  std::vector<std::string> done;
+  const std::string cgroup = cgroup2_mount() + "/" + kCgroupName;
+  std::error_code ec;
+  if (fs::exists(cgroup, ec)) {
+    FW_TRY(kill_cgroup(cgroup));
+    done.push_back("processes");
+  }
+  if (const unsigned count = unmount_below(layout.dir); count > 0) done.push_back(std::to_string(count) + " mounts");
+  unsigned namespaces = 0;
+  for (const auto& path : lab_namespaces(layout)) {
+    if (!fs::exists(path, ec)) continue;
+    FW_TRY(sys::remove_netns(path));
+    ++namespaces;
+  }
+  if (namespaces > 0) done.push_back(std::to_string(namespaces) + " network namespaces");
+  remove_cgroups(kCgroupName);
+  // Only a folder that is a lab's is removed: lab.json is the last thing to go.
+  if (fs::exists(layout.spec(), ec)) {
+    for (const auto& entry : fs::directory_iterator(layout.dir, ec))
+      if (entry.path().filename() != "lab.json") fs::remove_all(entry.path(), ec);
+    fs::remove(layout.spec(), ec);
+    fs::remove(layout.dir, ec);
+    done.push_back(layout.dir);
+  }
+  ::unlink(kLockPath);
+  return done;
+}
+
+Status teardown_node(const Layout& layout, const std::string& lab_cgroup, const std::string& node) {
+  FW_TRY(kill_cgroup(lab_cgroup + "/" + node));
+  // The namespaces of its pods: the runtime keeps one folder a sandbox, named as the namespace.
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(layout.node(node) + "/sandboxes", ec))
+    FW_TRY(sys::remove_netns("/run/netns/" + std::string(kPodNetnsPrefix) + entry.path().filename().string()));
+  unmount_below(layout.node(node));
+  remove_cgroups(std::string(kCgroupName) + "/" + node);
+  fs::remove_all(layout.node(node), ec);
+  return {};
+}
+
+}  // namespace fairway::lab

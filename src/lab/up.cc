@@ -1,0 +1,192 @@
+#include "lab/up.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <thread>
+
+#include "io/http_client.h"
+#include "io/http_server.h"
+#include "io/loop.h"
+#include "k8s/http_api_client.h"
+#include "k8s/kubeconfig.h"
+#include "lab/access.h"
+#include "lab/teardown.h"
+#include "sys/fd.h"
+#include "sys/file.h"
+
+namespace fairway::lab {
+namespace fs = std::filesystem;
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Status check_machine() {
+  if (::geteuid() != 0) return make_error(Code::kForbidden, "a lab needs root: it makes network namespaces, cgroups and loads BPF programs. Run it with sudo");
+  if (cgroup2_mount().empty()) return make_error(Code::kUnsupported, "no cgroup2 is mounted; Fairway's socket programs attach there. Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified");
+  if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) return make_error(Code::kUnsupported, "this kernel has no BTF (/sys/kernel/btf/vmlinux); Fairway needs Linux 6.1 or later built with CONFIG_DEBUG_INFO_BTF");
+  return {};
+}
+
+Status check_options(const UpOptions& options) {
+  const auto one_of = [](const std::string& value, std::initializer_list<const char*> all) {
+    return std::any_of(all.begin(), all.end(), [&](const char* item) { return value == item; });
+  };
+  if (options.nodes < 1 || options.nodes > 200) return make_error(Code::kInvalid, "--nodes is from 1 to 200");
+  if (options.subnets < 1 || options.subnets > 16) return make_error(Code::kInvalid, "--subnets is from 1 to 16");
+  if (!one_of(options.datapath, {"auto", "native", "vxlan"})) return make_error(Code::kInvalid, "--datapath is auto, native or vxlan");
+  if (!one_of(options.family, {"ipv4", "ipv6", "dual"})) return make_error(Code::kInvalid, "--family is ipv4, ipv6 or dual");
+  return {};
+}
+
+Result<std::uint16_t> free_api_port(std::uint16_t wanted) {
+  constexpr std::uint16_t kFirst = 16443, kLast = 16543;
+  for (std::uint16_t port = wanted ? wanted : kFirst; port <= (wanted ? wanted : kLast); ++port)
+    if (io::listen_tcp("127.0.0.1", port).ok()) return port;
+  return make_error(Code::kExhausted, wanted ? "127.0.0.1:" + std::to_string(wanted) + " is in use" : "no free port on 127.0.0.1 from 16443 to 16543");
+}
+
+// Starts the supervisor in a session of its own, its output in its log.
+Status spawn_supervisor(const Layout& layout) {
+  const std::string self = fs::read_symlink("/proc/self/exe").string();
+  sys::Fd log(::open(layout.log("supervisor").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!log) return errno_error(errno, "open " + layout.log("supervisor"));
+  const pid_t pid = ::fork();
+  if (pid < 0) return errno_error(errno, "fork");
+  if (pid > 0) return {};
+  ::setsid();
+  const int null = ::open("/dev/null", O_RDONLY);
+  ::dup2(null, 0);
+  ::dup2(log.get(), 1);
+  ::dup2(log.get(), 2);
+  ::execl(self.c_str(), self.c_str(), "lab-supervisor", "--lab-dir", layout.dir.c_str(), nullptr);
+  ::_exit(127);
+}
+
+// The names of the nodes whose Ready condition is True; an error while the API is not up.
+Result<unsigned> ready_nodes(const Layout& layout) {
+  FW_ASSIGN(const auto config, k8s::load_kubeconfig(layout.kubeconfig()));
+  io::Loop loop;
+  FW_ASSIGN(const auto client, k8s::HttpApiClient::create(loop, config));
+  Result<k8s::Json> answer = make_error(Code::kTimeout, "the API server does not answer");
+  const auto deadline = loop.after(std::chrono::seconds(5), [&] { loop.stop(); });
+  const auto call = client->list({.resource = "nodes"}, {}, [&](Result<k8s::Json> result) {
+    answer = std::move(result);
+    loop.stop();
+  });
+  loop.run();
+  if (!answer.ok()) return std::move(answer).error();
+  unsigned count = 0;
+  for (const auto& node : answer->at("items").as_array()) {
+    const auto* conditions = node.as_object().contains("status") ? node.at("status").as_object().if_contains("conditions") : nullptr;
+    if (!conditions) continue;
+    for (const auto& condition : conditions->as_array())
+      count += condition.at("type") == "Ready" && condition.at("status") == "True";
+  }
+  return count;
+}
+
+std::string last_lines(const std::string& path, std::size_t bytes = 1500) {
+  auto text = sys::read_file(path);
+  if (!text.ok()) return "";
+  return text->size() > bytes ? "..." + text->substr(text->size() - bytes) : *text;
+}
+
+Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::seconds timeout, const Progress& progress) {
+  const auto deadline = Clock::now() + timeout;
+  std::optional<unsigned> seen;
+  std::string why = "the supervisor has not started";
+  while (Clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (running_lab_dir().empty()) {
+      if (Clock::now() + timeout > deadline + std::chrono::seconds(3))
+        return make_error(Code::kInternal, "the lab's supervisor ended:\n" + last_lines(layout.log("supervisor")));
+      continue;
+    }
+    auto ready = ready_nodes(layout);
+    if (!ready.ok()) { why = ready.error().message; continue; }
+    if (seen != *ready) progress(std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready");
+    seen = *ready;
+    why = std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready";
+    if (*ready >= nodes) return {};
+  }
+  return make_error(Code::kTimeout, "the lab is not ready after " + std::to_string(timeout.count()) + " s: " + why + "; its logs are in " + layout.dir + "/logs");
+}
+
+}  // namespace
+
+Status up(const Layout& layout, const UpOptions& options, const Progress& progress) {
+  FW_TRY(check_machine());
+  FW_TRY(check_options(options));
+  if (const std::string other = running_lab_dir(); !other.empty())
+    return make_error(Code::kAlreadyExists, "a lab is already up in " + other + "; one machine holds one. Take it down first: fairway lab down" +
+                                                (other == layout.dir ? "" : " (with FAIRWAY_LAB_DIR=" + other + ")"));
+  std::error_code ec;
+  if (fs::exists(layout.spec(), ec)) {
+    progress("removing what an earlier lab left in " + layout.dir);
+    FW_ASSIGN(const auto removed, teardown(layout));
+  }
+  fs::create_directories(layout.dir + "/logs", ec);
+  fs::create_directories(layout.dir + "/nodes", ec);
+  if (ec) return make_error(Code::kIo, "create " + layout.dir + ": " + ec.message());
+  fs::permissions(layout.dir, fs::perms::owner_all, ec);
+
+  LabSpec spec;
+  spec.subnets = options.subnets;
+  spec.datapath = options.datapath;
+  spec.family = options.family;
+  spec.dns_upstreams = options.dns_upstreams;
+  FW_ASSIGN(spec.api_port, free_api_port(options.api_port));
+  for (unsigned i = 0; i < options.nodes; ++i) spec.add_node("");
+  FW_TRY(write_spec(spec, layout.spec()));
+  progress("certificates and kubeconfig");
+  FW_TRY(create_access(layout, spec));
+  progress("fabric, API server and " + std::to_string(options.nodes) + " nodes");
+  FW_TRY(spawn_supervisor(layout));
+  return wait_until_ready(layout, options.nodes, options.timeout, progress);
+}
+
+Status down(const Layout& layout, const Progress& progress) {
+  if (::geteuid() != 0) return make_error(Code::kForbidden, "taking a lab down needs root");
+  if (const std::string other = running_lab_dir(); !other.empty() && other != layout.dir)
+    return make_error(Code::kInvalid, "the lab that is up lies in " + other + ", not in " + layout.dir + "; take it down with FAIRWAY_LAB_DIR=" + other);
+  FW_ASSIGN(const auto removed, teardown(layout));
+  std::string words;
+  for (const auto& item : removed) words += (words.empty() ? "" : ", ") + item;
+  progress(words.empty() ? "no lab is up, and nothing is left of one" : "removed " + words);
+  return {};
+}
+
+Result<std::string> ask_supervisor(const Layout& layout, const std::string& method, const std::string& path, const std::string& body) {
+  if (running_lab_dir() != layout.dir) return make_error(Code::kUnavailable, "no lab is up in " + layout.dir + "; start one: fairway lab up");
+  io::Loop loop;
+  io::Origin origin;
+  origin.unix_path = layout.supervisor_socket();
+  FW_ASSIGN(const auto client, io::HttpClient::create(loop, std::move(origin)));
+  Result<io::HttpResponse> answer = make_error(Code::kTimeout, "the lab's supervisor does not answer");
+  io::HttpRequest request;
+  request.method = method;
+  request.target = path;
+  request.body = body;
+  const auto call = client->request(std::move(request), [&](Result<io::HttpResponse> result) {
+    answer = std::move(result);
+    loop.stop();
+  });
+  loop.run();
+  if (!answer.ok()) return std::move(answer).error();
+  if (answer->status == 200) return std::move(answer->body);
+  boost::system::error_code ec;
+  const auto value = boost::json::parse(answer->body, ec);
+  if (!ec && value.is_object() && value.as_object().contains("error"))
+    return make_error(answer->status == 404 ? Code::kNotFound : Code::kInvalid, std::string(value.at("error").as_string()));
+  return make_error(Code::kInternal, "the lab's supervisor answered " + std::to_string(answer->status));
+}
+
+}  // namespace fairway::lab

@@ -1,0 +1,35 @@
+// `lab up` and `lab down` as the user sees them: checks with clear words, progress, readiness.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "lab/layout.h"
+#include "lab/spec.h"
+
+namespace fairway::lab {
+
+struct UpOptions {
+  unsigned nodes = 2;
+  unsigned subnets = 1;
+  std::string datapath = "auto";
+  std::string family = "dual";
+  std::uint16_t api_port = 0;            // 0: the first free one from 16443 on
+  std::vector<std::string> dns_upstreams;
+  std::chrono::seconds timeout{120};
+};
+
+using Progress = std::function<void(const std::string& line)>;
+
+// Starts a lab and returns once every node is Ready. On failure the lab is left as it is, for its logs to be read.
+Status up(const Layout& layout, const UpOptions& options, const Progress& progress);
+// Takes it down; says what was removed.
+Status down(const Layout& layout, const Progress& progress);
+// One call to the supervisor's socket; the JSON body of the answer.
+Result<std::string> ask_supervisor(const Layout& layout, const std::string& method, const std::string& path, const std::string& body = "");
+
+}  // namespace fairway::lab
