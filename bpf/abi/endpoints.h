@@ -8,7 +8,8 @@ enum fw_endpoint_flags {
 	FW_EP_LOCAL = 1 << 0,  /* a pod of this node: `ifindex` and `mac` are valid */
 	FW_EP_NODE = 1 << 1,   /* a node's own address, this node's or another's: its stack gets the packet */
 	FW_EP_NAT = 1 << 2,    /* the pod has (had) flows translated per packet: replies to it need the reverse lookup.
-	                        * Set by the datapath itself on first use, never cleared while the pod lives */
+	                        * Set by the datapath itself on first use, never cleared while the pod lives: a writer
+	                        * keeps it (Datapath::put_endpoint does) */
 	FW_EP_TRACK = 1 << 3,  /* isolated, or about to be: its flows need conntrack (policy) */
 };
 
@@ -58,6 +59,9 @@ struct fw_config {
 	__u32 flags;                  /* enum fw_config_flags */
 	struct fw_addr service_v4;    /* service ranges: unknown VIPs in them are rejected, never leaked */
 	struct fw_addr service_v6;
+	__u32 host_service_ifindex;   /* the node's veth to which the service ranges are routed; 0: none */
+	__u16 masq_port_min;          /* masquerade ports, host order, both inclusive. Disjoint from the node's */
+	__u16 masq_port_max;          /* ip_local_port_range and the NodePort range, so that no socket of the node clashes */
 };
 
 enum fw_config_flags {

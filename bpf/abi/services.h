@@ -26,6 +26,7 @@ enum fw_frontend_flags {
 	FW_FE_NO_SOCKET_LB = 1 << 5,    /* never translated at the socket: the DNS Service (design section 6) */
 	FW_FE_LOCAL_INTERNAL = 1 << 6,
 	FW_FE_LOCAL_EXTERNAL = 1 << 7,
+	FW_FE_NODE_LOCAL = 1 << 8,      /* the address is on the node's lo and its own stack serves it (DNS): no translation */
 };
 
 struct fw_frontend {

@@ -1,0 +1,133 @@
+// Datapath: the node's BPF programs, maps and attachments, pinned under one folder so that they outlive the agent.
+//
+// Place: loaded by the agent (and by tests); the sinks write its maps. Design sections 1 (promise 1) and 4.
+// Adoption: open() takes over what an earlier agent left. Maps of the same layout are reused as they are; of the same
+// layout but another size, their rows are copied into new ones. New programs are loaded beside the old, and replace them
+// in one step per attachment (tcx: bpf_link_update; clsact: filter replace); if they fail to load, the old stay in force
+// and open() returns the error. Where a map's layout changed, the old programs go on with the old maps until activate().
+// Thread: control thread, inside the node's network namespace. bpffs is mounted by the caller at or above bpf_dir.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "abi/drops.h"
+#include "abi/endpoints.h"
+#include "abi/flows.h"
+#include "abi/services.h"
+#include "abi/version.h"
+#include "base/result.h"
+#include "datapath/map.h"
+
+namespace fairway::datapath {
+
+// Rows. The defaults hold 30,000 Services of 4 endpoints and 50,000 pods, dual-stack; hashes allocate rows on demand.
+struct MapSizes {
+  std::uint32_t endpoints = 131072;
+  std::uint32_t local_ifs = 1024;
+  std::uint32_t nodes = 16384;
+  std::uint32_t frontends = 131072;
+  std::uint32_t svc_slots = 1048576;
+  std::uint32_t backends = 262144;
+  std::uint32_t flows_new = 16384;     // LRU, allocated at once
+  std::uint32_t flows = 262144;
+  std::uint32_t fragments = 1024;      // LRU
+  std::uint32_t sock_origin = 16384;   // LRU
+};
+
+struct DatapathConfig {
+  std::string bpf_dir = "/sys/fs/bpf/fairway";
+  MapSizes sizes;
+  bool prefer_clsact = false;          // clsact even where the kernel has tcx
+};
+
+enum class AttachMode { kTcx, kClsact };
+std::string_view to_string(AttachMode mode);
+
+struct ProgramInfo {
+  std::string name;
+  std::uint32_t id = 0;
+  std::uint32_t verified_insns = 0;    // what the verifier walked at load
+  std::string tag;                     // hash of its instructions: two builds differ or do not
+};
+struct MapInfo {
+  std::string name;
+  std::uint64_t rows = 0;
+  std::uint64_t capacity = 0;
+  std::uint64_t bytes = 0;             // kernel memory
+  bool adopted = false;                // found pinned by open()
+};
+struct AttachmentInfo {
+  std::string kind;                    // pod_in, uplink_in, overlay_in, host_service, sock_lb
+  std::uint32_t ifindex = 0;           // 0 for the cgroup's
+};
+struct Count {
+  std::string_view name;               // drops.h
+  std::string_view text;
+  bool drop = true;
+  std::uint64_t packets = 0;
+  std::uint64_t bytes = 0;
+};
+struct Versions {
+  std::uint32_t abi = FW_ABI_VERSION;
+  AttachMode mode = AttachMode::kTcx;
+  std::vector<ProgramInfo> programs;
+  bool activation_pending = false;
+};
+struct Stats {
+  std::vector<MapInfo> maps;
+  std::vector<Count> counts;           // those that are not zero
+  std::vector<AttachmentInfo> attachments;
+  std::vector<std::string> failures;   // features that this kernel refused, one sentence each
+};
+
+class Datapath {
+ public:
+  static Result<std::unique_ptr<Datapath>> open(const DatapathConfig& config);
+  // Takes every attachment and pin under bpf_dir away: uninstalling, and tests. Works on what any version left there.
+  static Status remove_all(const std::string& bpf_dir);
+
+  virtual ~Datapath() = default;
+
+  // Hosts' sides of pods' veths. Idempotent; attaching swaps an older program for the present one.
+  virtual Status attach_pod(std::uint32_t ifindex) = 0;
+  virtual Status detach_pod(std::uint32_t ifindex) = 0;      // a device that is gone is no error
+  virtual Status attach_uplink(std::uint32_t ifindex) = 0;
+  virtual Status attach_overlay(std::uint32_t ifindex) = 0;
+  // The node's veth to which the service ranges are routed (its egress): host processes' UDP to Services.
+  virtual Status attach_host_service(std::uint32_t ifindex) = 0;
+  // Socket load balancing for all processes under this cgroup2 folder.
+  virtual Status attach_cgroup(const std::string& path) = 0;
+  // Swaps older programs that wait for their successors' maps to be filled. Call once every source has synced.
+  // Does nothing where open() has done it already.
+  virtual Status activate() = 0;
+
+  virtual Status set_config(const fw_config& config) = 0;
+  virtual Result<fw_config> config() const = 0;
+  // Writes an endpoint's row and keeps the flag that the datapath itself has set (FW_EP_NAT), while the same pod
+  // (generation) has the address. Sinks write endpoints through this or through endpoints() with the flag kept.
+  virtual Status put_endpoint(const fw_addr& addr, const fw_endpoint& row) = 0;
+
+  virtual Map<fw_addr, fw_endpoint>& endpoints() = 0;
+  virtual Map<std::uint32_t, fw_local_if>& local_ifs() = 0;
+  virtual Map<std::uint32_t, fw_node>& nodes() = 0;
+  virtual Map<fw_frontend_key, fw_frontend>& frontends() = 0;
+  virtual Map<std::uint32_t, std::uint32_t>& svc_slots() = 0;
+  virtual Map<std::uint32_t, fw_backend>& backends() = 0;
+  virtual Map<fw_flow_key, fw_flow>& flows_new() = 0;        // half-open
+  virtual Map<fw_flow_key, fw_flow>& flows() = 0;            // established
+
+  // Removes flows that have expired, at most `budget` rows looked at; goes on where the last call stopped. The datapath
+  // does without it (expiry on lookup), but a full table keeps new flows out of `flows` until then. Returns rows removed.
+  virtual Result<std::size_t> sweep_flows(std::size_t budget) = 0;
+
+  virtual Result<Versions> versions() const = 0;
+  virtual Result<Stats> stats() const = 0;
+  // Descriptor of a loaded program by name, for BPF_PROG_TEST_RUN; it belongs to the Datapath. kNotFound.
+  virtual Result<int> program_fd(std::string_view name) const = 0;
+};
+
+// net::IpAddr and struct fw_addr are the same 16 bytes: see addr.h.
+}  // namespace fairway::datapath
