@@ -11,7 +11,7 @@ namespace fairway::io {
 class Loop {
  public:
   using Task = std::function<void()>;
-  Loop();
+  Loop();  // also makes the process ignore SIGPIPE: a peer that goes away is an error of write()
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
@@ -26,7 +26,7 @@ class Loop {
    public:
     Timer() = default;
     void cancel() { state_.reset(); }
-    bool pending() const { return state_ != nullptr; }
+    bool pending() const;  // armed, and (but for every()) not yet run
    private:
     friend class Loop;
     std::shared_ptr<void> state_;
@@ -35,7 +35,8 @@ class Loop {
   [[nodiscard]] Timer every(std::chrono::nanoseconds period, Task task);  // first run after one period
 
   enum class Ready { kRead, kWrite };
-  // Calls `task` each time `fd` is ready. Does not own the fd: destroy the watch before closing it.
+  // Calls `task` each time `fd` is ready (level-triggered). Makes the fd non-blocking. Does not own it: the watch keeps a
+  // duplicate, so destroy the watch before closing the fd. Several watches of one fd are fine.
   class Watch {
    public:
     Watch() = default;
