@@ -1,0 +1,24 @@
+// EndpointSink: where the CNI server announces this node's pods. The agent implements it with the BPF maps.
+//
+// Called on the control thread only. Both calls are idempotent. The order at ADD: the interface exists, its host side
+// still down -> add() -> host side up -> the answer; at DEL: remove() -> the answer -> the interface goes. So no packet
+// of a pod is seen before its rows are in force, and no row outlives its address.
+#pragma once
+
+#include "base/result.h"
+#include "model/local_endpoint.h"
+
+namespace fairway::cni {
+
+class EndpointSink {
+ public:
+  virtual ~EndpointSink() = default;
+  // Returns once the datapath has every row of this endpoint, programs attached. A failure fails the ADD.
+  virtual Status add(const model::LocalEndpoint& endpoint) = 0;
+  // Rows that are not there are no error. May be called for an endpoint whose add() failed or never came.
+  virtual Status remove(const model::LocalEndpoint& endpoint) = 0;
+  // For CHECK: is every row there and right? The error says which is not.
+  virtual Status check(const model::LocalEndpoint& endpoint) = 0;
+};
+
+}  // namespace fairway::cni
