@@ -19,6 +19,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "model/rows.h"
 #include "net/ip.h"
 
@@ -87,15 +88,20 @@ class Zone {
   // Every record, sorted: for `fairway show dns` and for tests. Costs the whole zone.
   std::vector<Record> dump() const;
 
+  struct State;  // for the .cc files of this folder
+
  private:
   friend class ZoneBuilder;
-  struct State;
   explicit Zone(std::unique_ptr<const State> state);
   std::unique_ptr<const State> state_;
 };
 
+// Whether a builder can be made of it.
+Status check(const ZoneConfig& config);
+
 class ZoneBuilder {
  public:
+  // `config` has passed check().
   explicit ZoneBuilder(ZoneConfig config);
   ~ZoneBuilder();
   ZoneBuilder(ZoneBuilder&&) noexcept;
