@@ -1,0 +1,86 @@
+#include "shim/util.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+
+namespace fairway::shim {
+
+void die(const char* what) {
+  std::fprintf(stderr, "fairway-shim: %s: %s\n", what, std::strerror(errno));
+  std::exit(1);
+}
+
+void set_nonblocking(int fd) { ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK); }
+
+bool write_all(int fd, const char* data, std::size_t size) {
+  while (size > 0) {
+    const ssize_t n = ::write(fd, data, size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    data += n;
+    size -= static_cast<std::size_t>(n);
+  }
+  return true;
+}
+
+bool write_file(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".tmp";
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return false;
+  const bool written = write_all(fd, text.data(), text.size());
+  ::close(fd);
+  return written && ::rename(temporary.c_str(), path.c_str()) == 0;
+}
+
+std::string read_small_file(const std::string& path) {
+  std::string out;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return out;
+  char chunk[4096];
+  ssize_t n;
+  while ((n = ::read(fd, chunk, sizeof chunk)) > 0 && out.size() < (1 << 20)) out.append(chunk, static_cast<std::size_t>(n));
+  ::close(fd);
+  return out;
+}
+
+long long now_ns() {
+  timespec ts{};
+  ::clock_gettime(CLOCK_REALTIME, &ts);
+  return ts.tv_sec * 1'000'000'000LL + ts.tv_nsec;
+}
+
+int listen_seqpacket(const std::string& path) {
+  sockaddr_un addr{};
+  addr.sun_family = AF_UNIX;
+  if (path.size() >= sizeof addr.sun_path) { errno = ENAMETOOLONG; die(path.c_str()); }
+  std::memcpy(addr.sun_path, path.c_str(), path.size() + 1);
+  const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) die("socket");
+  ::unlink(path.c_str());
+  const mode_t before = ::umask(0177);
+  if (::bind(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr) < 0) die(path.c_str());
+  ::umask(before);
+  if (::listen(fd, 16) < 0) die("listen");
+  return fd;
+}
+
+std::string last_runc_error(const std::string& log_path) {
+  const std::string text = read_small_file(log_path);
+  const std::size_t at = text.rfind("\"msg\":\"");
+  if (at == std::string::npos) return "runc failed and said nothing";
+  std::size_t end = at + 7;
+  while (end < text.size() && text[end] != '"') end += text[end] == '\\' ? 2 : 1;
+  if (end > text.size()) end = text.size();
+  return text.substr(at + 7, end - at - 7);
+}
+
+}  // namespace fairway::shim
