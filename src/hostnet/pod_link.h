@@ -44,12 +44,12 @@ struct PodLink {
 };
 
 // Makes the pair and configures the pod's side; the host side stays down, so no packet passes yet.
-// Fills both indexes. On failure nothing is left.
-Status create_pod_link(io::Netlink& node, const sys::Fd& pod_netns, PodLink& link);
-// Host side up, with its routes, neighbours and shaper; returns when both queues accept packets.
-Status activate_pod_link(io::Netlink& node, const sys::Fd& pod_netns, const PodLink& link);
+// Fills both indexes. Returns a socket in the pod's namespace, for the next step. On failure nothing is left.
+Result<io::Netlink> create_pod_link(io::Netlink& node, const sys::Fd& pod_netns, PodLink& link);
+// Host side up, with its routes, neighbours and shaper; returns when both ends accept packets.
+Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& link);
 // CHECK: the first thing on either side that is not as made.
-Status check_pod_link(io::Netlink& node, const sys::Fd& pod_netns, const PodLink& link);
+Status check_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& link);
 // Removes host sides (and so the pairs), all in one RCU grace period. Missing ones are no error.
 Status delete_pod_links(io::Netlink& node, const std::vector<std::string>& host_ifnames);
 // Every device that is ours by group and name.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,8 +31,9 @@ struct LinkInfo {
   std::uint32_t flags = 0;        // IFF_*
   std::uint32_t group = 0;
   std::uint32_t peer_index = 0;   // veth: the other end, in its own namespace
+  std::string qdisc;              // "noop": it drops what is sent, since its carrier has not been noticed yet
   bool up() const;                // administratively
-  bool running() const;           // has carrier, and its queue accepts packets
+  bool running() const;           // operational
 };
 
 struct AddressInfo {
@@ -53,6 +55,8 @@ struct RouteInfo {
   std::uint8_t protocol = 0;
   std::uint8_t type = 0;                // RTN_*
 };
+
+inline constexpr std::uint16_t kNeighbourPermanent = 0x80;   // NUD_PERMANENT
 
 struct NeighbourInfo {
   std::uint32_t link = 0;
@@ -104,6 +108,8 @@ struct RouteSpec {
   std::uint32_t mtu = 0;                     // 0: the device's
   std::uint32_t metric = 0;
   std::uint32_t table = 254;                 // RT_TABLE_MAIN
+  std::uint8_t type = 1;                     // RTN_UNICAST; RTN_UNREACHABLE (7) needs no link
+  bool keep_existing = false;                // a route of another to the same destination stays, and is no error
 };
 
 struct AddressSpec {
@@ -141,10 +147,12 @@ class NetlinkBatch {
   void create_veth(const VethSpec& spec);
   void create_vxlan(const VxlanSpec& spec);
   void change_link(const LinkChange& change);
+  void move_link(std::string_view name, std::uint32_t group);   // a missing link is no error
   void delete_link(std::uint32_t index);
   void delete_link(std::string_view name);
   void delete_link_group(std::uint32_t group);       // all at once: one RCU grace period for the lot
-  void get_link(std::string_view name);              // the answer: NetlinkAnswers::links, in order
+  void get_link(std::string_view name);              // the answers: NetlinkAnswers::links, in order
+  void get_link(std::uint32_t index);
   void replace_address(const AddressSpec& spec);     // IPv6 without duplicate detection
   void delete_address(const AddressSpec& spec);
   void replace_route(const RouteSpec& spec);
@@ -159,13 +167,13 @@ class NetlinkBatch {
 
  private:
   friend class Netlink;
-  friend class MessageWriter;
   enum class Forgive : std::uint8_t { kNothing, kMissing, kExisting };
   struct Request {
     std::size_t offset = 0;      // in bytes_
     Forgive forgive = Forgive::kNothing;
     std::string what;            // "create veth fw0123 with peer eth0", for the error
   };
+  void append(const void* message, Forgive forgive, std::string what);
   std::vector<std::uint8_t> bytes_;
   std::vector<Request> requests_;
 };
@@ -194,8 +202,8 @@ class Netlink {
 
  private:
   explicit Netlink(sys::Fd fd) : fd_(std::move(fd)) {}
-  template <typename OnMessage>
-  Status dump(std::vector<std::uint8_t> request, std::string_view what, OnMessage on_message);
+  Status dump(void* request, std::string_view what, const std::function<void(const void* message)>& on_message);
+  Result<LinkInfo> one_link(const NetlinkBatch& batch, std::string_view what);
   sys::Fd fd_;
   std::uint32_t sequence_ = 0;
 };
