@@ -171,14 +171,18 @@ bool PackedTable::touch(std::string_view key) {
   return true;
 }
 
+std::vector<std::string> PackedTable::not_listed() const {
+  std::vector<std::string> out;
+  if (!impl_->relisting) return out;
+  for (const auto& blob : impl_->rows)
+    if (blob->epoch != impl_->epoch) out.emplace_back(blob->key());
+  return out;
+}
+
 std::size_t PackedTable::end_relist() {
-  Impl& t = *impl_;
-  if (!t.relisting) return 0;
-  std::vector<std::string> gone;
-  for (const auto& blob : t.rows)
-    if (blob->epoch != t.epoch) gone.emplace_back(blob->key());
+  const auto gone = not_listed();
   for (const auto& key : gone) erase(key);
-  t.relisting = false;
+  impl_->relisting = false;
   return gone.size();
 }
 

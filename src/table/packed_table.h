@@ -45,6 +45,7 @@ class PackedTable {
   // (a store restored from a backup counts anew).
   void begin_relist();
   bool touch(std::string_view key);     // keeps the row that is there; false if there is none
+  std::vector<std::string> not_listed() const;  // what end_relist() would erase, for callers that keep indexes
   std::size_t end_relist();             // rows erased
 
   // A new reader is told of every row that is there.
