@@ -22,7 +22,7 @@ struct DnsLimits {
   unsigned answer_ms = 1900;              // a forwarded query gets its answer, a stale one or SERVFAIL by then
   unsigned cache_bytes = 8u << 20;        // of all threads together
   unsigned stale_seconds = 24 * 3600;     // RFC 8767: how long an expired answer may still serve
-  unsigned in_flight = 4096;              // questions out to upstreams, a thread
+  unsigned in_flight = 1024;              // questions out to upstreams, a thread
   unsigned waiters = 64;                  // clients that wait for one of them
   unsigned tcp_connections = 512;         // a thread
   unsigned tcp_per_client = 32;           // of one source address
