@@ -116,7 +116,7 @@ void Worker::query(Bytes message, Resolver::Via via, const Resolver::Reply& repl
 }
 
 void Worker::add_udp(sys::Fd fd, bool shared) {
-  auto listener = std::make_shared<UdpListener>(std::move(fd), *this);
+  auto listener = std::make_shared<UdpListener>(std::move(fd), static_cast<QuerySink&>(*this));
   post([this, listener, shared] {
     if (Status added = poller_.add(listener->fd(), EPOLLIN, listener.get(), shared); !added.ok()) {
       log::error("dns", "UDP listener: {}", added.error().message);
