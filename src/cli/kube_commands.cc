@@ -6,13 +6,14 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <sstream>
 #include <thread>
 
+#include "apiserver/body_reader.h"
 #include "cli/api_session.h"
 #include "cli/app.h"
 #include "cli/exec_session.h"
 #include "cli/text_table.h"
-#include "k8s/yaml.h"
 #include "sys/file.h"
 
 namespace fairway::cli {
@@ -41,12 +42,26 @@ Result<std::pair<Resource, std::string>> target_of(ApiSession& session, const st
   return std::pair{std::move(resource), name};
 }
 
+// The documents of a manifest, cut at lines of "---".
+std::vector<std::string> split_documents(const std::string& text) {
+  std::vector<std::string> out(1);
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("---")) out.emplace_back();
+    else out.back() += line + "\n";
+  }
+  std::erase_if(out, [](const std::string& document) { return document.find_first_not_of(" \n\r\t") == std::string::npos; });
+  return out;
+}
+
 Status apply(ApiSession& session, const Options& o) {
   std::string text;
   if (o.file == "-") text.assign(std::istreambuf_iterator<char>(std::cin), {});
   else { FW_ASSIGN(text, sys::read_file(o.file, 3 << 20)); }
-  FW_ASSIGN(const auto documents, k8s::parse_yaml_documents(text));
-  for (const auto& document : documents) {
+  for (const auto& manifest : split_documents(text)) {
+    const auto body = apiserver::read_yaml(manifest);
+    if (!body) return make_error(Code::kInvalid, o.file + ": " + body.error().message);
+    const json::value& document = body.value().value;
     const auto* object = document.if_object();
     if (!object || !object->contains("kind") || !object->contains("apiVersion") || !object->contains("metadata"))
       return make_error(Code::kInvalid, o.file + ": apiVersion, kind and metadata must be set");
