@@ -1,4 +1,494 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+/* Entry points. Each is a packet's way in a few lines; the topics are in lib/.
+ *
+ *      pod A                      node                               other nodes, the world
+ *   +---------+  pod_in (ingress of its veth)          uplink_out / overlay device
+ *   |  eth0   |--->[source ok?]-->[where to?]--------------------------------------------->
+ *   |         |            |           \--- pod B on this node: redirect_peer, at once
+ *   |         |            \--- a Service: service_in, then the same
+ *   |         |<-----redirect_peer----- uplink_in / overlay_in <----------------------------
+ *   +---------+
+ *   processes of the node --> host_service_out (egress of the veth to which the service ranges are routed)
+ *   connect() of any process in the node's cgroup --> sock_lb (connect4, connect6) */
+#include "lib/base.h"
+
+#include "lib/answer.h"
+#include "lib/antispoof.h"
+#include "lib/deliver.h"
+#include "lib/masquerade.h"
+#include "lib/service.h"
+#include "lib/sock_lb.h"
+
 char LICENSE[] SEC("license") = "GPL";
+
+static __always_inline bool fw_is_ip(const struct __sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
+}
+
+/* A packet that was translated on its way in, and now goes to a pod's or a node's address. */
+static __always_inline int fw_to_endpoint(struct __sk_buff *skb, struct fw_pkt *pkt, bool decrement)
+{
+	struct fw_endpoint *ep = bpf_map_lookup_elem(&endpoints, &pkt->daddr);
+
+	if (!ep)
+		return fw_to_world(skb, pkt);
+	if (ep->flags & FW_EP_NODE)
+		return FW_PASS;
+	if (ep->flags & FW_EP_LOCAL)
+		return fw_to_pod(skb, ep, decrement);
+	return fw_to_node(skb, pkt, ep->node, decrement);
+}
+
+/* A reply to a flow of the node's own processes re-enters where the flow left: elsewhere rp_filter would eat it. */
+static __always_inline int fw_to_host_process(struct __sk_buff *skb, const struct fw_config *cfg)
+{
+	if (bpf_skb_store_bytes(skb, 0, cfg->host_service_mac, 6, 0))
+		return fw_drop(skb, FW_DROP_REWRITE);
+	return bpf_redirect(cfg->host_service_ifindex, BPF_F_INGRESS);
+}
+
+/* A packet to this node's own address, where the node has translated flows: is it a reply to one? */
+static __always_inline int fw_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt)
+{
+	const struct fw_config *cfg = fw_get_config();
+	__u32 flags = 0;
+	int done;
+
+	if (!cfg || cfg->host_service_ifindex == 0)
+		return FW_PASS;
+	done = fw_service_reply(skb, pkt, &flags);
+	if (done < 0)
+		return fw_drop(skb, -done);
+	return done && (flags & FW_FLOW_HOST) ? fw_to_host_process(skb, cfg) : FW_PASS;
+}
+
+/* The MTU towards where a translated packet goes; 0: this node, no limit. */
+static __always_inline __u32 fw_translated_mtu(const struct fw_config *cfg, const struct fw_flow *flow)
+{
+	struct fw_endpoint *ep = bpf_map_lookup_elem(&endpoints, &flow->daddr);
+
+	if (!ep)
+		return cfg->uplink_mtu;
+	if (ep->flags & FW_EP_LOCAL)
+		return 0;
+	return ep->flags & FW_EP_NODE ? cfg->uplink_mtu : fw_node_mtu(ep->node);
+}
+
+/* A packet to a frontend, translated but for its way: 0, or the verdict that ends it (never 0 as a verdict).
+ * What does not fit or has no hop left is answered here, before it is translated: the sender knows the VIP alone. */
+FW_GLOBAL int fw_translate(struct __sk_buff *skb, struct fw_pkt *pkt, const struct fw_frontend *fe, __u32 sender)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_scratch *scratch_row = fw_get_scratch();
+	struct fw_flow *flow;
+	__u32 mtu;
+	int why;
+
+	if (!pkt || !fe || !cfg || !scratch_row)
+		return fw_drop(skb, FW_DROP_NO_CONFIG);
+	flow = &scratch_row->flow;
+	if (pkt->icmp_error || (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP))
+		return FW_PASS;
+	why = fw_service_flow(pkt, fe, flow, sender == FW_SENDER_HOST);
+	if (why == FW_DROP_NO_BACKEND)
+		return fw_refuse(skb, pkt, why, sender);
+	if (why)
+		return fw_drop(skb, why);
+	if (sender == FW_SENDER_POD && pkt->hops <= 1)
+		return fw_answer_icmp(skb, pkt, FW_ANSWER_EXPIRED, 0, sender);
+	mtu = fw_translated_mtu(cfg, flow);
+	if (mtu && fw_wire_size(skb, pkt) > mtu && (pkt->v6 || (pkt->frag_off_be & bpf_htons(FW_IP_DF))))
+		return fw_answer_icmp(skb, pkt, FW_ANSWER_TOO_BIG, mtu, sender);
+	why = fw_rewrite(skb, pkt, flow);
+	return why ? fw_drop(skb, why) : 0;
+}
+
+/* Marks the client, so that replies to it are looked up, and its direct flows are checked for clashes. */
+static __always_inline void fw_mark_client(const struct fw_addr *client, __u32 ifindex, bool hairpin)
+{
+	struct fw_endpoint *ep = bpf_map_lookup_elem(&endpoints, client);
+	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
+	__u32 want = FW_IF_NAT | (hairpin ? FW_IF_HAIRPIN : 0);
+
+	if (ep && !(ep->flags & FW_EP_NAT))
+		__sync_fetch_and_or(&ep->flags, FW_EP_NAT);
+	if (pod && (pod->flags & want) != want)
+		__sync_fetch_and_or(&pod->flags, want);
+}
+
+/* pod -> an address that no endpoint has: a Service, or beyond the cluster. */
+FW_GLOBAL int fw_pod_to_other(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_flags)
+{
+	const struct fw_config *cfg = fw_get_config();
+	const struct fw_frontend *fe;
+	struct fw_addr client;
+	__u32 flags = 0;
+	int done;
+
+	if (!pkt || !cfg)
+		return fw_drop(skb, FW_DROP_NO_CONFIG);
+	client = pkt->saddr;
+	if (if_flags & FW_IF_HAIRPIN) {
+		done = fw_service_reply(skb, pkt, &flags);
+		if (done < 0)
+			return fw_drop(skb, -done);
+		if (done)
+			return fw_to_endpoint(skb, pkt, true);
+	}
+	done = fw_parse_l4(skb, pkt);
+	if (done == FW_DROP_FRAGMENT && !fw_in_service_range(cfg, &pkt->daddr))
+		return fw_to_world(skb, pkt); /* uplink_out decides */
+	if (done)
+		return fw_drop(skb, done);
+	fe = fw_find_frontend(&pkt->daddr, pkt->dport_be, pkt->protocol);
+	if (fe) {
+		if (fe->flags & FW_FE_NODE_LOCAL)
+			return FW_PASS;
+		done = fw_translate(skb, pkt, fe, FW_SENDER_POD);
+		if (done)
+			return done;
+		fw_mark_client(&client, skb->ifindex, fw_addr_eq(&client, &pkt->daddr));
+		return fw_to_endpoint(skb, pkt, true);
+	}
+	if (fw_in_service_range(cfg, &pkt->daddr)) {
+		if (!(cfg->flags & FW_CFG_SERVICES_SYNCED))
+			return FW_PASS;
+		return fw_refuse(skb, pkt, FW_DROP_UNKNOWN_SERVICE, FW_SENDER_POD);
+	}
+	if (fw_in_cluster_range(cfg, &pkt->daddr))
+		return FW_PASS; /* a pod we do not know (yet): the kernel's route to its node, or its unreachable route */
+	if ((if_flags & FW_IF_NAT) && (done = fw_direct_clash(skb, pkt)))
+		return fw_drop(skb, done);
+	if (pkt->hops <= 1)
+		return fw_slow_path(skb);
+	return fw_to_world(skb, pkt);
+}
+
+/* pod -> a known endpoint, where one of the two has translated flows: ports matter. 0, or a drop reason. */
+FW_GLOBAL int fw_pod_nat(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_flags, __u32 ep_flags)
+{
+	__u32 flags = 0;
+	int done = 0;
+
+	if (!pkt)
+		return FW_DROP_MALFORMED;
+	if (ep_flags & FW_EP_NAT) {
+		done = fw_service_reply(skb, pkt, &flags);
+		if (done < 0)
+			return -done;
+	}
+	if (done || !(if_flags & FW_IF_NAT))
+		return 0;
+	done = fw_parse_l4(skb, pkt);
+	if (done)
+		return done == FW_DROP_FRAGMENT ? 0 : done;
+	return pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ? fw_direct_clash(skb, pkt) : 0;
+}
+
+static __always_inline bool fw_is_loopback(const struct fw_addr *addr)
+{
+	if (fw_addr_is_v4(addr))
+		return addr->bytes[12] == 127;
+	return addr->halves[0] == 0 && addr->halves[1] == bpf_cpu_to_be64(1);
+}
+
+/* From a pod. The way to another pod of this node is straight through: two lookups, no ports. */
+SEC("tc")
+int pod_in(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, for_stack = 0;
+	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
+	struct fw_endpoint *ep;
+	struct fw_pkt pkt = {};
+	struct ethhdr *eth;
+	int why;
+
+	if (!pod)
+		return fw_drop(skb, FW_DROP_UNKNOWN_IF);
+	if (!fw_pull(skb, FW_ETH_HLEN))
+		return fw_drop(skb, FW_DROP_MALFORMED);
+	eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return fw_drop(skb, FW_DROP_MALFORMED);
+	if (!fw_mac_eq(eth->h_source, pod->mac))
+		return fw_drop(skb, FW_DROP_SPOOFED_MAC);
+	if (!fw_is_ip(skb))
+		return skb->protocol == bpf_htons(ETH_P_ARP) ? fw_pod_arp(skb, pod) : fw_drop(skb, FW_DROP_NOT_IP);
+	why = fw_parse_l3(skb, &pkt);
+	if (!why)
+		why = fw_check_source(skb, &pkt, pod, &for_stack);
+	if (why)
+		return fw_drop(skb, why);
+	if (for_stack)
+		return FW_PASS;
+
+	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
+	if (!ep) {
+		if (fw_is_link_scope(&pkt.daddr))
+			return FW_PASS;
+		if (fw_is_loopback(&pkt.daddr))
+			return fw_drop(skb, FW_DROP_MARTIAN);
+		return fw_pod_to_other(skb, &pkt, pod->flags);
+	}
+	if (ep->flags & FW_EP_NODE)
+		return ep->node == 0 && (ep->flags & FW_EP_NAT) ? fw_to_own_node(skb, &pkt) : FW_PASS;
+	if (pkt.hops <= 1)
+		return fw_slow_path(skb);
+	if ((pod->flags & FW_IF_NAT) || (ep->flags & FW_EP_NAT)) {
+		why = fw_pod_nat(skb, &pkt, pod->flags, ep->flags);
+		if (why)
+			return fw_drop(skb, why);
+	}
+	if (ep->flags & FW_EP_LOCAL)
+		return fw_to_pod(skb, ep, true);
+	return fw_to_node(skb, &pkt, ep->node, 1);
+}
+
+/* From outside the node, past the checks: into the pod, with its translation undone where it is the client. */
+static __always_inline int fw_arrive(struct __sk_buff *skb, struct fw_pkt *pkt, const struct fw_endpoint *ep)
+{
+	__u32 flags = 0;
+	int done;
+
+	if (ep->flags & FW_EP_NAT) {
+		done = fw_service_reply(skb, pkt, &flags);
+		if (done < 0)
+			return fw_drop(skb, -done);
+	}
+	if (skb->pkt_type != 0 && bpf_skb_change_type(skb, 0)) /* the overlay's MACs are nobody's: PACKET_HOST */
+		return fw_drop(skb, FW_DROP_REWRITE);
+	return fw_to_pod(skb, ep, false);
+}
+
+/* Sources that cannot come from outside: loopback, and addresses of this node's pods. */
+static __always_inline bool fw_is_martian(const struct fw_config *cfg, const struct fw_addr *saddr)
+{
+	struct fw_endpoint *ep;
+
+	if (fw_is_loopback(saddr))
+		return true;
+	if (!fw_in_cluster_range(cfg, saddr))
+		return false;
+	ep = bpf_map_lookup_elem(&endpoints, saddr);
+	return ep && (ep->flags & FW_EP_LOCAL);
+}
+
+/* To the node's own address: a masqueraded flow's answer, a host process's, or the node's own business. */
+FW_GLOBAL int fw_arrive_at_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 ep_flags)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_endpoint *ep;
+	__u16 port;
+	int done;
+
+	if (!pkt || !cfg)
+		return FW_PASS;
+	done = fw_parse_l4(skb, pkt);
+	if (done)
+		return FW_PASS; /* the stack's own fragments, or nothing that it cannot refuse itself */
+	port = bpf_ntohs(pkt->dport_be);
+	if (pkt->icmp_error || (port >= cfg->masq_port_min && port <= cfg->masq_port_max)) {
+		done = fw_unmasquerade(skb, pkt);
+		if (done < 0)
+			return fw_drop(skb, -done);
+		if (done) {
+			ep = bpf_map_lookup_elem(&endpoints, &pkt->daddr);
+			if (!ep || !(ep->flags & FW_EP_LOCAL))
+				return fw_drop(skb, FW_DROP_STALE_REPLY);
+			return fw_arrive(skb, pkt, ep);
+		}
+	}
+	return ep_flags & FW_EP_NAT ? fw_to_own_node(skb, pkt) : FW_PASS;
+}
+
+SEC("tc")
+int uplink_in(struct __sk_buff *skb)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_endpoint *ep;
+	struct fw_pkt pkt = {};
+
+	if (!cfg || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+		return FW_PASS;
+	if (fw_is_martian(cfg, &pkt.saddr))
+		return fw_drop(skb, FW_DROP_MARTIAN);
+	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
+	if (!ep)
+		return FW_PASS;
+	if (ep->flags & FW_EP_LOCAL)
+		return fw_arrive(skb, &pkt, ep);
+	if ((ep->flags & FW_EP_NODE) && ep->node == 0)
+		return fw_arrive_at_node(skb, &pkt, ep->flags);
+	return FW_PASS;
+}
+
+/* The last thing a packet meets before the wire: what a pod sent beyond the cluster gets the node's address. */
+SEC("tc")
+int uplink_out(struct __sk_buff *skb)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_endpoint *ep;
+	struct fw_pkt pkt = {};
+	int why;
+
+	if (!cfg || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+		return FW_PASS;
+	if (!fw_in_cluster_range(cfg, &pkt.saddr) || fw_in_cluster_range(cfg, &pkt.daddr) || fw_is_link_scope(&pkt.daddr))
+		return FW_PASS;
+	if (!(cfg->flags & (pkt.v6 ? FW_CFG_MASQUERADE_V6 : FW_CFG_MASQUERADE_V4)))
+		return FW_PASS;
+	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
+	if (ep && (ep->flags & FW_EP_NODE))
+		return FW_PASS;
+	why = fw_masquerade(skb, &pkt);
+	return why ? fw_drop(skb, why) : FW_PASS;
+}
+
+/* From another node's pods, out of the tunnel. */
+SEC("tc")
+int overlay_in(struct __sk_buff *skb)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_endpoint *ep;
+	struct fw_pkt pkt = {};
+
+	if (!cfg)
+		return fw_drop(skb, FW_DROP_NO_CONFIG);
+	if (!fw_is_ip(skb))
+		return fw_drop(skb, FW_DROP_NOT_IP);
+	if (fw_parse_l3(skb, &pkt))
+		return fw_drop(skb, FW_DROP_MALFORMED);
+	if (fw_is_martian(cfg, &pkt.saddr))
+		return fw_drop(skb, FW_DROP_MARTIAN);
+	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
+	if (ep && (ep->flags & FW_EP_LOCAL))
+		return fw_arrive(skb, &pkt, ep);
+	if (!ep && fw_in_cluster_range(cfg, &pkt.daddr))
+		return fw_drop(skb, FW_DROP_NO_ENDPOINT);
+	if (skb->pkt_type != 0 && bpf_skb_change_type(skb, 0))
+		return fw_drop(skb, FW_DROP_REWRITE);
+	return FW_PASS;
+}
+
+/* From a process of the node to a Service, as its route led it to our veth. From here no way but out: to a pod of this
+ * node by its veth's egress, to the node itself by this veth's ingress. */
+FW_GLOBAL int fw_host_to_backend(struct __sk_buff *skb, struct fw_pkt *pkt)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_endpoint *ep;
+
+	if (!pkt || !cfg)
+		return fw_drop(skb, FW_DROP_NO_CONFIG);
+	ep = bpf_map_lookup_elem(&endpoints, &pkt->daddr);
+	if (ep && (ep->flags & FW_EP_LOCAL)) {
+		if (!fw_hop(skb, ep->mac, false))
+			return fw_drop(skb, FW_DROP_MALFORMED);
+		return bpf_redirect(ep->ifindex, 0);
+	}
+	if (ep && (ep->flags & FW_EP_NODE) && ep->node == 0)
+		return fw_to_host_process(skb, cfg);
+	if (ep && !(ep->flags & FW_EP_NODE))
+		return fw_to_node(skb, pkt, ep->node, 0);
+	return bpf_redirect_neigh(cfg->uplink_ifindex, NULL, 0, 0);
+}
+
+SEC("tc")
+int host_service_out(struct __sk_buff *skb)
+{
+	const struct fw_config *cfg = fw_get_config();
+	const struct fw_frontend *fe;
+	struct fw_addr client;
+	struct fw_pkt pkt = {};
+	__u32 flags = 0;
+	int done;
+
+	if (!cfg || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+		return FW_PASS;
+	client = pkt.saddr;
+	done = fw_service_reply(skb, &pkt, &flags); /* the node as its own backend answers to the VIP */
+	if (done < 0)
+		return fw_drop(skb, -done);
+	if (done)
+		return fw_to_host_process(skb, cfg);
+	done = fw_parse_l4(skb, &pkt);
+	if (done)
+		return fw_drop(skb, done);
+	fe = fw_find_frontend(&pkt.daddr, pkt.dport_be, pkt.protocol);
+	if (!fe) {
+		if (!(cfg->flags & FW_CFG_SERVICES_SYNCED) || !fw_in_service_range(cfg, &pkt.daddr))
+			return FW_PASS;
+		return fw_refuse(skb, &pkt, FW_DROP_UNKNOWN_SERVICE, FW_SENDER_HOST);
+	}
+	done = fw_translate(skb, &pkt, fe, FW_SENDER_HOST);
+	if (done)
+		return done;
+	fw_mark_client(&client, 0, false);
+	return fw_host_to_backend(skb, &pkt);
+}
+
+SEC("cgroup/connect4")
+int sock_connect4(struct bpf_sock_addr *ctx)
+{
+	struct fw_addr addr;
+	__be16 port = (__be16)ctx->user_port;
+	bool changed = false;
+	int go;
+
+	if (ctx->protocol != IPPROTO_TCP)
+		return FW_SOCK_GO;
+	fw_addr_set_v4(&addr, ctx->user_ip4);
+	go = fw_sock_connect(bpf_get_socket_cookie(ctx), &addr, &port, &changed);
+	if (changed && fw_addr_is_v4(&addr)) {
+		ctx->user_ip4 = addr.words[3];
+		ctx->user_port = port;
+	}
+	return go;
+}
+
+SEC("cgroup/connect6")
+int sock_connect6(struct bpf_sock_addr *ctx)
+{
+	struct fw_addr addr;
+	__be16 port = (__be16)ctx->user_port;
+	bool changed = false;
+	int go;
+
+	if (ctx->protocol != IPPROTO_TCP)
+		return FW_SOCK_GO;
+	fw_sock_read6(ctx, &addr);
+	go = fw_sock_connect(bpf_get_socket_cookie(ctx), &addr, &port, &changed);
+	if (changed) {
+		fw_sock_write6(ctx, &addr);
+		ctx->user_port = port;
+	}
+	return go;
+}
+
+SEC("cgroup/getpeername4")
+int sock_peername4(struct bpf_sock_addr *ctx)
+{
+	struct fw_addr addr;
+	__be16 port = (__be16)ctx->user_port;
+
+	fw_addr_set_v4(&addr, ctx->user_ip4);
+	if (ctx->protocol == IPPROTO_TCP && fw_sock_peername(bpf_get_socket_cookie(ctx), &addr, &port)) {
+		ctx->user_ip4 = addr.words[3];
+		ctx->user_port = port;
+	}
+	return FW_SOCK_GO;
+}
+
+SEC("cgroup/getpeername6")
+int sock_peername6(struct bpf_sock_addr *ctx)
+{
+	struct fw_addr addr;
+	__be16 port = (__be16)ctx->user_port;
+
+	fw_sock_read6(ctx, &addr);
+	if (ctx->protocol == IPPROTO_TCP && fw_sock_peername(bpf_get_socket_cookie(ctx), &addr, &port)) {
+		fw_sock_write6(ctx, &addr);
+		ctx->user_port = port;
+	}
+	return FW_SOCK_GO;
+}

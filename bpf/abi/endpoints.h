@@ -29,7 +29,13 @@ struct fw_local_if {
 	struct fw_addr v6;
 	__u8 mac[6];           /* the pod's MAC: any other source MAC is dropped */
 	__u8 host_mac[6];      /* the veth's host side: source MAC of what is sent to the pod */
-	__u32 flags;
+	__u32 flags;           /* enum fw_if_flags */
+};
+
+/* Set by the datapath itself; a writer may write 0, the next translated packet sets them again. */
+enum fw_if_flags {
+	FW_IF_NAT = 1 << 0,      /* has flows translated per packet: its direct flows may clash with them */
+	FW_IF_HAIRPIN = 1 << 1,  /* has spoken to itself through a Service: a packet to a VIP may be a reply */
 };
 
 enum fw_node_mode { FW_NODE_NATIVE = 0, FW_NODE_VXLAN = 1 };
@@ -62,7 +68,11 @@ struct fw_config {
 	__u32 host_service_ifindex;   /* the node's veth to which the service ranges are routed; 0: none */
 	__u16 masq_port_min;          /* masquerade ports, host order, both inclusive. Disjoint from the node's */
 	__u16 masq_port_max;          /* ip_local_port_range and the NodePort range, so that no socket of the node clashes */
+	__u8 host_service_mac[6];     /* filled by Datapath */
+	__u8 pad[2];
 };
+#define FW_MASQ_PORT_MIN 16384    /* what Datapath fills in where both are 0 */
+#define FW_MASQ_PORT_MAX 29999
 
 enum fw_config_flags {
 	FW_CFG_MASQUERADE_V4 = 1 << 0,

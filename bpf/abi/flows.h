@@ -6,7 +6,8 @@
 
 #include "abi/types.h"
 
-enum fw_flow_dir { FW_FLOW_FORWARD = 0, FW_FLOW_REPLY = 1 };
+/* Masquerade has directions of its own, since a flow may be both: to a Service whose endpoint is beyond the cluster. */
+enum fw_flow_dir { FW_FLOW_FORWARD = 0, FW_FLOW_REPLY = 1, FW_FLOW_MASQ_FORWARD = 2, FW_FLOW_MASQ_REPLY = 3 };
 
 /* maps `flows_new`, `flows`: struct fw_flow_key -> struct fw_flow. ICMP echo: sport_be is the identifier, dport_be 0
  * in the request's direction and the reverse in the reply's. */
@@ -71,11 +72,11 @@ struct fw_fragment {
 
 /* map `sock_origin`: LRU, socket cookie -> the Service address the process connected to (getpeername). */
 struct fw_sock_origin {
-	struct fw_addr addr;
-	__be16 port_be;
-	__u16 pad;
-	__u32 backend;
-	__u32 backend_generation;
+	struct fw_addr service;
+	struct fw_addr peer;     /* what the socket is really connected to: another peer means that the row is stale */
+	__be16 service_port_be;
+	__be16 peer_port_be;
+	__u32 pad;
 };
 
 #endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* All maps. Sizes here are placeholders: the loader sets them (DatapathConfig). Large hashes allocate rows on demand. */
+#ifndef FAIRWAY_LIB_MAPS_H
+#define FAIRWAY_LIB_MAPS_H
+
+#include "lib/base.h"
+
+#define FW_MAP(map_name, map_type, key_type, value_type, create_flags) \
+	struct {                                                     \
+		__uint(type, map_type);                              \
+		__type(key, key_type);                               \
+		__type(value, value_type);                           \
+		__uint(max_entries, 1);                              \
+		__uint(map_flags, create_flags);                        \
+	} map_name SEC(".maps")
+
+FW_MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct fw_config, 0);
+FW_MAP(endpoints, BPF_MAP_TYPE_HASH, struct fw_addr, struct fw_endpoint, BPF_F_NO_PREALLOC);
+FW_MAP(local_ifs, BPF_MAP_TYPE_HASH, __u32, struct fw_local_if, BPF_F_NO_PREALLOC);
+FW_MAP(nodes, BPF_MAP_TYPE_HASH, __u32, struct fw_node, BPF_F_NO_PREALLOC);
+FW_MAP(frontends, BPF_MAP_TYPE_HASH, struct fw_frontend_key, struct fw_frontend, BPF_F_NO_PREALLOC);
+FW_MAP(svc_slots, BPF_MAP_TYPE_ARRAY, __u32, __u32, 0);
+FW_MAP(backends, BPF_MAP_TYPE_HASH, __u32, struct fw_backend, BPF_F_NO_PREALLOC);
+FW_MAP(flows_new, BPF_MAP_TYPE_LRU_HASH, struct fw_flow_key, struct fw_flow, 0);
+FW_MAP(flows, BPF_MAP_TYPE_HASH, struct fw_flow_key, struct fw_flow, BPF_F_NO_PREALLOC);
+FW_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fw_fragment_key, struct fw_fragment, 0);
+FW_MAP(sock_origin, BPF_MAP_TYPE_LRU_HASH, __u64, struct fw_sock_origin, 0);
+FW_MAP(metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fw_metric, 0);
+
+static __always_inline const struct fw_config *fw_get_config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+#endif
