@@ -25,10 +25,10 @@ class NoUpstream : public Transport {
 class ResolverTest : public ::testing::Test {
  protected:
   test::Parsed ask(std::vector<std::uint8_t> message, Resolver::Via via = Resolver::Via::kUdp) {
-    std::vector<std::uint8_t> out;
     answered = 0;
-    resolver.handle(*zone, message, via, std::chrono::steady_clock::now(), [&, this](auto bytes) { out = last = std::move(bytes); ++answered; });
-    return test::parse(out);
+    last.clear();
+    resolver.handle(*zone, message, via, std::chrono::steady_clock::now(), [this](auto bytes) { last = std::move(bytes); ++answered; });
+    return test::parse(last);
   }
   test::Parsed ask(std::string_view name, std::uint16_t type = 1) { return ask(test::query(name, type, {.edns_bytes = 1232})); }
 
