@@ -34,6 +34,7 @@ void Loop::run() {
   auto work = asio::make_work_guard(impl_->context);
   impl_->thread = std::this_thread::get_id();
   impl_->context.run();
+  work.reset();               // the last work that goes stops the context once more
   impl_->context.restart();  // after, not before: a stop() that came ahead of run() must not be lost
   impl_->thread = std::thread::id();
 }
