@@ -8,7 +8,7 @@ namespace fairway::dns {
 namespace {
 
 constexpr std::size_t kOptBytes = 11;
-constexpr std::size_t kMaxNames = 256;       // that later ones are compared with
+constexpr std::size_t kMaxNames = 256;  // that later ones are compared with
 constexpr std::size_t kMaxEdeText = 80;
 
 }  // namespace

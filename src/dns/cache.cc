@@ -9,8 +9,8 @@ namespace fairway::dns {
 
 namespace {
 
-constexpr auto kFailureFor = std::chrono::seconds(1);        // with nothing to serve instead
-constexpr auto kStaleRetryAfter = std::chrono::seconds(5);   // with a stale answer at hand
+constexpr auto kFailureFor = std::chrono::seconds(1);       // with nothing to serve instead
+constexpr auto kStaleRetryAfter = std::chrono::seconds(5);  // with a stale answer at hand
 
 // Clients choose the keys, so where they fall is not theirs to know.
 std::uint64_t process_seed() {
@@ -37,7 +37,8 @@ std::size_t CacheKeyHash::operator()(const CacheKey& key) const noexcept {
     std::memcpy(&word, name.data() + at, std::min<std::size_t>(8, name.size() - at));
     h = mix(h, word);
   }
-  std::uint64_t bits = std::uint64_t{key.question.type} << 32 | std::uint64_t{key.question.klass} << 8 | (key.cd ? 1u : 0u) | (key.ad ? 2u : 0u) | (key.dnssec_ok ? 4u : 0u);
+  std::uint64_t bits = std::uint64_t{key.question.type} << 32 | std::uint64_t{key.question.klass} << 8 | (key.cd ? 1u : 0u) |
+                       (key.ad ? 2u : 0u) | (key.dnssec_ok ? 4u : 0u);
   return mix(mix(h, bits), process_seed() >> 7);
 }
 

@@ -28,9 +28,9 @@ class Cache {
   Cache(std::size_t limit_bytes, std::chrono::seconds stale_for) : limit_bytes_(limit_bytes), stale_for_(stale_for) {}
 
   struct Found {
-    std::shared_ptr<const Response> response;   // null: nothing kept
+    std::shared_ptr<const Response> response;  // null: nothing kept
     bool fresh = false;
-    bool recently_failed = false;               // a refresh failed a moment ago: do not try, and do not wait, again
+    bool recently_failed = false;  // a refresh failed a moment ago: do not try, and do not wait, again
   };
   Found find(const CacheKey& key, Time now);
   void put(const CacheKey& key, std::shared_ptr<const Response> response, Time now);

@@ -16,7 +16,8 @@ void append_u32(std::vector<std::uint8_t>& out, std::uint32_t v) {
   for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<std::uint8_t>(v >> shift));
 }
 
-void write_soa(AnswerWriter& writer, Section section, const Name& owner, const std::string& domain, std::uint32_t ttl, std::uint32_t serial) {
+void write_soa(AnswerWriter& writer, Section section, const Name& owner, const std::string& domain, std::uint32_t ttl,
+               std::uint32_t serial) {
   Name primary = Name::from_text("ns.dns." + domain).value_or(Name());
   Name mailbox = Name::from_text("hostmaster." + domain).value_or(Name());
   std::vector<std::uint8_t> after(mailbox.wire().begin(), mailbox.wire().end());
@@ -24,7 +25,8 @@ void write_soa(AnswerWriter& writer, Section section, const Name& owner, const s
   writer.name_record(section, owner, kTypeSoa, ttl, {}, primary, after, true);
 }
 
-void write(AnswerWriter& writer, Section section, const Name& query_name, const zn::Record& r, const zn::ZoneConfig& config, std::uint32_t serial) {
+void write(AnswerWriter& writer, Section section, const Name& query_name, const zn::Record& r, const zn::ZoneConfig& config,
+           std::uint32_t serial) {
   Name owner = query_name;
   if (!r.owner.empty()) {
     auto parsed = Name::from_text(r.owner);
@@ -33,21 +35,29 @@ void write(AnswerWriter& writer, Section section, const Name& query_name, const 
   }
   auto type = static_cast<std::uint16_t>(r.type);
   switch (r.type) {
-    case zn::RecordType::kA: return writer.record(section, owner, type, config.ttl_seconds, r.addr.v4_bytes());
-    case zn::RecordType::kAaaa: return writer.record(section, owner, type, config.ttl_seconds, r.addr.bytes());
-    case zn::RecordType::kSoa: return write_soa(writer, section, owner, config.domain, config.ttl_seconds, serial);
+    case zn::RecordType::kA:
+      return writer.record(section, owner, type, config.ttl_seconds, r.addr.v4_bytes());
+    case zn::RecordType::kAaaa:
+      return writer.record(section, owner, type, config.ttl_seconds, r.addr.bytes());
+    case zn::RecordType::kSoa:
+      return write_soa(writer, section, owner, config.domain, config.ttl_seconds, serial);
     case zn::RecordType::kTxt: {
       std::vector<std::uint8_t> data{static_cast<std::uint8_t>(r.target.size())};
       data.insert(data.end(), r.target.begin(), r.target.end());
       return writer.record(section, owner, type, config.ttl_seconds, data);
     }
-    default: break;
+    default:
+      break;
   }
   auto target = Name::from_text(r.target);
   if (!target) return;
   std::vector<std::uint8_t> before;
   bool srv = r.type == zn::RecordType::kSrv;  // its target is never compressed (RFC 2782)
-  if (srv) for (std::uint16_t v : {r.priority, r.weight, r.port}) { before.push_back(static_cast<std::uint8_t>(v >> 8)); before.push_back(static_cast<std::uint8_t>(v)); }
+  if (srv)
+    for (std::uint16_t v : {r.priority, r.weight, r.port}) {
+      before.push_back(static_cast<std::uint8_t>(v >> 8));
+      before.push_back(static_cast<std::uint8_t>(v));
+    }
   writer.name_record(section, owner, type, config.ttl_seconds, before, *target, {}, !srv);
 }
 
@@ -78,7 +88,8 @@ std::optional<std::vector<std::uint8_t>> special(const Query& query, std::size_t
 }
 
 std::vector<std::uint8_t> not_ready(const Query& query, std::size_t limit, bool recursion) {
-  return make_error(query, static_cast<unsigned>(Rcode::kServFail), true, limit, recursion, Ede::kNotReady, "the cluster's names have not been read yet");
+  return make_error(query, static_cast<unsigned>(Rcode::kServFail), true, limit, recursion, Ede::kNotReady,
+                    "the cluster's names have not been read yet");
 }
 
 }  // namespace
@@ -124,7 +135,9 @@ OwnAnswer answer_own(const zn::Zone& zone, const Query& query, std::size_t limit
   for (const auto& r : answer.additional) write(writer, Section::kAdditional, name, r, config, serial);
   bool denied = answer.kind == zn::Answer::Kind::kNxDomain;
   out.kind = denied ? AnswerClass::kNxDomain : AnswerClass::kRecords;
-  out.message = writer.finish({.rcode = static_cast<unsigned>(denied ? Rcode::kNxDomain : Rcode::kNoError), .authoritative = true, .recursion_available = recursion});
+  out.message = writer.finish({.rcode = static_cast<unsigned>(denied ? Rcode::kNxDomain : Rcode::kNoError),
+                               .authoritative = true,
+                               .recursion_available = recursion});
   return out;
 }
 
@@ -133,7 +146,9 @@ std::vector<std::uint8_t> finish_chain(const OwnAnswer& own, std::uint32_t ttl_s
   AnswerWriter writer(query, options.limit_bytes);
   if (response == nullptr) {
     // Without the end of the chain a stub resolver would take it for "no address": say that it failed.
-    return writer.finish({.rcode = static_cast<unsigned>(Rcode::kServFail), .ede = Ede::kNetworkError, .ede_text = "the target of the ExternalName did not resolve"});
+    return writer.finish({.rcode = static_cast<unsigned>(Rcode::kServFail),
+                          .ede = Ede::kNetworkError,
+                          .ede_text = "the target of the ExternalName did not resolve"});
   }
   write_chain(writer, own.chain, ttl_seconds);
   append_response(writer, *response, options);

@@ -19,11 +19,12 @@ struct OwnAnswer {
   std::optional<std::vector<std::uint8_t>> message;
   AnswerClass kind = AnswerClass::kOther;
   Name outside;
-  std::vector<std::pair<Name, Name>> chain;   // owner, target
+  std::vector<std::pair<Name, Name>> chain;  // owner, target
 };
 
 // `turn` rotates sets of addresses: each client's first differs.
-OwnAnswer answer_own(const compile::dns::Zone& zone, const Query& query, std::size_t limit_bytes, std::uint32_t turn, bool recursion_available);
+OwnAnswer answer_own(const compile::dns::Zone& zone, const Query& query, std::size_t limit_bytes, std::uint32_t turn,
+                     bool recursion_available);
 
 // The CNAMEs of `own`, then what the upstream said (nullptr: SERVFAIL).
 std::vector<std::uint8_t> finish_chain(const OwnAnswer& own, std::uint32_t ttl_seconds, const Query& query, const Response* response,

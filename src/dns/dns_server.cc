@@ -15,12 +15,13 @@ namespace {
 
 constexpr unsigned kMaxThreads = 64;
 constexpr std::size_t kMaxUpstreams = 16;
-constexpr int kReceiveBytes = 4 << 20;   // a burst of queries waits rather than gets lost
+constexpr int kReceiveBytes = 4 << 20;  // a burst of queries waits rather than gets lost
 
 Status check(const std::vector<net::SocketAddr>& upstreams) {
   if (upstreams.size() > kMaxUpstreams) return make_error(Code::kInvalid, "dns upstreams: more than " + std::to_string(kMaxUpstreams));
   for (const auto& u : upstreams) {
-    if (u.port == 0 || u.addr.is_unset() || u.addr.is_multicast()) return make_error(Code::kInvalid, "dns upstream " + u.to_string() + ": not an address to ask");
+    if (u.port == 0 || u.addr.is_unset() || u.addr.is_multicast())
+      return make_error(Code::kInvalid, "dns upstream " + u.to_string() + ": not an address to ask");
   }
   return {};
 }
@@ -79,7 +80,8 @@ DnsServer::~DnsServer() = default;
 Result<std::unique_ptr<DnsServer>> DnsServer::create(DnsConfig config) {
   FW_TRY(compile::dns::check(config.zone));
   FW_TRY(check(config.upstreams));
-  if (config.threads == 0 || config.threads > kMaxThreads) return make_error(Code::kInvalid, "dns threads: must be 1 to " + std::to_string(kMaxThreads));
+  if (config.threads == 0 || config.threads > kMaxThreads)
+    return make_error(Code::kInvalid, "dns threads: must be 1 to " + std::to_string(kMaxThreads));
   if (config.limits.udp_answer_bytes < 512) return make_error(Code::kInvalid, "dns limits: udp_answer_bytes must be at least 512");
   // Before anything is published, an empty zone that knows that it is not complete.
   std::shared_ptr<const compile::dns::Zone> zone = compile::dns::ZoneBuilder(config.zone).snapshot();

@@ -19,16 +19,16 @@
 namespace fairway::dns {
 
 struct DnsLimits {
-  unsigned answer_ms = 1900;              // a forwarded query gets its answer, a stale one or SERVFAIL by then
-  unsigned cache_bytes = 8u << 20;        // of all threads together
-  unsigned stale_seconds = 24 * 3600;     // RFC 8767: how long an expired answer may still serve
-  unsigned in_flight = 1024;              // questions out to upstreams, a thread
-  unsigned waiters = 64;                  // clients that wait for one of them
-  unsigned tcp_connections = 512;         // a thread
-  unsigned tcp_per_client = 32;           // of one source address
-  unsigned tcp_idle_ms = 10'000;          // without a whole query
-  unsigned tcp_queries = 1'000;           // on one connection
-  unsigned udp_answer_bytes = 1232;       // largest UDP answer, whatever EDNS offers (no fragments)
+  unsigned answer_ms = 1900;           // a forwarded query gets its answer, a stale one or SERVFAIL by then
+  unsigned cache_bytes = 8u << 20;     // of all threads together
+  unsigned stale_seconds = 24 * 3600;  // RFC 8767: how long an expired answer may still serve
+  unsigned in_flight = 1024;           // questions out to upstreams, a thread
+  unsigned waiters = 64;               // clients that wait for one of them
+  unsigned tcp_connections = 512;      // a thread
+  unsigned tcp_per_client = 32;        // of one source address
+  unsigned tcp_idle_ms = 10'000;       // without a whole query
+  unsigned tcp_queries = 1'000;        // on one connection
+  unsigned udp_answer_bytes = 1232;    // largest UDP answer, whatever EDNS offers (no fragments)
 };
 
 struct DnsConfig {
@@ -41,11 +41,11 @@ struct DnsConfig {
 // Sums of all threads since the start.
 struct DnsStats {
   std::uint64_t queries_udp = 0, queries_tcp = 0;
-  std::uint64_t malformed = 0;             // dropped or FORMERR, before anything else was done
+  std::uint64_t malformed = 0;  // dropped or FORMERR, before anything else was done
   std::uint64_t cluster_answers = 0, cluster_nxdomain = 0, cluster_incomplete = 0;
   std::uint64_t forwarded = 0, cache_hits = 0, stale_answers = 0, joined = 0;
   std::uint64_t upstream_queries = 0, upstream_hedged = 0, upstream_tcp = 0;
-  std::uint64_t upstream_mismatched = 0;   // answers that fit no question of ours: ignored
+  std::uint64_t upstream_mismatched = 0;  // answers that fit no question of ours: ignored
   std::uint64_t upstream_timeouts = 0, servfail = 0, refused = 0, limited = 0;
   std::uint64_t tcp_refused = 0, tcp_expired = 0;
 };
@@ -53,7 +53,7 @@ struct DnsStats {
 // A row of `fairway show dns-upstreams`.
 struct UpstreamStatus {
   net::SocketAddr addr;
-  std::uint32_t srtt_us = 0;               // 0: not known yet
+  std::uint32_t srtt_us = 0;  // 0: not known yet
   std::uint64_t queries = 0, timeouts = 0;
 };
 
@@ -84,7 +84,9 @@ class DnsServer {
 };
 
 // Binds UDP and TCP on `addr`, for where no parent hands sockets over.
-struct DnsSockets { sys::Fd udp, tcp; };
+struct DnsSockets {
+  sys::Fd udp, tcp;
+};
 Result<DnsSockets> bind_dns_sockets(const net::SocketAddr& addr);
 
 }  // namespace fairway::dns

@@ -111,7 +111,10 @@ class Upstream {
     if (mode == Mode::kTruncate) r[2] |= 0x02;
     if (mode == Mode::kForgeFirst) {
       auto forged = test::reply(q, {"203.0.113.66"});
-      for (int i = 1; i < 200; ++i) { put_u16(forged, 0, static_cast<std::uint16_t>(get_u16(q, 0) + i)); put(forged); }
+      for (int i = 1; i < 200; ++i) {
+        put_u16(forged, 0, static_cast<std::uint16_t>(get_u16(q, 0) + i));
+        put(forged);
+      }
     }
     put(r);
   }
@@ -192,7 +195,8 @@ TEST_F(DnsServerTest, NothingIsLostInAStormFromOnePort) {
           send(fd.get(), a.data(), a.size(), 0);
           send(fd.get(), aaaa.data(), aaaa.size(), 0);
           std::set<int> ids;
-          for (int n = 0; n < 2; ++n) if (auto r = receive(fd.get()); r.size() >= 12) ids.insert(get_u16(r, 0));
+          for (int n = 0; n < 2; ++n)
+            if (auto r = receive(fd.get()); r.size() >= 12) ids.insert(get_u16(r, 0));
           if (ids != std::set<int>{2 * i, 2 * i + 1}) ++lost;
         }
       });
@@ -235,18 +239,18 @@ TEST_F(DnsServerTest, ForgedAnswersDoNotWin) {
 TEST_F(DnsServerTest, DeadUpstreams) {
   Upstream silent, good;
   silent.mode = Upstream::Mode::kSilent;
-  net::SocketAddr closed = local_address(bind_pair().udp.get());   // nobody there: ICMP says so
+  net::SocketAddr closed = local_address(bind_pair().udp.get());  // nobody there: ICMP says so
   start({.upstreams = {closed, silent.addr(), good.addr()}});
   EXPECT_EQ(ask("a.example.com").a(), (std::vector<std::string>{"192.0.2.1"}));
   ASSERT_TRUE(server->set_upstreams({silent.addr()}).ok());
   auto then = std::chrono::steady_clock::now();
   test::Parsed p;
-  do p = ask("b" + std::to_string(silent.udp) + ".example.com");   // until the new list is in force
+  do p = ask("b" + std::to_string(silent.udp) + ".example.com");  // until the new list is in force
   while (p.answer.rcode == 0 && std::chrono::steady_clock::now() - then < std::chrono::seconds(5));
   EXPECT_EQ(p.answer.rcode, 2u);
   EXPECT_EQ(p.ede, 22);
   server->publish(test::zone());
-  EXPECT_EQ(ask("web.default.svc.cluster.local").a().size(), 1u);   // the cluster's names do not mind
+  EXPECT_EQ(ask("web.default.svc.cluster.local").a().size(), 1u);  // the cluster's names do not mind
 }
 
 TEST_F(DnsServerTest, TcpTakesManyQueriesAtOnce) {
@@ -257,7 +261,7 @@ TEST_F(DnsServerTest, TcpTakesManyQueriesAtOnce) {
   for (std::uint16_t i = 0; i < 200; ++i) {
     send_framed(fd.get(), test::query(i % 2 ? "db.default.svc.cluster.local" : "www.example.com", 1, {.id = i}));
   }
-  shutdown(fd.get(), SHUT_WR);   // answers are still owed
+  shutdown(fd.get(), SHUT_WR);  // answers are still owed
   std::set<int> ids;
   for (int i = 0; i < 200; ++i) {
     auto p = test::parse(receive_framed(fd.get()));
@@ -282,12 +286,15 @@ TEST_F(DnsServerTest, TcpLimits) {
     EXPECT_TRUE(test::parse(receive_framed(held.back().get())).ok);
   }
   sys::Fd fourth = connect_to(addr, SOCK_STREAM);
-  EXPECT_TRUE(closed_by_peer(fourth.get()));                      // closed at once
-  send(held[0].get(), "\0", 1, 0);                                 // half a query is no query
-  for (auto& fd : held) EXPECT_TRUE(closed_by_peer(fd.get()));    // idle: closed
+  EXPECT_TRUE(closed_by_peer(fourth.get()));                    // closed at once
+  send(held[0].get(), "\0", 1, 0);                              // half a query is no query
+  for (auto& fd : held) EXPECT_TRUE(closed_by_peer(fd.get()));  // idle: closed
   EXPECT_TRUE(eventually([](const DnsStats& s) { return s.tcp_expired == 3 && s.tcp_refused == 1; }));
   sys::Fd garbage = connect_to(addr, SOCK_STREAM);
-  send(garbage.get(), "\xff\xff" "GET / HTTP/1.1\r\n", 18, 0);
+  send(garbage.get(),
+       "\xff\xff"
+       "GET / HTTP/1.1\r\n",
+       18, 0);
   EXPECT_TRUE(closed_by_peer(garbage.get()));
   sys::Fd again = connect_to(addr, SOCK_STREAM);
   send_framed(again.get(), test::query("web.default.svc.cluster.local", 1));
@@ -319,11 +326,19 @@ TEST_F(Dig, SeesWhatARealClientSees) {
   EXPECT_EQ(dig({"+short", "dns-version.cluster.local", "TXT"}), "\"1.1.0\"\n");
   EXPECT_EQ(dig({"+short", "ext." + d, "CNAME"}), "www.example.com.\n");
   EXPECT_EQ(dig({"+short", "cluster.local", "NS"}), "ns.dns.cluster.local.\n");
-  struct Row { std::vector<std::string> args; std::string status; };
-  for (const Row& row : std::vector<Row>{
-           {{"nope." + d}, "NXDOMAIN"}, {{d}, "NOERROR"}, {{"www.example.com"}, "REFUSED"}, 
-           {{"-c", "CH", "version.bind", "TXT"}, "REFUSED"}, {{"+opcode=notify", "web." + d}, "NOTIMP"}, {{"web." + d, "TYPE65280"}, "NOERROR"},
-           {{"+edns=1", "+noednsneg", "web." + d}, "BADVERS"}, {{"+noedns", "web." + d}, "NOERROR"}, {{"localhost"}, "NOERROR"}}) {
+  struct Row {
+    std::vector<std::string> args;
+    std::string status;
+  };
+  for (const Row& row : std::vector<Row>{{{"nope." + d}, "NXDOMAIN"},
+                                         {{d}, "NOERROR"},
+                                         {{"www.example.com"}, "REFUSED"},
+                                         {{"-c", "CH", "version.bind", "TXT"}, "REFUSED"},
+                                         {{"+opcode=notify", "web." + d}, "NOTIMP"},
+                                         {{"web." + d, "TYPE65280"}, "NOERROR"},
+                                         {{"+edns=1", "+noednsneg", "web." + d}, "BADVERS"},
+                                         {{"+noedns", "web." + d}, "NOERROR"},
+                                         {{"localhost"}, "NOERROR"}}) {
     EXPECT_NE(dig(row.args).find("status: " + row.status), std::string::npos) << row.args[0] << "\n" << dig(row.args);
   }
   std::string refused = dig({"www.example.com"});
@@ -331,7 +346,7 @@ TEST_F(Dig, SeesWhatARealClientSees) {
   EXPECT_EQ(refused.find("WARNING: Messages has"), std::string::npos) << refused;
   std::string cut = dig({"+ignore", "+bufsize=512", "db." + d});
   EXPECT_NE(cut.find(" tc "), std::string::npos) << cut;
-  EXPECT_NE(dig({"+bufsize=512", "db." + d}).find("ANSWER: 300"), std::string::npos);   // by itself over TCP
+  EXPECT_NE(dig({"+bufsize=512", "db." + d}).find("ANSWER: 300"), std::string::npos);  // by itself over TCP
 }
 
 }  // namespace

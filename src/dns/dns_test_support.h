@@ -18,7 +18,7 @@ inline Name name(std::string_view text) { return Name::from_text(text).value(); 
 struct QueryOptions {
   std::uint16_t id = 0x1234;
   bool rd = true;
-  int edns_bytes = -1;   // -1: no OPT
+  int edns_bytes = -1;  // -1: no OPT
   bool dnssec_ok = false;
 };
 
@@ -52,7 +52,7 @@ inline std::vector<std::uint8_t> query(std::string_view qname, std::uint16_t typ
 struct Parsed {
   bool ok = false;
   UpstreamAnswer answer;
-  std::vector<WireRecord> records;     // of all sections, without OPT
+  std::vector<WireRecord> records;  // of all sections, without OPT
   std::vector<std::uint8_t> bytes;
   int ede = -1;
   bool aa = false;
@@ -96,19 +96,23 @@ inline std::vector<std::uint8_t> reply(Bytes q, std::vector<std::string> addrs, 
   Query parsed;
   (void)parse_query(q, parsed);
   AnswerWriter writer(parsed, 65535);
-  for (const auto& a : addrs) writer.record(AnswerWriter::Section::kAnswer, parsed.question.name, 1, ttl, net::IpAddr::parse(a).value().v4_bytes());
+  for (const auto& a : addrs)
+    writer.record(AnswerWriter::Section::kAnswer, parsed.question.name, 1, ttl, net::IpAddr::parse(a).value().v4_bytes());
   if (addrs.empty()) {
     std::vector<std::uint8_t> after{0};
-    for (std::uint32_t v : {1u, 2u, 3u, 4u, ttl}) for (int s = 24; s >= 0; s -= 8) after.push_back(static_cast<std::uint8_t>(v >> s));
+    for (std::uint32_t v : {1u, 2u, 3u, 4u, ttl})
+      for (int s = 24; s >= 0; s -= 8) after.push_back(static_cast<std::uint8_t>(v >> s));
     writer.name_record(AnswerWriter::Section::kAuthority, name("example"), kTypeSoa, ttl, {}, name("ns.example"), after, true);
   }
   return writer.finish({.rcode = rcode});
 }
 
 inline std::shared_ptr<const compile::dns::Zone> zone(unsigned headless_endpoints = 3) {
-  compile::dns::ZoneConfig config{.nameservers = {net::IpAddr::parse("10.96.0.10").value()}, .reverse = {net::Prefix::parse("10.96.0.0/16").value()}};
+  compile::dns::ZoneConfig config{.nameservers = {net::IpAddr::parse("10.96.0.10").value()},
+                                  .reverse = {net::Prefix::parse("10.96.0.0/16").value()}};
   std::vector<model::Service> services(4);
-  services[0] = {.id = {"default", "web"}, .cluster_ips = {net::IpAddr::parse("10.96.0.5").value()}, .ports = {{"http", net::Protocol::kTcp, 80}}};
+  services[0] = {
+      .id = {"default", "web"}, .cluster_ips = {net::IpAddr::parse("10.96.0.5").value()}, .ports = {{"http", net::Protocol::kTcp, 80}}};
   services[1] = {.id = {"default", "db"}, .headless = true};
   services[2] = {.id = {"default", "ext"}, .type = model::ServiceType::kExternalName, .external_name = "www.example.com"};
   services[3] = {.id = {"default", "loop"}, .type = model::ServiceType::kExternalName, .external_name = "loop.default.svc.cluster.local"};

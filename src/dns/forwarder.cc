@@ -7,8 +7,8 @@ namespace fairway::dns {
 
 namespace {
 
-constexpr std::size_t kMaxTries = 8;                 // queries sent for one question
-constexpr milliseconds kStaleAfter{600};             // then an expired answer is better than more waiting
+constexpr std::size_t kMaxTries = 8;      // queries sent for one question
+constexpr milliseconds kStaleAfter{600};  // then an expired answer is better than more waiting
 constexpr milliseconds kLeastPause{20}, kUnknownPause{150}, kMostPause{400};
 constexpr double kMostRttMs = 3000;
 
@@ -34,7 +34,8 @@ void Forwarder::set_upstreams(std::vector<net::SocketAddr> upstreams) {
 std::vector<UpstreamStatus> Forwarder::upstreams() const {
   std::vector<UpstreamStatus> out;
   for (const auto& u : upstreams_) {
-    out.push_back({.addr = u->addr, .srtt_us = static_cast<std::uint32_t>(u->srtt_ms * 1000), .queries = u->queries, .timeouts = u->timeouts});
+    out.push_back(
+        {.addr = u->addr, .srtt_us = static_cast<std::uint32_t>(u->srtt_ms * 1000), .queries = u->queries, .timeouts = u->timeouts});
   }
   return out;
 }
@@ -70,7 +71,9 @@ void Forwarder::resolve(const CacheKey& key, Time now, Done done) {
   }
   if (upstreams_.empty()) {
     ++stats_.refused;
-    return done({.rcode = Rcode::kRefused, .ede = Ede::kNotAuthoritative, .why = "no upstream resolver is configured: only the cluster's names are known here"});
+    return done({.rcode = Rcode::kRefused,
+                 .ede = Ede::kNotAuthoritative,
+                 .why = "no upstream resolver is configured: only the cluster's names are known here"});
   }
   if (fetches_.size() >= limits_.in_flight) {
     ++stats_.limited;
@@ -198,7 +201,9 @@ void Forwarder::learn(const Fetch& fetch, const Attempt& by, Time now) {
   double& srtt = by.upstream->srtt_ms;
   srtt = srtt == 0 ? took : srtt * 0.7 + took * 0.3;
   for (const Attempt& other : fetch.open) {  // slower than the one that answered, by this much at least
-    if (other.upstream != by.upstream) other.upstream->srtt_ms = std::clamp(since_ms(other.sent, now), other.upstream->srtt_ms, std::max(kMostRttMs, other.upstream->srtt_ms));
+    if (other.upstream != by.upstream)
+      other.upstream->srtt_ms =
+          std::clamp(since_ms(other.sent, now), other.upstream->srtt_ms, std::max(kMostRttMs, other.upstream->srtt_ms));
   }
 }
 

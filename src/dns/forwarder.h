@@ -30,16 +30,16 @@ class Transport {
   virtual ~Transport() = default;
   // Sends one query for `attempt` from a socket of its own. False: it could not be sent, and nothing will follow.
   virtual bool send(std::uint64_t attempt, const net::SocketAddr& upstream, Bytes query, bool tcp) = 0;
-  virtual void cancel(std::uint64_t attempt) = 0;   // closes its socket; unknown attempts are no error
-  virtual std::uint16_t random_id() = 0;            // from a cryptographic source
+  virtual void cancel(std::uint64_t attempt) = 0;  // closes its socket; unknown attempts are no error
+  virtual std::uint16_t random_id() = 0;           // from a cryptographic source
 };
 
 struct Outcome {
   std::shared_ptr<const Response> response;  // null: failure
   bool stale = false;
-  Rcode rcode = Rcode::kServFail;            // of the failure
+  Rcode rcode = Rcode::kServFail;  // of the failure
   Ede ede = Ede::kNone;
-  std::string_view why;                      // a literal
+  std::string_view why;  // a literal
 };
 
 class Forwarder {
@@ -65,8 +65,8 @@ class Forwarder {
  private:
   struct Upstream {
     net::SocketAddr addr;
-    double srtt_ms = 0;          // 0: unknown, tried first
-    bool plain = false;          // refused EDNS
+    double srtt_ms = 0;  // 0: unknown, tried first
+    bool plain = false;  // refused EDNS
     std::uint64_t queries = 0, timeouts = 0;
   };
   struct Attempt {
@@ -80,13 +80,13 @@ class Forwarder {
     CacheKey key;
     std::vector<Done> waiters;
     std::vector<Attempt> open;
-    std::vector<std::shared_ptr<Upstream>> order;   // best first
+    std::vector<std::shared_ptr<Upstream>> order;  // best first
     std::size_t tries = 0;
-    std::size_t failures = 0;                       // attempts that ended without an answer
-    bool servfail = false;                          // an upstream said so itself
+    std::size_t failures = 0;  // attempts that ended without an answer
+    bool servfail = false;     // an upstream said so itself
     Time deadline, next_try, stale_at, wakes;
-    milliseconds pause{0};                          // until the next try; doubles
-    std::shared_ptr<const Response> stale;          // what there is if nothing better comes
+    milliseconds pause{0};                  // until the next try; doubles
+    std::shared_ptr<const Response> stale;  // what there is if nothing better comes
   };
 
   void start(const CacheKey& key, Time now, Done done, std::shared_ptr<const Response> stale);

@@ -40,7 +40,9 @@ class ForwarderTest : public ::testing::Test {
  protected:
   static CacheKey key(std::string_view name, std::uint16_t type = 1) { return {.question = {test::name(name), type, 1}}; }
   void ask(std::string_view name, std::uint16_t type = 1) { ask(key(name, type)); }
-  void ask(const CacheKey& k) { forwarder.resolve(k, now, [this](const Outcome& o) { outcomes.push_back(o); }); }
+  void ask(const CacheKey& k) {
+    forwarder.resolve(k, now, [this](const Outcome& o) { outcomes.push_back(o); });
+  }
   void answer(const Sent& s, std::vector<std::string> addrs, std::uint32_t ttl = 60, unsigned rcode = 0) {
     forwarder.on_message(s.attempt, test::reply(s.query, addrs, ttl, rcode), now);
   }
@@ -110,10 +112,10 @@ TEST_F(ForwarderTest, ForgeriesAreIgnoredAndTheTrueAnswerStillCounts) {
   ask("a.example");
   auto good = test::reply(net.sent[0].query, {"192.0.2.9"});
   auto forged = good;
-  forged[0] ^= 1;                                   // another id
+  forged[0] ^= 1;  // another id
   forwarder.on_message(net.sent[0].attempt, forged, now);
   forged = good;
-  forged[2] &= 0x7f;                                // not an answer
+  forged[2] &= 0x7f;  // not an answer
   forwarder.on_message(net.sent[0].attempt, forged, now);
   auto other = test::query("b.example", 1, {.id = get_u16(net.sent[0].query, 0)});
   forwarder.on_message(net.sent[0].attempt, test::reply(other, {"203.0.113.66"}), now);
@@ -136,7 +138,7 @@ TEST_F(ForwarderTest, ADeadUpstreamCostsOnePauseAndThenNothing) {
   answer(net.sent[1], {"192.0.2.9"});
   ASSERT_EQ(outcomes.size(), 1u);
   ask("b.example");
-  EXPECT_EQ(net.sent.back().to, kTwo);              // it has learnt
+  EXPECT_EQ(net.sent.back().to, kTwo);  // it has learnt
 }
 
 TEST_F(ForwarderTest, TheSlowUpstreamMayStillWin) {
@@ -161,7 +163,7 @@ TEST_F(ForwarderTest, NobodyAnswersAndTheClientHearsOfItInTime) {
   EXPECT_EQ(outcomes[0].ede, Ede::kNoReachable);
   EXPECT_TRUE(net.open.empty());
   std::size_t sent = net.sent.size();
-  ask("a.example");                                 // remembered for a second
+  ask("a.example");  // remembered for a second
   EXPECT_EQ(outcomes.size(), 2u);
   EXPECT_EQ(net.sent.size(), sent);
 }
@@ -224,16 +226,16 @@ TEST_F(ForwarderTest, StaleServesWhileUpstreamsAreAway) {
   pass(1);
   ASSERT_EQ(outcomes.size(), 2u);
   EXPECT_TRUE(outcomes[1].stale && outcomes[1].response);
-  ask("a.example");                                 // while the refresh is under way: at once
+  ask("a.example");  // while the refresh is under way: at once
   EXPECT_EQ(outcomes.size(), 3u);
   pass(2000);
   std::size_t sent = net.sent.size();
-  ask("a.example");                                 // the refresh failed a moment ago: at once, and no new attempt
+  ask("a.example");  // the refresh failed a moment ago: at once, and no new attempt
   ASSERT_EQ(outcomes.size(), 4u);
   EXPECT_TRUE(outcomes[3].stale);
   EXPECT_EQ(net.sent.size(), sent);
   pass(6000);
-  ask("a.example");                                 // tried again after a while, and the answer is fresh
+  ask("a.example");  // tried again after a while, and the answer is fresh
   ASSERT_EQ(net.sent.size(), sent + 1);
   answer(net.sent.back(), {"192.0.2.10"});
   EXPECT_FALSE(outcomes.back().stale);
@@ -254,7 +256,8 @@ TEST_F(ForwarderTest, EveryQuestionEndsOnceWhateverUpstreamsDo) {
   unsigned asked = 0, ended = 0;
   for (int step = 0; step < 30'000; ++step) {
     switch (pick(8)) {
-      case 0: case 1: {
+      case 0:
+      case 1: {
         ++asked;
         Time then = now;
         auto once = std::make_shared<int>(0);
@@ -265,8 +268,12 @@ TEST_F(ForwarderTest, EveryQuestionEndsOnceWhateverUpstreamsDo) {
         });
         break;
       }
-      case 2: pass(static_cast<int>(pick(300))); break;
-      case 3: net.refuse = pick(10) == 0; break;
+      case 2:
+        pass(static_cast<int>(pick(300)));
+        break;
+      case 3:
+        net.refuse = pick(10) == 0;
+        break;
       default: {
         if (net.sent.empty()) break;
         const Sent s = net.sent[net.sent.size() - 1 - pick(static_cast<unsigned>(std::min<std::size_t>(20, net.sent.size())))];

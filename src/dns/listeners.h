@@ -67,7 +67,7 @@ class TcpServer {
   QuerySink& sink_;
   std::vector<std::unique_ptr<class TcpListener>> listeners_;
   std::vector<class TcpListener*> paused_;
-  std::list<std::unique_ptr<TcpConnection>> connections_;   // least recently active first
+  std::list<std::unique_ptr<TcpConnection>> connections_;  // least recently active first
   std::unordered_map<net::IpAddr, unsigned> per_client_;
   std::uint64_t refused_ = 0, expired_ = 0;
 };

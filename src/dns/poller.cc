@@ -30,7 +30,7 @@ void Poller::retire(std::unique_ptr<Handler> handler) {
 }
 
 void Poller::wait(int timeout_ms) {
-  retired_.clear();   // by what ran since the last round
+  retired_.clear();  // by what ran since the last round
   std::array<epoll_event, 64> events;
   int n = epoll_wait(fd_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
   for (int i = 0; i < n; ++i) {

@@ -16,7 +16,7 @@ class Handler {
  public:
   virtual ~Handler() = default;
   virtual void on_ready(std::uint32_t events) = 0;
-  bool dead = false;   // retired: gets no more events
+  bool dead = false;  // retired: gets no more events
 };
 
 class Poller {

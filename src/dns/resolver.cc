@@ -17,33 +17,44 @@ void Resolver::handle(const compile::dns::Zone& zone, Bytes message, Via via, Ti
   ++(via == Via::kUdp ? stats_.queries_udp : stats_.queries_tcp);
   Query query;
   QueryVerdict verdict = parse_query(message, query);
-  std::size_t limit = via == Via::kTcp ? kTcpBytes : std::max<std::size_t>(512, std::min<std::size_t>(query.udp_bytes, limits_.udp_answer_bytes));
+  std::size_t limit =
+      via == Via::kTcp ? kTcpBytes : std::max<std::size_t>(512, std::min<std::size_t>(query.udp_bytes, limits_.udp_answer_bytes));
   bool recursion = forwarder_.has_upstreams();
   auto error = [&](unsigned rcode, bool with_question, Ede ede = Ede::kNone, std::string_view text = {}) {
     reply(make_error(query, rcode, with_question, limit, recursion, ede, text));
   };
   if (verdict != QueryVerdict::kOk) ++stats_.malformed;
   switch (verdict) {
-    case QueryVerdict::kOk: break;
-    case QueryVerdict::kDrop: return;
-    case QueryVerdict::kFormErr: query.edns = false; return error(static_cast<unsigned>(Rcode::kFormErr), false);
-    case QueryVerdict::kNotImp: return error(static_cast<unsigned>(Rcode::kNotImp), false);
-    case QueryVerdict::kBadVers: return error(kRcodeBadVers, true);
+    case QueryVerdict::kOk:
+      break;
+    case QueryVerdict::kDrop:
+      return;
+    case QueryVerdict::kFormErr:
+      query.edns = false;
+      return error(static_cast<unsigned>(Rcode::kFormErr), false);
+    case QueryVerdict::kNotImp:
+      return error(static_cast<unsigned>(Rcode::kNotImp), false);
+    case QueryVerdict::kBadVers:
+      return error(kRcodeBadVers, true);
   }
   if (query.question.klass != kClassIn || refused_type(query.question.type)) {
     ++stats_.refused;
-    return error(static_cast<unsigned>(query.question.klass == kClassIn && query.question.type < 251 ? Rcode::kNotImp : Rcode::kRefused), true);
+    return error(static_cast<unsigned>(query.question.klass == kClassIn && query.question.type < 251 ? Rcode::kNotImp : Rcode::kRefused),
+                 true);
   }
   OwnAnswer own = answer_own(zone, query, limit, turn_++, recursion);
   if (!own.message) return forward(zone, query, std::move(own), limit, now, reply);
-  ++(own.kind == AnswerClass::kNxDomain ? stats_.cluster_nxdomain : own.kind == AnswerClass::kIncomplete ? stats_.cluster_incomplete : stats_.cluster_answers);
+  ++(own.kind == AnswerClass::kNxDomain     ? stats_.cluster_nxdomain
+     : own.kind == AnswerClass::kIncomplete ? stats_.cluster_incomplete
+                                            : stats_.cluster_answers);
   reply(*std::move(own.message));
 }
 
 void Resolver::forward(const compile::dns::Zone& zone, const Query& query, OwnAnswer own, std::size_t limit, Time now, const Reply& reply) {
   if (!query.rd && own.chain.empty()) {
     ++stats_.refused;
-    return reply(make_error(query, static_cast<unsigned>(Rcode::kRefused), true, limit, forwarder_.has_upstreams(), Ede::kNotAuthoritative, "recursion was not asked for"));
+    return reply(make_error(query, static_cast<unsigned>(Rcode::kRefused), true, limit, forwarder_.has_upstreams(), Ede::kNotAuthoritative,
+                            "recursion was not asked for"));
   }
   bool recursion = forwarder_.has_upstreams();
   std::uint32_t ttl = zone.config().ttl_seconds;

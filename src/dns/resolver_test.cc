@@ -27,7 +27,10 @@ class ResolverTest : public ::testing::Test {
   test::Parsed ask(std::vector<std::uint8_t> message, Resolver::Via via = Resolver::Via::kUdp) {
     answered = 0;
     last.clear();
-    resolver.handle(*zone, message, via, std::chrono::steady_clock::now(), [this](auto bytes) { last = std::move(bytes); ++answered; });
+    resolver.handle(*zone, message, via, std::chrono::steady_clock::now(), [this](auto bytes) {
+      last = std::move(bytes);
+      ++answered;
+    });
     return test::parse(last);
   }
   test::Parsed ask(std::string_view name, std::uint16_t type = 1) { return ask(test::query(name, type, {.edns_bytes = 1232})); }
@@ -70,7 +73,8 @@ TEST_F(ResolverTest, SrvTargetsAreNotCompressedAndBringAddresses) {
 }
 
 TEST_F(ResolverTest, ClusterNamesNeverGoOut) {
-  for (std::string_view name : {"nope.default.svc.cluster.local", "www.google.com.cluster.local", "9.9.96.10.in-addr.arpa", "cluster.local", "x.localhost", "a.invalid"}) {
+  for (std::string_view name : {"nope.default.svc.cluster.local", "www.google.com.cluster.local", "9.9.96.10.in-addr.arpa", "cluster.local",
+                                "x.localhost", "a.invalid"}) {
     for (std::uint16_t type : {1, 2, 15, 16, 28, 33, 43, 65, 255}) {
       ask(name, type);
       EXPECT_EQ(answered, 1) << name << type;
@@ -84,7 +88,7 @@ TEST_F(ResolverTest, BigSetsAreCutForUdpAndWholeOverTcp) {
   auto q = test::query("db.default.svc.cluster.local", 1);
   auto udp = ask(q);
   EXPECT_TRUE(udp.answer.truncated);
-  EXPECT_GT(udp.answer.answers, 20u);   // what fits serves those who have no TCP
+  EXPECT_GT(udp.answer.answers, 20u);  // what fits serves those who have no TCP
   EXPECT_LE(udp.bytes.size(), 512u);
   auto tcp = ask(q, Resolver::Via::kTcp);
   EXPECT_FALSE(tcp.answer.truncated);
@@ -108,7 +112,8 @@ TEST_F(ResolverTest, ExternalNameIsFollowedToItsEnd) {
   ASSERT_EQ(parse_query(net.sent[0].second, asked), QueryVerdict::kOk);
   EXPECT_EQ(asked.question.name, test::name("www.example.com"));
   std::vector<std::uint8_t> out;
-  resolver.handle(*zone, test::query("ext.default.svc.cluster.local", 1), Resolver::Via::kUdp, std::chrono::steady_clock::now(), [&](auto b) { out = b; });
+  resolver.handle(*zone, test::query("ext.default.svc.cluster.local", 1), Resolver::Via::kUdp, std::chrono::steady_clock::now(),
+                  [&](auto b) { out = b; });
   resolver.forwarder().on_message(net.sent[0].first, test::reply(net.sent[0].second, {"192.0.2.7"}), std::chrono::steady_clock::now());
   auto p = test::parse(out);
   ASSERT_EQ(p.answer.answers, 2u);
@@ -124,10 +129,10 @@ TEST_F(ResolverTest, ACnameLoopEnds) {
 }
 
 TEST_F(ResolverTest, UnknownTypesAndClasses) {
-  EXPECT_EQ(ask("web.default.svc.cluster.local", 65280).answer.rcode, 0u);   // NODATA
-  EXPECT_EQ(ask("web.default.svc.cluster.local", 252).answer.rcode, 5u);     // AXFR
+  EXPECT_EQ(ask("web.default.svc.cluster.local", 65280).answer.rcode, 0u);  // NODATA
+  EXPECT_EQ(ask("web.default.svc.cluster.local", 252).answer.rcode, 5u);    // AXFR
   EXPECT_EQ(ask("web.default.svc.cluster.local", 251).answer.rcode, 5u);
-  EXPECT_EQ(ask("web.default.svc.cluster.local", 250).answer.rcode, 4u);     // TSIG is no question
+  EXPECT_EQ(ask("web.default.svc.cluster.local", 250).answer.rcode, 4u);  // TSIG is no question
   EXPECT_EQ(ask("web.default.svc.cluster.local", 41).answer.rcode, 4u);
   auto chaos = test::query("version.bind", 16);
   chaos[chaos.size() - 1] = 3;

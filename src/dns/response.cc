@@ -68,11 +68,19 @@ struct NamesIn {
 };
 static NamesIn names_in(std::uint16_t type) {
   switch (type) {
-    case 2: case 5: case 12: case 39: return {0, 1};  // NS CNAME PTR DNAME
-    case 6: return {0, 2};                            // SOA
-    case 15: return {2, 1};                           // MX
-    case 33: return {6, 1};                           // SRV
-    default: return {0, 0};
+    case 2:
+    case 5:
+    case 12:
+    case 39:
+      return {0, 1};  // NS CNAME PTR DNAME
+    case 6:
+      return {0, 2};  // SOA
+    case 15:
+      return {2, 1};  // MX
+    case 33:
+      return {6, 1};  // SRV
+    default:
+      return {0, 0};
   }
 }
 

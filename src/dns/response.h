@@ -33,7 +33,7 @@ std::shared_ptr<const Response> keep_response(Bytes message, const UpstreamAnswe
 struct RenderOptions {
   std::size_t limit_bytes = 512;
   Time now;
-  bool stale = false;      // TTLs become 30 s (RFC 8767 4), and EDE says so
+  bool stale = false;  // TTLs become 30 s (RFC 8767 4), and EDE says so
 };
 std::vector<std::uint8_t> render_response(const Query& query, const Response& response, const RenderOptions& options);
 

@@ -10,8 +10,8 @@ namespace fairway::dns {
 
 namespace {
 
-constexpr std::size_t kOutBytes = 256 << 10;   // answers not yet taken by the client: then its queries wait
-constexpr unsigned kPending = 64;              // queries of one connection not yet answered: likewise
+constexpr std::size_t kOutBytes = 256 << 10;  // answers not yet taken by the client: then its queries wait
+constexpr unsigned kPending = 64;             // queries of one connection not yet answered: likewise
 
 }  // namespace
 
@@ -48,7 +48,7 @@ class TcpConnection : public Handler {
     ssize_t n = recv(fd_.get(), chunk, sizeof chunk, MSG_DONTWAIT);
     if (n < 0) return errno == EAGAIN || errno == EINTR;
     if (n == 0) {
-      ended_ = true;   // answers may still be owed
+      ended_ = true;  // answers may still be owed
       return pending_ > 0 || !out_.empty();
     }
     in_.insert(in_.end(), chunk, chunk + n);
@@ -61,9 +61,13 @@ class TcpConnection : public Handler {
     bool bad = false;
     while (!bad && pending_ < kPending && out_.size() < kOutBytes && in_.size() - at >= 2) {
       std::size_t size = get_u16(in_, at);
-      if (size < 12 || size > kMaxQueryBytes || queries_ >= server_.limits_.tcp_queries) { bad = true; break; }
+      if (size < 12 || size > kMaxQueryBytes || queries_ >= server_.limits_.tcp_queries) {
+        bad = true;
+        break;
+      }
       if (in_.size() - at - 2 < size) break;
-      std::vector<std::uint8_t> message(in_.begin() + static_cast<std::ptrdiff_t>(at + 2), in_.begin() + static_cast<std::ptrdiff_t>(at + 2 + size));
+      std::vector<std::uint8_t> message(in_.begin() + static_cast<std::ptrdiff_t>(at + 2),
+                                        in_.begin() + static_cast<std::ptrdiff_t>(at + 2 + size));
       at += 2 + size;
       ++queries_;
       ++pending_;
@@ -83,7 +87,7 @@ class TcpConnection : public Handler {
     out_.push_back(static_cast<std::uint8_t>(message.size()));
     out_.insert(out_.end(), message.begin(), message.end());
     broken_ |= !flush();
-    update();   // take_queries() or the next event goes on from here
+    update();  // take_queries() or the next event goes on from here
   }
 
   bool flush() {

@@ -11,11 +11,11 @@ namespace fairway::dns {
 namespace {
 
 constexpr unsigned kBatch = 16;
-constexpr unsigned kBatchesPerWake = 8;   // then others of the loop have their turn
+constexpr unsigned kBatchesPerWake = 8;  // then others of the loop have their turn
 constexpr std::size_t kControlBytes = CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(in_pktinfo));
 
 struct Batch {
-  std::array<std::array<std::uint8_t, kMaxQueryBytes + 1>, kBatch> data;   // one more, so that too long is seen
+  std::array<std::array<std::uint8_t, kMaxQueryBytes + 1>, kBatch> data;  // one more, so that too long is seen
   std::array<sockaddr_storage, kBatch> from;
   alignas(cmsghdr) std::array<std::array<char, kControlBytes>, kBatch> control;
   std::array<iovec, kBatch> iov;
@@ -25,8 +25,13 @@ struct Batch {
     for (unsigned i = 0; i < kBatch; ++i) {
       iov[i] = {data[i].data(), data[i].size()};
       headers[i] = {};
-      headers[i].msg_hdr = {.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &iov[i], .msg_iovlen = 1,
-                            .msg_control = control[i].data(), .msg_controllen = control[i].size(), .msg_flags = 0};
+      headers[i].msg_hdr = {.msg_name = &from[i],
+                            .msg_namelen = sizeof from[i],
+                            .msg_iov = &iov[i],
+                            .msg_iovlen = 1,
+                            .msg_control = control[i].data(),
+                            .msg_controllen = control[i].size(),
+                            .msg_flags = 0};
     }
   }
 };
@@ -67,8 +72,13 @@ void UdpListener::answer(const Peer& peer, Bytes message) {
   alignas(cmsghdr) char control[kControlBytes] = {};
   iovec iov{const_cast<std::uint8_t*>(message.data()), message.size()};
   RawAddr to = peer.from;
-  msghdr header{.msg_name = &to.storage, .msg_namelen = to.size, .msg_iov = &iov, .msg_iovlen = 1,
-                .msg_control = nullptr, .msg_controllen = 0, .msg_flags = 0};
+  msghdr header{.msg_name = &to.storage,
+                .msg_namelen = to.size,
+                .msg_iov = &iov,
+                .msg_iovlen = 1,
+                .msg_control = nullptr,
+                .msg_controllen = 0,
+                .msg_flags = 0};
   auto attach = [&](int level, int type, const void* data, std::size_t size) {
     header.msg_control = control;
     header.msg_controllen = CMSG_SPACE(size);

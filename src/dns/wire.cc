@@ -9,8 +9,8 @@ namespace {
 
 std::uint8_t lower(std::uint8_t c) { return c >= 'A' && c <= 'Z' ? static_cast<std::uint8_t>(c - 'A' + 'a') : c; }
 
-constexpr std::uint32_t kMaxTtl = 24 * 3600;        // whatever an upstream says
-constexpr unsigned kMaxRecords = 4096;              // of one message
+constexpr std::uint32_t kMaxTtl = 24 * 3600;  // whatever an upstream says
+constexpr unsigned kMaxRecords = 4096;        // of one message
 
 }  // namespace
 
@@ -49,7 +49,9 @@ std::vector<std::string_view> Name::labels() const {
   return out;
 }
 
-bool Name::operator==(const Name& other) const { return size_ == other.size_ && std::memcmp(bytes_.data(), other.bytes_.data(), size_) == 0; }
+bool Name::operator==(const Name& other) const {
+  return size_ == other.size_ && std::memcmp(bytes_.data(), other.bytes_.data(), size_) == 0;
+}
 
 bool Reader::u8(std::uint8_t& out) {
   if (left() < 1) return false;
@@ -170,7 +172,8 @@ bool parse_answer(Bytes message, UpstreamAnswer& out) {
   Reader reader(message, 12);
   if (questions > 1 || counts[0] + counts[1] + counts[2] > kMaxRecords) return false;
   if (questions == 1) {
-    if (!reader.name(out.question.name, Reader::Pointers::kRefused) || !reader.u16(out.question.type) || !reader.u16(out.question.klass)) return false;
+    if (!reader.name(out.question.name, Reader::Pointers::kRefused) || !reader.u16(out.question.type) || !reader.u16(out.question.klass))
+      return false;
     out.has_question = true;
   }
   out.body_at = out.body_end = reader.at();

@@ -22,12 +22,19 @@ constexpr unsigned kRcodeBadVers = 16;  // extended: 4 bits in the header, 8 in 
 
 // RFC 8914
 enum class Ede : std::uint16_t {
-  kNone = 0xffff, kStale = 3, kNotReady = 14, kProhibited = 18, kStaleNx = 19, kNotAuthoritative = 20, kNoReachable = 22, kNetworkError = 23
+  kNone = 0xffff,
+  kStale = 3,
+  kNotReady = 14,
+  kProhibited = 18,
+  kStaleNx = 19,
+  kNotAuthoritative = 20,
+  kNoReachable = 22,
+  kNetworkError = 23
 };
 
 constexpr std::uint16_t kTypeSoa = 6, kTypeCname = 5, kTypeHinfo = 13, kTypeOpt = 41, kTypeAxfr = 252, kTypeAnyQuery = 255;
 constexpr std::uint16_t kClassIn = 1;
-constexpr std::size_t kMaxQueryBytes = 1232;   // limit before parsing, on every transport
+constexpr std::size_t kMaxQueryBytes = 1232;  // limit before parsing, on every transport
 
 // A name in wire form, lower-case, uncompressed, with the root's zero.
 class Name {
@@ -79,7 +86,7 @@ struct Query {
   std::array<std::uint8_t, 255> spelling{};  // the name as it was asked, upper case kept; as long as question.name
   bool edns = false;
   bool dnssec_ok = false;
-  std::uint16_t udp_bytes = 512;             // the largest UDP answer that the client takes
+  std::uint16_t udp_bytes = 512;  // the largest UDP answer that the client takes
 };
 
 enum class QueryVerdict { kOk, kDrop, kFormErr, kNotImp, kBadVers };
@@ -90,7 +97,7 @@ struct WireRecord {
   Name name;
   std::uint16_t type = 0, klass = 0;
   std::uint32_t ttl = 0;
-  std::size_t ttl_at = 0;      // offset of the TTL in the message
+  std::size_t ttl_at = 0;  // offset of the TTL in the message
   std::size_t data_at = 0;
   std::uint16_t data_size = 0;
 };
@@ -101,14 +108,14 @@ struct UpstreamAnswer {
   std::uint16_t id = 0;
   bool response = false, truncated = false, recursion_available = false, authentic = false;
   std::uint8_t opcode = 0;
-  unsigned rcode = 0;            // extended
-  bool has_question = false;     // exactly one, uncompressed, right after the header
+  unsigned rcode = 0;         // extended
+  bool has_question = false;  // exactly one, uncompressed, right after the header
   Question question;
   bool edns = false;
   std::uint16_t answers = 0, authorities = 0, additionals = 0;  // without OPT and what follows it
-  std::size_t body_at = 0;       // first record
-  std::size_t body_end = 0;      // end of the records counted above
-  std::uint32_t ttl = 0;         // seconds that the whole may be cached: the least TTL, or the negative TTL (RFC 2308)
+  std::size_t body_at = 0;                                      // first record
+  std::size_t body_end = 0;                                     // end of the records counted above
+  std::uint32_t ttl = 0;  // seconds that the whole may be cached: the least TTL, or the negative TTL (RFC 2308)
   std::vector<std::uint16_t> ttl_offsets;
 };
 // False: malformed, and nothing of it is to be used.
@@ -128,8 +135,8 @@ class AnswerWriter {
   // `data` is written as it is.
   void record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, Bytes data);
   // Data = `before`, then a name (compressed where the type allows it), then `after`.
-  void name_record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, Bytes before, const Name& target,
-                   Bytes after, bool compress);
+  void name_record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, Bytes before, const Name& target, Bytes after,
+                   bool compress);
   void set_truncated() { truncated_ = true; }
 
   struct Finish {
@@ -149,7 +156,7 @@ class AnswerWriter {
   bool commit(Section section, std::size_t start, std::size_t length_at);
 
   const Query& query_;
-  std::size_t limit_;              // less what the OPT record will take
+  std::size_t limit_;  // less what the OPT record will take
   std::size_t full_limit_;
   std::vector<std::uint8_t> out_;
   std::vector<std::uint16_t> names_;  // offsets of names (and their suffixes) that later ones may point to

@@ -42,24 +42,28 @@ TEST(Query, WhatIsAccepted) {
 
 TEST(Query, WhatIsNot) {
   auto base = test::query("web.example.com", 1, {.edns_bytes = 1232});
-  auto with = [&](auto change) { auto m = base; change(m); return verdict(m); };
+  auto with = [&](auto change) {
+    auto m = base;
+    change(m);
+    return verdict(m);
+  };
   EXPECT_EQ(verdict({}), QueryVerdict::kDrop);
   EXPECT_EQ(verdict(std::vector<std::uint8_t>(11)), QueryVerdict::kDrop);
   EXPECT_EQ(verdict(std::vector<std::uint8_t>(kMaxQueryBytes + 1)), QueryVerdict::kDrop);
-  EXPECT_EQ(with([](auto& m) { m[2] |= 0x80; }), QueryVerdict::kDrop);           // an answer
+  EXPECT_EQ(with([](auto& m) { m[2] |= 0x80; }), QueryVerdict::kDrop);  // an answer
   for (unsigned opcode = 1; opcode < 16; ++opcode) {
     EXPECT_EQ(with([&](auto& m) { m[2] = static_cast<std::uint8_t>(opcode << 3); }), QueryVerdict::kNotImp) << opcode;
   }
-  EXPECT_EQ(with([](auto& m) { m[5] = 0; }), QueryVerdict::kFormErr);            // no question
+  EXPECT_EQ(with([](auto& m) { m[5] = 0; }), QueryVerdict::kFormErr);  // no question
   EXPECT_EQ(with([](auto& m) { m[5] = 2; }), QueryVerdict::kFormErr);
-  EXPECT_EQ(with([](auto& m) { m[7] = 1; }), QueryVerdict::kFormErr);            // an answer in a query
+  EXPECT_EQ(with([](auto& m) { m[7] = 1; }), QueryVerdict::kFormErr);  // an answer in a query
   EXPECT_EQ(with([](auto& m) { m[9] = 1; }), QueryVerdict::kFormErr);
-  EXPECT_EQ(with([](auto& m) { m[11] = 2; }), QueryVerdict::kFormErr);           // a record that is not there
-  EXPECT_EQ(with([](auto& m) { m[12] = 0xc0; }), QueryVerdict::kFormErr);        // a pointer
-  EXPECT_EQ(with([](auto& m) { m[12] = 0x40; }), QueryVerdict::kFormErr);        // a label type that was withdrawn
-  EXPECT_EQ(with([](auto& m) { m.push_back(0); }), QueryVerdict::kFormErr);      // something behind the end
+  EXPECT_EQ(with([](auto& m) { m[11] = 2; }), QueryVerdict::kFormErr);       // a record that is not there
+  EXPECT_EQ(with([](auto& m) { m[12] = 0xc0; }), QueryVerdict::kFormErr);    // a pointer
+  EXPECT_EQ(with([](auto& m) { m[12] = 0x40; }), QueryVerdict::kFormErr);    // a label type that was withdrawn
+  EXPECT_EQ(with([](auto& m) { m.push_back(0); }), QueryVerdict::kFormErr);  // something behind the end
   EXPECT_EQ(with([](auto& m) { m.resize(m.size() - 1); }), QueryVerdict::kFormErr);
-  EXPECT_EQ(with([](auto& m) { m[m.size() - 5] = 1; }), QueryVerdict::kBadVers); // EDNS version 1
+  EXPECT_EQ(with([](auto& m) { m[m.size() - 5] = 1; }), QueryVerdict::kBadVers);  // EDNS version 1
   auto two_opts = base;
   two_opts.insert(two_opts.end(), base.end() - 11, base.end());
   two_opts[11] = 2;
@@ -89,7 +93,7 @@ TEST(Answer, TtlIsTheLeastAndNegativeTtlTheSoas) {
   Query q;
   (void)parse_query(test::query("a.example", 1), q);
   ASSERT_TRUE(parse_answer(make_error(q, 3, true, 512, true), parsed = {}));
-  EXPECT_EQ(parsed.ttl, 0u);   // no SOA: not to be kept
+  EXPECT_EQ(parsed.ttl, 0u);  // no SOA: not to be kept
 }
 
 TEST(AnswerWriter, NeverLongerThanTheLimitAndAlwaysWhole) {
@@ -98,7 +102,8 @@ TEST(AnswerWriter, NeverLongerThanTheLimitAndAlwaysWhole) {
       Query q;
       (void)parse_query(test::query("many.example.com", 1, {.edns_bytes = edns ? 4096 : -1}), q);
       AnswerWriter writer(q, limit);
-      for (unsigned i = 0; i < 5000; ++i) writer.record(AnswerWriter::Section::kAnswer, q.question.name, 1, 5, net::IpAddr::v4(i).v4_bytes());
+      for (unsigned i = 0; i < 5000; ++i)
+        writer.record(AnswerWriter::Section::kAnswer, q.question.name, 1, 5, net::IpAddr::v4(i).v4_bytes());
       auto out = writer.finish({});
       EXPECT_LE(out.size(), limit);
       EXPECT_GT(out.size(), limit - 30);

@@ -20,7 +20,8 @@ Result<std::unique_ptr<Worker>> Worker::create(const DnsLimits& limits, std::siz
   FW_ASSIGN(Poller poller, Poller::create());
   sys::Fd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return errno_error(errno, "eventfd");
-  std::unique_ptr<Worker> worker(new Worker(std::move(poller), std::move(wake), limits, cache_bytes, std::move(upstreams), std::move(zone)));
+  std::unique_ptr<Worker> worker(
+      new Worker(std::move(poller), std::move(wake), limits, cache_bytes, std::move(upstreams), std::move(zone)));
   FW_TRY(worker->poller_.add(worker->wake_.get(), EPOLLIN, worker.get()));
   // Signals are the main thread's.
   sigset_t all, before;
@@ -34,8 +35,12 @@ Result<std::unique_ptr<Worker>> Worker::create(const DnsLimits& limits, std::siz
 
 Worker::Worker(Poller poller, sys::Fd wake, const DnsLimits& limits, std::size_t cache_bytes, std::vector<net::SocketAddr> upstreams,
                std::shared_ptr<const compile::dns::Zone> zone)
-    : poller_(std::move(poller)), wake_(std::move(wake)), sockets_(poller_), resolver_(limits, cache_bytes, std::move(upstreams), sockets_),
-      tcp_(limits, poller_, *this), zone_(std::move(zone)) {
+    : poller_(std::move(poller)),
+      wake_(std::move(wake)),
+      sockets_(poller_),
+      resolver_(limits, cache_bytes, std::move(upstreams), sockets_),
+      tcp_(limits, poller_, *this),
+      zone_(std::move(zone)) {
   sockets_.attach(resolver_.forwarder());
   record();
 }
@@ -70,9 +75,11 @@ void Worker::on_ready(std::uint32_t) {
 void Worker::run() {
   Time next_sweep = std::chrono::steady_clock::now() + kSweepEvery;
   while (!stopping_) {
-    int timeout_ms = -1;   // an idle server does not wake
+    int timeout_ms = -1;  // an idle server does not wake
     Time now = std::chrono::steady_clock::now();
-    auto until = [&](Time then) { return static_cast<int>(std::clamp<std::int64_t>(std::chrono::ceil<milliseconds>(then - now).count(), 0, 60'000)); };
+    auto until = [&](Time then) {
+      return static_cast<int>(std::clamp<std::int64_t>(std::chrono::ceil<milliseconds>(then - now).count(), 0, 60'000));
+    };
     if (!tcp_.idle()) timeout_ms = until(next_sweep);
     if (auto next = resolver_.forwarder().next_time()) timeout_ms = timeout_ms < 0 ? until(*next) : std::min(timeout_ms, until(*next));
     poller_.wait(timeout_ms);

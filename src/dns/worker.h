@@ -26,7 +26,7 @@ class Worker : private QuerySink, private Handler {
   void add_udp(sys::Fd fd, bool shared);
   void add_tcp(sys::Fd fd, bool shared);
   void set_upstreams(std::vector<net::SocketAddr> upstreams);
-  void publish(std::shared_ptr<const compile::dns::Zone> zone);   // holds for every query read after it returns
+  void publish(std::shared_ptr<const compile::dns::Zone> zone);  // holds for every query read after it returns
   DnsStats stats() const;
   std::vector<UpstreamStatus> upstreams() const;
 
@@ -35,7 +35,7 @@ class Worker : private QuerySink, private Handler {
          std::shared_ptr<const compile::dns::Zone> zone);
   void run();
   void post(std::function<void()> task);
-  void on_ready(std::uint32_t events) override;   // the wake descriptor
+  void on_ready(std::uint32_t events) override;  // the wake descriptor
   void query(Bytes message, Resolver::Via via, const Resolver::Reply& reply) override;
   const compile::dns::Zone& zone();
   void record();
@@ -46,10 +46,10 @@ class Worker : private QuerySink, private Handler {
   Resolver resolver_;
   TcpServer tcp_;
   std::vector<std::shared_ptr<UdpListener>> udp_;
-  std::shared_ptr<const compile::dns::Zone> zone_;   // the worker's own reference
+  std::shared_ptr<const compile::dns::Zone> zone_;  // the worker's own reference
   std::uint64_t zone_version_ = 0;
 
-  mutable std::mutex mutex_;                         // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::vector<std::function<void()>> tasks_;
   std::shared_ptr<const compile::dns::Zone> next_zone_;
   DnsStats stats_;

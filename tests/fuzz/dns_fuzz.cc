@@ -86,11 +86,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size < 1) return 0;
   Bytes rest(data + 1, size - 1);
   switch (data[0] % 5) {
-    case 0: one_query(rest, Resolver::Via::kUdp); break;
-    case 1: one_query(rest, Resolver::Via::kTcp); break;
-    case 2: one_answer(rest, false, false); break;
-    case 3: one_answer(rest, true, false); break;
-    default: one_answer(rest, true, true); break;
+    case 0:
+      one_query(rest, Resolver::Via::kUdp);
+      break;
+    case 1:
+      one_query(rest, Resolver::Via::kTcp);
+      break;
+    case 2:
+      one_answer(rest, false, false);
+      break;
+    case 3:
+      one_answer(rest, true, false);
+      break;
+    default:
+      one_answer(rest, true, true);
+      break;
   }
   return 0;
 }

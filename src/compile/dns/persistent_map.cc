@@ -108,8 +108,7 @@ void release(std::uintptr_t child) {
 }
 
 Node* make_node(std::uint32_t bitmap) {
-  auto* node = static_cast<Node*>(
-      allocate(sizeof(Node) + sizeof(std::uintptr_t) * static_cast<unsigned>(std::popcount(bitmap))));
+  auto* node = static_cast<Node*>(allocate(sizeof(Node) + sizeof(std::uintptr_t) * static_cast<unsigned>(std::popcount(bitmap))));
   new (&node->refs) std::atomic<std::uint32_t>(1);
   node->bitmap = bitmap;
   return node;

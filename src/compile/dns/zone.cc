@@ -48,7 +48,7 @@ struct Reverse {
   bool valid = true;
   bool whole = false;
   net::Family family = net::Family::kV4;
-  std::array<std::uint8_t, 16> bytes{};   // the known leading part; the rest zero
+  std::array<std::uint8_t, 16> bytes{};  // the known leading part; the rest zero
   unsigned known_bits = 0;
 
   net::IpAddr addr() const {
@@ -223,7 +223,11 @@ class Lookup {
 
   void below_service(Answer& out, const ServiceRow& row, std::string_view label) {
     for (const auto& set : row.port_sets) {
-      for (const auto& p : set) if (protocol_label(p.protocol) == label) { out.kind = Kind::kNoData; return; }
+      for (const auto& p : set)
+        if (protocol_label(p.protocol) == label) {
+          out.kind = Kind::kNoData;
+          return;
+        }
     }
     bool exists = std::any_of(row.endpoints.begin(), row.endpoints.end(), [&](const auto& e) { return e.hostname == label; });
     if (!exists || label.empty()) return;
@@ -238,7 +242,10 @@ class Lookup {
     std::vector<const PortRow*> port_of(row.port_sets.size());
     for (std::size_t i = 0; i < row.port_sets.size(); ++i) {
       auto found = std::find_if(row.port_sets[i].begin(), row.port_sets[i].end(), matches);
-      if (found != row.port_sets[i].end()) { port_of[i] = &*found; exists = true; }
+      if (found != row.port_sets[i].end()) {
+        port_of[i] = &*found;
+        exists = true;
+      }
     }
     if (!exists) return;
     if (wanted(type_, RecordType::kSrv)) {
@@ -288,9 +295,7 @@ class Lookup {
   bool certain_ = false;
 };
 
-std::string reverse_name(const net::IpAddr& addr) {
-  return reverse_apex(net::Prefix(addr, addr.is_v4() ? 32 : 128));
-}
+std::string reverse_name(const net::IpAddr& addr) { return reverse_apex(net::Prefix(addr, addr.is_v4() ? 32 : 128)); }
 
 void dump_service(std::vector<Record>& out, std::string_view key, const ServiceRow& row, const std::string& domain) {
   std::size_t zero = key.find('\0');

@@ -27,9 +27,9 @@ namespace fairway::compile::dns {
 
 struct ZoneConfig {
   std::string domain = "cluster.local";
-  std::vector<net::IpAddr> nameservers;   // the DNS Service's addresses: NS record and its glue
-  std::vector<net::Prefix> reverse;       // Service and pod ranges: their PTR names are ours alone, never forwarded
-  std::uint32_t ttl_seconds = 5;          // also of negative answers: a new name is seen this soon
+  std::vector<net::IpAddr> nameservers;  // the DNS Service's addresses: NS record and its glue
+  std::vector<net::Prefix> reverse;      // Service and pod ranges: their PTR names are ours alone, never forwarded
+  std::uint32_t ttl_seconds = 5;         // also of negative answers: a new name is seen this soon
 };
 
 enum class RecordType : std::uint16_t { kA = 1, kNs = 2, kCname = 5, kSoa = 6, kPtr = 12, kTxt = 16, kAaaa = 28, kSrv = 33 };
@@ -49,12 +49,12 @@ struct Record {
 
 struct Answer {
   enum class Kind {
-    kOutside,      // not a name of ours: ask elsewhere
-    kIncomplete,   // ours, but the sources have not synced yet: neither yes nor no can be said
+    kOutside,     // not a name of ours: ask elsewhere
+    kIncomplete,  // ours, but the sources have not synced yet: neither yes nor no can be said
     kNxDomain,
-    kNoData,       // the name exists (or one below it does), the type does not
+    kNoData,  // the name exists (or one below it does), the type does not
     kRecords,
-    kCname,        // one CNAME record, whatever the type asked: follow it
+    kCname,  // one CNAME record, whatever the type asked: follow it
   };
   Kind kind = Kind::kOutside;
   std::vector<Record> records;
@@ -63,9 +63,9 @@ struct Answer {
 };
 
 struct ZoneCounts {
-  std::size_t services = 0;    // with at least one name
-  std::size_t addresses = 0;   // with a PTR record
-  std::size_t pods = 0;        // dashed-IP pod records
+  std::size_t services = 0;   // with at least one name
+  std::size_t addresses = 0;  // with a PTR record
+  std::size_t pods = 0;       // dashed-IP pod records
 };
 
 class Zone {

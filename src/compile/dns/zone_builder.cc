@@ -19,7 +19,8 @@ bool publishable(const net::IpAddr& addr) {
 // "." and case aside, what may be the target of a CNAME: labels of 1 to 63 bytes, 253 in all.
 std::string normal_name(std::string_view text) {
   std::string out(text);
-  for (char& c : out) if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  for (char& c : out)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   if (!out.empty() && out.back() == '.') out.pop_back();
   if (out.empty() || out.size() > 253) return "";
   std::size_t label = 0;
@@ -43,7 +44,8 @@ std::vector<std::string> split_labels(std::string_view name) {
 
 std::vector<PortRow> named(std::span<const model::NamedPort> ports) {
   std::vector<PortRow> out;
-  for (const auto& p : ports) if (!p.name.empty() && p.name.size() < 63) out.push_back({p.name, p.protocol, p.port});
+  for (const auto& p : ports)
+    if (!p.name.empty() && p.name.size() < 63) out.push_back({p.name, p.protocol, p.port});
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
@@ -78,7 +80,8 @@ ServiceRow headless_row(const model::Service& service, std::span<const model::En
 
 ServiceRow cluster_ip_row(const model::Service& service) {
   ServiceRow row{.kind = ServiceRow::Kind::kClusterIp};
-  for (const auto& a : service.cluster_ips) if (publishable(a) && row.addrs.size() < 255) row.addrs.push_back(a);
+  for (const auto& a : service.cluster_ips)
+    if (publishable(a) && row.addrs.size() < 255) row.addrs.push_back(a);
   std::sort(row.addrs.begin(), row.addrs.end());
   std::vector<PortRow> ports;
   for (const auto& p : service.ports) {
@@ -117,8 +120,10 @@ struct ZoneBuilder::Impl {
     auto new_reverse = bytes.empty() ? decltype(reverse_of(id, {})){} : reverse_of(id, decode_service(bytes));
     if (bytes.empty()) drop(key);
     else write(key, bytes);
-    for (const auto& [addr, owner] : old_reverse) if (!new_reverse.contains({addr, owner})) remove_owner(addr, owner);
-    for (const auto& [addr, owner] : new_reverse) if (!old_reverse.contains({addr, owner})) add_owner(addr, owner);
+    for (const auto& [addr, owner] : old_reverse)
+      if (!new_reverse.contains({addr, owner})) remove_owner(addr, owner);
+    for (const auto& [addr, owner] : new_reverse)
+      if (!old_reverse.contains({addr, owner})) add_owner(addr, owner);
     if (before.empty() != bytes.empty()) {
       int by = bytes.empty() ? -1 : 1;
       state.counts.services += static_cast<std::size_t>(by);
@@ -138,7 +143,8 @@ struct ZoneBuilder::Impl {
 
   std::vector<std::string> owners(const net::IpAddr& addr) const {
     std::vector<std::string> out;
-    if (auto found = state.rows.find(reverse_key(addr))) for (auto o : decode_owners(*found)) out.emplace_back(o);
+    if (auto found = state.rows.find(reverse_key(addr)))
+      for (auto o : decode_owners(*found)) out.emplace_back(o);
     return out;
   }
   void add_owner(const net::IpAddr& addr, const std::string& owner) {
@@ -213,7 +219,9 @@ void ZoneBuilder::remove_service(const model::Name& id) { impl_->replace_service
 
 void ZoneBuilder::set_pod(const model::Pod& pod) {
   std::vector<net::IpAddr> addrs;
-  if (!pod.terminated) for (const auto& a : pod.ips) if (publishable(a)) addrs.push_back(a);
+  if (!pod.terminated)
+    for (const auto& a : pod.ips)
+      if (publishable(a)) addrs.push_back(a);
   std::sort(addrs.begin(), addrs.end());
   addrs.erase(std::unique(addrs.begin(), addrs.end()), addrs.end());
   impl_->replace_pod(pod.id, addrs);

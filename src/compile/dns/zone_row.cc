@@ -13,7 +13,9 @@ namespace {
 class Writer {
  public:
   template <typename Int>
-  void number(Int value) { out_.append(reinterpret_cast<const char*>(&value), sizeof value); }
+  void number(Int value) {
+    out_.append(reinterpret_cast<const char*>(&value), sizeof value);
+  }
   void addr(const net::IpAddr& a) { out_.append(reinterpret_cast<const char*>(a.bytes().data()), 16); }
   void text(std::string_view s) {
     FW_CHECK(s.size() <= 255);
@@ -194,15 +196,19 @@ std::string pod_addr_key(const net::IpAddr& addr, std::string_view ns) {
 
 std::string dashed(const net::IpAddr& addr) {
   std::string text = addr.to_string();
-  std::replace_if(text.begin(), text.end(), [](char c) { return c == '.' || c == ':'; }, '-');
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c == '.' || c == ':'; }, '-');
   return text;
 }
 
 std::string_view protocol_label(net::Protocol protocol) {
   switch (protocol) {
-    case net::Protocol::kTcp: return "_tcp";
-    case net::Protocol::kUdp: return "_udp";
-    case net::Protocol::kSctp: return "_sctp";
+    case net::Protocol::kTcp:
+      return "_tcp";
+    case net::Protocol::kUdp:
+      return "_udp";
+    case net::Protocol::kSctp:
+      return "_sctp";
   }
   return "";
 }

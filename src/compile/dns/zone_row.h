@@ -25,8 +25,8 @@ struct PortRow {
 
 struct EndpointRow {
   net::IpAddr addr;
-  std::string_view hostname;      // never empty: the endpoint's own, or its address with dashes
-  std::uint16_t port_set = 0;     // index in ServiceRow::port_sets
+  std::string_view hostname;   // never empty: the endpoint's own, or its address with dashes
+  std::uint16_t port_set = 0;  // index in ServiceRow::port_sets
   auto operator<=>(const EndpointRow&) const = default;
 };
 
@@ -34,10 +34,10 @@ struct EndpointRow {
 struct ServiceRow {
   enum class Kind : std::uint8_t { kClusterIp = 1, kHeadless, kExternal };
   Kind kind = Kind::kClusterIp;
-  std::vector<net::IpAddr> addrs;                // kClusterIp
-  std::string_view external;                     // kExternal
-  std::vector<std::vector<PortRow>> port_sets;   // named ports; kClusterIp: exactly one set
-  std::vector<EndpointRow> endpoints;            // kHeadless; sorted
+  std::vector<net::IpAddr> addrs;               // kClusterIp
+  std::string_view external;                    // kExternal
+  std::vector<std::vector<PortRow>> port_sets;  // named ports; kClusterIp: exactly one set
+  std::vector<EndpointRow> endpoints;           // kHeadless; sorted
 };
 
 std::string encode(const ServiceRow& row);
@@ -45,7 +45,7 @@ ServiceRow decode_service(std::string_view bytes);
 
 struct NamespaceRow {
   std::uint32_t services = 0;
-  std::uint32_t pods = 0;        // 'P' rows
+  std::uint32_t pods = 0;  // 'P' rows
 };
 std::string encode(const NamespaceRow& row);
 NamespaceRow decode_namespace(std::string_view bytes);
