@@ -1,0 +1,319 @@
+"""One lab for the whole run, kubectl to drive it, and what the cases share.
+
+A case has a namespace of its own and cleans it up, so that any case runs alone and in any order.
+Nothing here knows how Fairway works: all goes through `fairway lab`, kubectl, and the machine's own tools.
+"""
+import fcntl
+import glob
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import termios
+import time
+import unittest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+BIN = os.environ.get("FAIRWAY_BIN", os.path.join(ROOT, "build/release/bin"))
+FAIRWAY = os.path.join(BIN, "fairway")
+AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.53"
+NETSHOOT = "nicolaka/netshoot"
+
+
+class Failed(AssertionError):
+    pass
+
+
+def run(argv, input=None, check=True, timeout=120, env=None):
+    """Runs a command; its stdout, or an error that shows the whole exchange. check=False: (code, out, err)."""
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, errors="replace", env=env, start_new_session=True)
+    try:
+        out, err = process.communicate(input, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise Failed(f"no end after {timeout} s: {' '.join(argv)}\n{out[-2000:]}\n{err[-2000:]}")
+    if not check:
+        return process.returncode, out, err
+    if process.returncode != 0:
+        raise Failed(f"exit {process.returncode}: {' '.join(argv)}\n{out[-2000:]}\n{err[-2000:]}")
+    return out
+
+
+def eventually(what, condition, timeout=60, every=0.1):
+    """Waits until condition() is true, and says what it was waiting for if it never is."""
+    deadline, last = time.monotonic() + timeout, None
+    while True:
+        try:
+            last = condition()
+            if last:
+                return last
+        except (Failed, KeyError, IndexError, ValueError) as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise Failed(f"not within {timeout} s: {what}; last: {last}")
+        time.sleep(every)
+
+
+def find_kubectl():
+    """The plain binary: the dispatcher that some packages install asks the server for its version and caches the answer."""
+    path = shutil.which("kubectl")
+    if not path:
+        return None
+    wanted = os.environ.get("FAIRWAY_KUBECTL_MINOR", "1.32")
+    versioned = os.path.join(os.path.dirname(os.path.realpath(path)), f"kubectl.{wanted}")
+    return versioned if os.path.exists(versioned) else path
+
+
+class Lab:
+    def __init__(self, nodes=2):
+        self.nodes = nodes
+        self.dir = tempfile.mkdtemp(prefix="fairway-e2e-")
+        self.home = tempfile.mkdtemp(prefix="fairway-e2e-home-")
+        self.kubectl_path = find_kubectl()
+        self.env = dict(os.environ, FAIRWAY_LAB_DIR=self.dir, HOME=self.home, KUBECONFIG=os.path.join(self.dir, "kubeconfig"), LC_ALL="C")
+        self.up_seconds = 0.0
+
+    def fairway(self, *args, check=True, timeout=180, input=None):
+        return run([FAIRWAY, *args], check=check, timeout=timeout, env=self.env, input=input)
+
+    def up(self, *options, upstream="172.31.0.2"):
+        start = time.monotonic()
+        self.fairway("lab", "up", "--nodes", str(self.nodes), "--dns-upstream", upstream, *options)
+        self.up_seconds = time.monotonic() - start
+
+    def down(self):
+        try:
+            return self.fairway("lab", "down")
+        finally:
+            shutil.rmtree(self.home, ignore_errors=True)
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def status(self):
+        return json.loads(self.fairway("lab", "status", "-o", "json"))
+
+    def process(self, node, which):
+        """The pid of a node's "agent" or "runtime", or (node None) of the API server."""
+        status = self.status()
+        if node is None:
+            return status["server"]["pid"]
+        return next(n[which]["pid"] for n in status["nodes"] if n["name"] == node)
+
+    def node_ip(self, node, family=4):
+        addresses = next(n["addresses"] for n in self.status()["nodes"] if n["name"] == node)
+        return next(a for a in addresses if (":" in a) == (family == 6))
+
+    def outside(self, *command, check=True, timeout=60, input=None):
+        return self.fairway("lab", "outside", "--", *command, check=check, timeout=timeout, input=input)
+
+    def on_node(self, node, *command, check=True, timeout=60):
+        """A host process of the node: in its network namespace and in its control group, where the socket programs are."""
+        group = os.path.join(cgroup2_mount(), "fairway-lab", node, "runtime")
+        script = 'echo $$ >"$0/cgroup.procs" 2>/dev/null; exec nsenter --net="/run/netns/fw-$1" -- "${@:2}"'
+        return run(["bash", "-c", script, group, node, *command], check=check, timeout=timeout)
+
+    def kubectl(self, *args, ns=None, check=True, timeout=120, input=None):
+        return run([self.kubectl_path, *(["-n", ns] if ns else []), *args], check=check, timeout=timeout, env=self.env, input=input)
+
+    def popen(self, *args, ns=None, **options):
+        """kubectl that goes on: watches, port-forward, logs -f. The caller ends it."""
+        argv = [self.kubectl_path, *(["-n", ns] if ns else []), *args]
+        return subprocess.Popen(argv, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+
+
+def cgroup2_mount():
+    with open("/proc/self/mounts") as mounts:
+        return next(line.split()[1] for line in mounts if line.split()[2] == "cgroup2")
+
+
+LAB = None  # set by run.py
+
+
+class Case(unittest.TestCase):
+    """A case with a namespace; `self.k(...)` is kubectl in it."""
+
+    maxDiff = None
+    ns = None
+    own_namespace = True
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = LAB
+        if cls.own_namespace:
+            cls.ns = "e2e-" + re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
+            cls.lab.kubectl("delete", "namespace", cls.ns, "--ignore-not-found", "--timeout=120s")
+            cls.lab.kubectl("create", "namespace", cls.ns)
+            cls.addClassCleanup(cls.lab.kubectl, "delete", "namespace", cls.ns, "--wait=false", "--ignore-not-found", check=False)
+
+    @classmethod
+    def k(cls, *args, **options):
+        return cls.lab.kubectl(*args, ns=cls.ns, **options)
+
+    @classmethod
+    def get(cls, *args):
+        return json.loads(cls.k("get", *args, "-o", "json"))
+
+    @classmethod
+    def apply(cls, *objects):
+        return cls.k("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    @classmethod
+    def start_pods(cls, *pods, timeout=120):
+        cls.apply(*pods)
+        cls.wait_ready(*[f"pod/{p['metadata']['name']}" for p in pods], timeout=timeout)
+
+    @classmethod
+    def wait_ready(cls, *what, timeout=120):
+        cls.k("wait", "--for=condition=Ready", f"--timeout={timeout}s", *what, timeout=timeout + 10)
+
+    @classmethod
+    def sh(cls, pod, script, check=True, timeout=60, container=None):
+        return cls.k("exec", pod, *(["-c", container] if container else []), "--", "sh", "-c", script, check=check, timeout=timeout)
+
+    @classmethod
+    def ip_of(cls, pod, family=4):
+        ips = [i["ip"] for i in cls.get("pod", pod)["status"]["podIPs"]]
+        return next(ip for ip in ips if (":" in ip) == (family == 6))
+
+    def assertRefused(self, what, pattern):
+        """`what` is (code, out, err) of a command that had to fail with such words."""
+        code, out, err = what
+        self.assertNotEqual(code, 0, out)
+        self.assertRegex(out + err, pattern)
+
+
+def pod(name, image=AGNHOST, args=("pause",), command=None, node=None, labels=None, ports=(), spec=None, container=None):
+    c = {"name": "main", "image": image, **(container or {})}
+    if command:
+        c["command"] = list(command)
+    elif args:
+        c["args"] = list(args)
+    if ports:
+        c["ports"] = [{"name": n, "containerPort": p, "protocol": proto} for n, p, proto in ports]
+    body = {"containers": [c], "terminationGracePeriodSeconds": 0, **(spec or {})}
+    if node:
+        body["nodeName"] = node
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels or {}}, "spec": body}
+
+
+def netexec(name, node=None, labels=None, http=8080, udp=8081, **options):
+    """A server that tells who asked, its name, and echoes, over TCP and UDP."""
+    return pod(name, args=("netexec", f"--http-port={http}", f"--udp-port={udp}"), node=node, labels=labels,
+               ports=(("http", http, "TCP"), ("udp", udp, "UDP")), **options)
+
+
+def shell_pod(name, node=None, labels=None, image=NETSHOOT, **options):
+    return pod(name, image=image, command=("sleep", "3600"), node=node, labels=labels, **options)
+
+
+def service(name, selector, ports, **spec):
+    listed = [{"name": n, "port": p, "targetPort": t, "protocol": proto} for n, p, t, proto in ports]
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {**({"selector": selector} if selector else {}), "ports": listed, **spec}}
+
+
+def deployment(name, replicas=1, image=AGNHOST, args=("netexec", "--http-port=8080"), labels=None, spec=None, pod_spec=None, container=None):
+    labels = labels or {"app": name}
+    c = {"name": "main", "image": image, "args": list(args), "ports": [{"name": "http", "containerPort": 8080}], **(container or {})}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
+                     "template": {"metadata": {"labels": labels}, "spec": {"containers": [c], "terminationGracePeriodSeconds": 1, **(pod_spec or {})}}, **(spec or {})}}
+
+
+class Terminal:
+    """A command on a pseudo-terminal, as a person at a keyboard has it."""
+
+    def __init__(self, argv, env, rows=24, columns=80):
+        self.fd, slave = pty.openpty()
+        self.resize(rows, columns)
+        self.process = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True,
+                                        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        os.close(slave)
+        self.seen = ""
+
+    def resize(self, rows, columns):
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def expect(self, pattern, timeout=30):
+        deadline = time.monotonic() + timeout
+        while not (match := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self.fd], [], [], max(0, deadline - time.monotonic()))
+            try:
+                data = os.read(self.fd, 65536) if ready else b""
+            except OSError:  # the other end has closed
+                data = b""
+            if not data:
+                raise Failed(f"the terminal never showed {pattern!r}; it showed:\n{self.seen}")
+            self.seen += data.decode(errors="replace")
+        self.seen = self.seen[match.end():]
+        return match
+
+    def end(self, timeout=30):
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise Failed(f"the command does not end; the terminal shows:\n{self.seen}")
+        finally:
+            os.close(self.fd)
+
+
+class LineReader:
+    """Lines of a running command as they come."""
+
+    def __init__(self, process):
+        self.process, self.lines, self.part = process, [], ""
+        os.set_blocking(process.stdout.fileno(), False)
+
+    def expect(self, pattern, timeout=30):
+        deadline = time.monotonic() + timeout
+        while True:
+            for i, line in enumerate(self.lines):
+                if re.search(pattern, line):
+                    del self.lines[: i + 1]
+                    return line
+            ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.monotonic()))
+            data = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            if not data:
+                raise Failed(f"no line like {pattern!r}; there were: {self.lines} {self.part}")
+            *whole, self.part = (self.part + data.decode(errors="replace")).split("\n")
+            self.lines += whole
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def leftovers(lab_dir):
+    """What of a lab is still on the machine, in words; empty when all is gone."""
+    left = []
+    left += [f"namespace {os.path.basename(p)}" for p in glob.glob("/run/netns/fw-*") + glob.glob("/run/netns/fwp-*")]
+    with open("/proc/self/mounts") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if lab_dir in fields[1] or "/fairway-lab" in fields[1]:
+                left.append(f"mount {fields[1]}")
+            if fields[2] in ("cgroup", "cgroup2") and os.path.isdir(os.path.join(fields[1], "fairway-lab")):
+                left.append(f"control group {fields[1]}/fairway-lab")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                words = f.read().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if lab_dir in words and int(pid) != os.getpid():
+            left.append(f"process {pid} {words[:80]}")
+    if os.path.exists(lab_dir):
+        left.append(f"folder {lab_dir}: {os.listdir(lab_dir)}")
+    return left
