@@ -6,6 +6,7 @@
 #include "controllers/context.h"
 #include "controllers/daemon_set.h"
 #include "controllers/deployment.h"
+#include "controllers/endpoint_mirror.h"
 #include "controllers/endpoint_slice.h"
 #include "controllers/namespace.h"
 #include "controllers/node_ipam.h"
@@ -29,6 +30,7 @@ struct ControllerManager::Impl {
     add<DeploymentController>();
     add<DaemonSetController>();
     add<EndpointSliceController>();
+    add<EndpointMirrorController>();
     add<PodGcController>();
     add<GarbageCollector>();
   }
