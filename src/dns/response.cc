@@ -60,33 +60,9 @@ std::vector<std::uint8_t> render_response(const Query& query, const Response& re
   return out;
 }
 
-// Names in the data of these types may be compressed (RFC 3597 4) and must be written anew: how many bytes come
-// before the first name, and how many names follow. Data of other types is copied as it is.
-struct NamesIn {
-  std::size_t before;
-  unsigned names;
-};
-static NamesIn names_in(std::uint16_t type) {
-  switch (type) {
-    case 2:
-    case 5:
-    case 12:
-    case 39:
-      return {0, 1};  // NS CNAME PTR DNAME
-    case 6:
-      return {0, 2};  // SOA
-    case 15:
-      return {2, 1};  // MX
-    case 33:
-      return {6, 1};  // SRV
-    default:
-      return {0, 0};
-  }
-}
-
 static bool append_record(AnswerWriter& writer, AnswerWriter::Section section, Bytes message, const WireRecord& record, std::uint32_t ttl) {
   Bytes data = message.subspan(record.data_at, record.data_size);
-  NamesIn form = names_in(record.type);
+  DataNames form = data_names(record.type);
   if (form.names == 0) {
     writer.record(section, record.name, record.type, ttl, data);
     return true;

@@ -86,11 +86,12 @@ bool Reader::name(Name& out, Pointers pointers) {
       if (pointers == Pointers::kRefused || at + 1 >= message_.size()) return false;
       std::size_t target = static_cast<std::size_t>(length & 0x3f) << 8 | message_[at + 1];
       if (end == 0) end = at + 2;
-      if (target >= floor) return false;
+      if (target >= floor || (starts_ != nullptr && !starts_->test(target))) return false;
       floor = at = target;
       continue;
     }
     if (length > 63 || size + 1 + length > out.bytes_.size() || at + 1 + length > message_.size()) return false;
+    if (starts_ != nullptr && at < starts_->size()) starts_->set(at);
     out.bytes_[size++] = length;
     for (std::size_t i = 1; i <= length; ++i) out.bytes_[size++] = lower(message_[at + i]);
     at += 1u + length;
@@ -109,6 +110,46 @@ bool parse_record(Reader& reader, WireRecord& out) {
   out.data_at = reader.at();
   if (out.ttl > 0x7fffffff) out.ttl = 0;  // RFC 2181 8
   return reader.skip(out.data_size);
+}
+
+DataNames data_names(std::uint16_t type) {
+  switch (type) {
+    case 2:   // NS
+    case 5:   // CNAME
+    case 7:   // MB
+    case 8:   // MG
+    case 9:   // MR
+    case 12:  // PTR
+    case 39:  // DNAME
+      return {0, 1};
+    case 6:   // SOA
+    case 14:  // MINFO
+    case 17:  // RP
+      return {0, 2};
+    case 15:  // MX
+    case 18:  // AFSDB
+    case 21:  // RT
+    case 36:  // KX
+      return {2, 1};
+    case 26:
+      return {2, 2};  // PX
+    case 33:
+      return {6, 1};  // SRV
+    default:
+      return {};
+  }
+}
+
+static bool check_data(Bytes message, const WireRecord& record, Reader::LabelStarts& starts) {
+  DataNames form = data_names(record.type);
+  if (form.names == 0) return true;
+  Reader reader(message.first(record.data_at + record.data_size), record.data_at);
+  reader.track(&starts);
+  if (!reader.skip(form.before)) return false;
+  Name ignored;
+  for (unsigned i = 0; i < form.names; ++i)
+    if (!reader.name(ignored)) return false;
+  return true;
 }
 
 static QueryVerdict parse_query_additional(Reader& reader, unsigned count, Query& out) {
@@ -170,6 +211,8 @@ bool parse_answer(Bytes message, UpstreamAnswer& out) {
   unsigned counts[3] = {get_u16(message, 6), get_u16(message, 8), get_u16(message, 10)};
   std::uint16_t questions = get_u16(message, 4);
   Reader reader(message, 12);
+  Reader::LabelStarts starts;
+  reader.track(&starts);
   if (questions > 1 || counts[0] + counts[1] + counts[2] > kMaxRecords) return false;
   if (questions == 1) {
     if (!reader.name(out.question.name, Reader::Pointers::kRefused) || !reader.u16(out.question.type) || !reader.u16(out.question.klass))
@@ -182,7 +225,7 @@ bool parse_answer(Bytes message, UpstreamAnswer& out) {
   for (unsigned section = 0; section < 3; ++section) {
     for (unsigned i = 0; i < counts[section]; ++i) {
       WireRecord record;
-      if (!parse_record(reader, record)) {
+      if (!parse_record(reader, record) || !check_data(message, record, starts)) {
         // What was cut off in the middle of a record still says that it was cut off, and nothing else.
         if (!out.truncated) return false;
         out.answers = out.authorities = out.additionals = 0;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -63,12 +64,17 @@ class Reader {
   bool skip(std::size_t n);
   enum class Pointers { kAllowed, kRefused };
   bool name(Name& out, Pointers pointers = Pointers::kAllowed);
+  // Where labels of names begin that were read so far. Given one, a pointer may lead to these places alone: else a
+  // message could make names of its header or TTLs, which we rewrite.
+  using LabelStarts = std::bitset<0x4000>;
+  void track(LabelStarts* starts) { starts_ = starts; }
   std::size_t at() const { return at_; }
   std::size_t left() const { return message_.size() - at_; }
 
  private:
   Bytes message_;
   std::size_t at_;
+  LabelStarts* starts_ = nullptr;
 };
 
 struct Question {
@@ -102,6 +108,14 @@ struct WireRecord {
   std::uint16_t data_size = 0;
 };
 bool parse_record(Reader& reader, WireRecord& out);
+
+// Names in the data of a type that may be compressed: the bytes before the first, and how many follow. Data of other
+// types is opaque (RFC 3597 4).
+struct DataNames {
+  std::size_t before = 0;
+  unsigned names = 0;
+};
+DataNames data_names(std::uint16_t type);
 
 // What an upstream sent, after all of it was walked.
 struct UpstreamAnswer {
