@@ -1,0 +1,284 @@
+#include "datapath/datapath.h"
+
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "datapath/attach.h"
+#include "datapath/drops.h"
+#include "datapath/fd_map.h"
+#include "datapath/flow_sweep.h"
+#include "datapath/programs.h"
+
+namespace fairway::datapath {
+namespace {
+
+constexpr long kBpfFsMagic = 0xcafe4a11;
+constexpr std::uint32_t kZero = 0;
+
+struct SocketProgram {
+  const char* name;
+  int attach_type;
+};
+constexpr SocketProgram kSocketPrograms[] = {
+    {"sock_connect4", BPF_CGROUP_INET4_CONNECT},
+    {"sock_connect6", BPF_CGROUP_INET6_CONNECT},
+    {"sock_peername4", BPF_CGROUP_INET4_GETPEERNAME},
+    {"sock_peername6", BPF_CGROUP_INET6_GETPEERNAME},
+};
+
+Status make_dir(const std::string& path) {
+  std::error_code ec;
+  std::filesystem::create_directories(path, ec);
+  if (ec) return errno_error(ec.value(), "create " + path);
+  return {};
+}
+
+Status check_bpffs(const std::string& path) {
+  struct statfs fs {};
+  if (::statfs(path.c_str(), &fs) < 0) return errno_error(errno, "look at " + path);
+  if (fs.f_type != kBpfFsMagic)
+    return make_error(Code::kInvalid, path + ": is not on a BPF file system; mount one there (mount -t bpf bpf " + path + ")");
+  return {};
+}
+
+Status mac_of(std::uint32_t ifindex, __u8 (&mac)[6]) {
+  ifreq req{};
+  if (::if_indextoname(ifindex, req.ifr_name) == nullptr) return errno_error(errno, "name of device " + std::to_string(ifindex));
+  const sys::Fd sock(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!sock || ::ioctl(sock.get(), SIOCGIFHWADDR, &req) < 0)
+    return errno_error(errno, "MAC address of device " + std::string(req.ifr_name));
+  std::memcpy(mac, req.ifr_hwaddr.sa_data, sizeof(mac));
+  return {};
+}
+
+std::uint64_t kernel_memory(int fd) {
+  std::ifstream info("/proc/self/fdinfo/" + std::to_string(fd));
+  std::string word;
+  std::uint64_t bytes = 0;
+  while (info >> word)
+    if (word == "memlock:") info >> bytes;
+  return bytes;
+}
+
+template <AbiType K, AbiType V>
+Result<std::unique_ptr<FdMap<K, V>>> typed_map(const Programs& programs, const char* name) {
+  FW_ASSIGN(sys::Fd fd, programs.map_fd(name));
+  FW_ASSIGN(auto map, (FdMap<K, V>::from_fd(std::move(fd))));
+  return std::make_unique<FdMap<K, V>>(std::move(map));
+}
+
+class KernelDatapath final : public Datapath {
+ public:
+  static Result<std::unique_ptr<Datapath>> open(const DatapathConfig& config);
+
+  Status attach_pod(std::uint32_t ifindex) override { return attach("pod_in", ifindex); }
+  Status detach_pod(std::uint32_t ifindex) override { return attachments_->detach_device("pod_in", ifindex, Hook::kIngress); }
+  Status attach_uplink(std::uint32_t ifindex) override {
+    FW_TRY(attach("uplink_in", ifindex));
+    return attach("uplink_out", ifindex);
+  }
+  Status attach_overlay(std::uint32_t ifindex) override { return attach("overlay_in", ifindex); }
+  Status attach_host_service(std::uint32_t ifindex) override;
+  Status attach_cgroup(const std::string& path) override;
+  Status activate() override;
+  Status set_config(const fw_config& config) override;
+  Result<fw_config> config() const override { return config_->lookup(kZero); }
+  Status put_endpoint(const fw_addr& addr, const fw_endpoint& row) override;
+
+  Map<fw_addr, fw_endpoint>& endpoints() override { return *endpoints_; }
+  Map<std::uint32_t, fw_local_if>& local_ifs() override { return *local_ifs_; }
+  Map<std::uint32_t, fw_node>& nodes() override { return *nodes_; }
+  Map<fw_frontend_key, fw_frontend>& frontends() override { return *frontends_; }
+  Map<std::uint32_t, std::uint32_t>& svc_slots() override { return *svc_slots_; }
+  Map<std::uint32_t, fw_backend>& backends() override { return *backends_; }
+  Map<fw_flow_key, fw_flow>& flows_new() override { return *flows_new_; }
+  Map<fw_flow_key, fw_flow>& flows() override { return *flows_; }
+  Result<std::size_t> sweep_flows(std::size_t budget) override { return sweep_->run(budget); }
+
+  Result<Versions> versions() const override;
+  Result<Stats> stats() const override;
+  Result<int> program_fd(std::string_view name) const override {
+    const int fd = programs_->program_fd(std::string(name));
+    if (fd < 0) return make_error(Code::kNotFound, "program " + std::string(name) + ": not loaded");
+    return fd;
+  }
+
+ private:
+  Status attach(const char* program, std::uint32_t ifindex) {
+    return attachments_->attach_device(program, programs_->program_fd(program), ifindex, hook_of(program));
+  }
+  Status open_maps();
+  Status swap_attached() {
+    return attachments_->swap_all([this](const std::string& name) { return programs_->program_fd(name); });
+  }
+  Result<std::vector<Count>> read_counts() const;
+
+  std::unique_ptr<Programs> programs_;
+  std::unique_ptr<Attachments> attachments_;
+  std::unique_ptr<FdMap<std::uint32_t, fw_config>> config_;
+  std::unique_ptr<FdMap<fw_addr, fw_endpoint>> endpoints_;
+  std::unique_ptr<FdMap<std::uint32_t, fw_local_if>> local_ifs_;
+  std::unique_ptr<FdMap<std::uint32_t, fw_node>> nodes_;
+  std::unique_ptr<FdMap<fw_frontend_key, fw_frontend>> frontends_;
+  std::unique_ptr<FdMap<std::uint32_t, std::uint32_t>> svc_slots_;
+  std::unique_ptr<FdMap<std::uint32_t, fw_backend>> backends_;
+  std::unique_ptr<FdMap<fw_flow_key, fw_flow>> flows_new_, flows_;
+  std::unique_ptr<FlowSweep> sweep_;
+  std::uint32_t host_service_ifindex_ = 0;
+};
+
+Result<std::unique_ptr<Datapath>> KernelDatapath::open(const DatapathConfig& config) {
+  const std::string maps_dir = config.bpf_dir + "/maps", links_dir = config.bpf_dir + "/links";
+  FW_TRY(make_dir(config.bpf_dir));
+  FW_TRY(check_bpffs(config.bpf_dir));
+  FW_TRY(make_dir(maps_dir));
+  FW_TRY(make_dir(links_dir));
+  auto self = std::make_unique<KernelDatapath>();
+  FW_ASSIGN(self->programs_, Programs::load(maps_dir, config.sizes));
+  const bool tcx = !config.prefer_clsact && has_tcx(self->programs_->program_fd("pod_in"));
+  self->attachments_ = std::make_unique<Attachments>(links_dir, tcx ? AttachMode::kTcx : AttachMode::kClsact);
+  FW_TRY(self->open_maps());
+  if (!self->programs_->pending()) FW_TRY(self->swap_attached());
+  return std::unique_ptr<Datapath>(std::move(self));
+}
+
+Status KernelDatapath::open_maps() {
+  FW_ASSIGN(config_, (typed_map<std::uint32_t, fw_config>(*programs_, "config")));
+  FW_ASSIGN(endpoints_, (typed_map<fw_addr, fw_endpoint>(*programs_, "endpoints")));
+  FW_ASSIGN(local_ifs_, (typed_map<std::uint32_t, fw_local_if>(*programs_, "local_ifs")));
+  FW_ASSIGN(nodes_, (typed_map<std::uint32_t, fw_node>(*programs_, "nodes")));
+  FW_ASSIGN(frontends_, (typed_map<fw_frontend_key, fw_frontend>(*programs_, "frontends")));
+  FW_ASSIGN(svc_slots_, (typed_map<std::uint32_t, std::uint32_t>(*programs_, "svc_slots")));
+  FW_ASSIGN(backends_, (typed_map<std::uint32_t, fw_backend>(*programs_, "backends")));
+  FW_ASSIGN(flows_new_, (typed_map<fw_flow_key, fw_flow>(*programs_, "flows_new")));
+  FW_ASSIGN(flows_, (typed_map<fw_flow_key, fw_flow>(*programs_, "flows")));
+  FW_ASSIGN(sys::Fd sweep_fd, programs_->map_fd("flows"));
+  sweep_ = std::make_unique<FlowSweep>(std::move(sweep_fd));
+  FW_ASSIGN(const fw_config now, config_->lookup(kZero));
+  host_service_ifindex_ = now.host_service_ifindex;
+  return {};
+}
+
+Status KernelDatapath::activate() {
+  if (!programs_->pending()) return {};
+  FW_TRY(swap_attached());
+  return programs_->commit();
+}
+
+Status KernelDatapath::attach_host_service(std::uint32_t ifindex) {
+  FW_TRY(attach("host_service_out", ifindex));
+  host_service_ifindex_ = ifindex;
+  FW_ASSIGN(fw_config now, config_->lookup(kZero));
+  now.host_service_ifindex = ifindex;
+  return set_config(now);
+}
+
+Status KernelDatapath::attach_cgroup(const std::string& path) {
+  for (const SocketProgram& one : kSocketPrograms) {
+    const int fd = programs_->program_fd(one.name);
+    if (fd < 0) return make_error(Code::kUnsupported, "socket load balancing: this kernel refused its programs");
+    FW_TRY(attachments_->attach_cgroup(one.name, fd, path, one.attach_type));
+  }
+  return {};
+}
+
+Status KernelDatapath::set_config(const fw_config& config) {
+  fw_config row = config;
+  if (row.masq_port_min == 0 && row.masq_port_max == 0) {
+    row.masq_port_min = FW_MASQ_PORT_MIN;
+    row.masq_port_max = FW_MASQ_PORT_MAX;
+  }
+  if (row.masq_port_min == 0 || row.masq_port_min > row.masq_port_max)
+    return make_error(Code::kInvalid, "config: masquerade ports " + std::to_string(row.masq_port_min) + "-" +
+                                          std::to_string(row.masq_port_max) + " are no range");
+  if (row.host_service_ifindex == 0) row.host_service_ifindex = host_service_ifindex_;
+  if (row.host_service_ifindex != 0) FW_TRY(mac_of(row.host_service_ifindex, row.host_service_mac));
+  return config_->update(kZero, row);
+}
+
+Status KernelDatapath::put_endpoint(const fw_addr& addr, const fw_endpoint& row) {
+  fw_endpoint next = row;
+  if (auto old = endpoints_->lookup(addr); old.ok() && old->generation == row.generation) next.flags |= old->flags & FW_EP_NAT;
+  return endpoints_->update(addr, next);
+}
+
+Result<Versions> KernelDatapath::versions() const {
+  Versions out;
+  out.mode = attachments_->mode();
+  FW_ASSIGN(out.programs, programs_->describe());
+  out.activation_pending = programs_->pending();
+  return out;
+}
+
+Result<std::vector<Count>> KernelDatapath::read_counts() const {
+  FW_ASSIGN(const sys::Fd fd, programs_->map_fd("metrics"));
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return make_error(Code::kInternal, "number of CPUs");
+  std::vector<fw_metric> per_cpu(static_cast<std::size_t>(cpus));
+  std::vector<Count> counts;
+  for (const Reason& reason : reasons()) {
+    const std::uint32_t id = reason.id;
+    if (bpf_map_lookup_elem(fd.get(), &id, per_cpu.data()) < 0) return errno_error(errno, "map metrics: lookup");
+    Count count{reason.name, reason.text, reason.drop, 0, 0};
+    for (const fw_metric& one : per_cpu) {
+      count.packets += one.packets;
+      count.bytes += one.bytes;
+    }
+    if (count.packets != 0) counts.push_back(count);
+  }
+  return counts;
+}
+
+Result<Stats> KernelDatapath::stats() const {
+  Stats out;
+  for (const std::string& name : programs_->map_names()) {
+    FW_ASSIGN(sys::Fd fd, programs_->map_fd(name));
+    MapInfo info{name, 0, 0, kernel_memory(fd.get()), programs_->was_adopted(name)};
+    FW_ASSIGN(const RawMap map, RawMap::from_fd(std::move(fd)));
+    info.capacity = map.capacity();
+    if (map.type() == BPF_MAP_TYPE_PERCPU_ARRAY)
+      info.rows = info.capacity;
+    else
+      FW_TRY(map.dump([&](const void*, const void*) { ++info.rows; }));
+    out.maps.push_back(std::move(info));
+  }
+  FW_ASSIGN(out.counts, read_counts());
+  FW_ASSIGN(const auto attached, attachments_->list());
+  for (const Attachment& a : attached) out.attachments.push_back({a.program, a.ifindex});
+  out.failures = programs_->failures();
+  return out;
+}
+
+}  // namespace
+
+std::string_view to_string(AttachMode mode) { return mode == AttachMode::kTcx ? "tcx" : "clsact"; }
+
+Result<std::unique_ptr<Datapath>> Datapath::open(const DatapathConfig& config) {
+  auto opened = KernelDatapath::open(config);
+  if (!opened.ok()) return std::move(opened).error().with_context("datapath " + config.bpf_dir);
+  return opened;
+}
+
+Status Datapath::remove_all(const std::string& bpf_dir) {
+  FW_TRY(Attachments(bpf_dir + "/links", AttachMode::kTcx).remove_all());
+  std::error_code ec;
+  std::filesystem::remove_all(bpf_dir, ec);
+  // The folder itself may be the mount point.
+  if (ec && ec != std::errc::device_or_resource_busy) return errno_error(ec.value(), "remove " + bpf_dir);
+  return {};
+}
+
+}  // namespace fairway::datapath

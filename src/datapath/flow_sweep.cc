@@ -1,0 +1,59 @@
+#include "datapath/flow_sweep.h"
+
+#include <bpf/bpf.h>
+#include <netinet/in.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace fairway::datapath {
+namespace {
+
+std::uint32_t now_s() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint32_t>(now.tv_sec);
+}
+
+bool expired(const fw_flow_key& key, const fw_flow& row, std::uint32_t now) {
+  const auto age = static_cast<std::int32_t>(now - row.last_seen_s);  // a packet may have come since `now` was read
+  return age > 0 && static_cast<std::uint32_t>(age) > flow_timeout_s(key.protocol, row.flags);
+}
+
+}  // namespace
+
+std::uint32_t flow_timeout_s(std::uint8_t protocol, std::uint32_t flags) {
+  if (protocol == IPPROTO_TCP) {
+    if (flags & (FW_FLOW_FIN | FW_FLOW_RST)) return FW_TIMEOUT_TCP_CLOSING_S;
+    return flags & FW_FLOW_REPLIED ? FW_TIMEOUT_TCP_S : FW_TIMEOUT_TCP_NEW_S;
+  }
+  if (protocol == IPPROTO_UDP) return flags & FW_FLOW_REPLIED ? FW_TIMEOUT_UDP_S : FW_TIMEOUT_UDP_NEW_S;
+  return FW_TIMEOUT_ICMP_S;
+}
+
+Result<std::size_t> FlowSweep::run(std::size_t budget) {
+  constexpr std::uint32_t kBatch = 512;  // more than any bucket is long
+  std::vector<fw_flow_key> keys(kBatch);
+  std::vector<fw_flow> rows(kBatch);
+  const std::uint32_t now = now_s();
+  std::size_t removed = 0;
+  for (std::size_t looked = 0; looked < budget;) {
+    __u32 count = kBatch;
+    LIBBPF_OPTS(bpf_map_batch_opts, opts);
+    const int rc = bpf_map_lookup_batch(map_.get(), at_start_ ? nullptr : &token_, &token_, keys.data(), rows.data(), &count, &opts);
+    const int err = rc < 0 ? errno : 0;
+    if (err != 0 && err != ENOENT) {
+      at_start_ = true;
+      return errno_error(err, "map flows: sweep");
+    }
+    for (__u32 i = 0; i < count; ++i)
+      if (expired(keys[i], rows[i], now) && bpf_map_delete_elem(map_.get(), &keys[i]) == 0) ++removed;
+    looked += std::max<std::size_t>(count, 1);
+    at_start_ = err == ENOENT;
+    if (at_start_) break;
+  }
+  return removed;
+}
+
+}  // namespace fairway::datapath
