@@ -1,0 +1,81 @@
+// Packets between pods, nodes and the world, through the attached programs.
+#include <gtest/gtest.h>
+
+#include "cluster.h"
+#include "sockets.h"
+
+namespace fairway::test {
+namespace {
+
+// Every path in both families.
+class Paths : public ::testing::TestWithParam<bool> {
+ protected:
+  bool v6() const { return GetParam(); }
+};
+INSTANTIATE_TEST_SUITE_P(Families, Paths, ::testing::Bool(), [](const auto& family) { return family.param ? "v6" : "v4"; });
+
+// pod A ──[pod_in: redirect_peer]──▶ pod B, and back
+TEST_P(Paths, SameNode) {
+  FW_CLUSTER(cluster, {.nodes = 1});
+  const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
+  net::SocketAddr seen;
+  EXPECT_EQ(tcp_echo(cluster, a.netns, {b.ip(v6()), 80}, b.netns, {b.ip(v6()), 80}, &seen), "");
+  EXPECT_EQ(seen.addr, a.ip(v6())) << "the true source address";
+  EXPECT_EQ(udp_echo(cluster, a.netns, {b.ip(v6()), 53}, b.netns, {b.ip(v6()), 53}, &seen), "");
+  EXPECT_EQ(seen.addr, a.ip(v6()));
+}
+
+// node ──stack──▶ veth ──▶ pod; pod ──[pod_in: UNSPEC]──▶ stack ──▶ node
+TEST_P(Paths, PodAndItsNode) {
+  FW_CLUSTER(cluster, {.nodes = 1});
+  const Pod a = cluster.add_pod(1, "a");
+  const net::IpAddr node = cluster.node_ip(1, v6());
+  net::SocketAddr seen;
+  EXPECT_EQ(tcp_echo(cluster, a.netns, {node, 80}, cluster.node_netns(1), {node, 80}, &seen), "");
+  EXPECT_EQ(seen.addr, a.ip(v6()));
+  EXPECT_EQ(tcp_echo(cluster, cluster.node_netns(1), {a.ip(v6()), 80}, a.netns, {a.ip(v6()), 80}), "");
+}
+
+// pod A ──[pod_in]──▶ eth0 ══▶ [uplink_in]──▶ pod B        (or through the VXLAN device and overlay_in)
+TEST_P(Paths, TwoNodes) {
+  for (const bool vxlan : {false, true}) {
+    SCOPED_TRACE(vxlan ? "vxlan" : "native");
+    FW_CLUSTER(cluster, {.vxlan = vxlan, .nodes = 2});
+    const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(2, "b");
+    net::SocketAddr seen;
+    EXPECT_EQ(tcp_echo(cluster, a.netns, {b.ip(v6()), 80}, b.netns, {b.ip(v6()), 80}, &seen), "");
+    EXPECT_EQ(seen.addr, a.ip(v6()));
+    EXPECT_EQ(udp_echo(cluster, a.netns, {b.ip(v6()), 53}, b.netns, {b.ip(v6()), 53}), "");
+    // the other node itself: never masqueraded
+    const net::IpAddr node = cluster.node_ip(2, v6());
+    EXPECT_EQ(tcp_echo(cluster, a.netns, {node, 81}, cluster.node_netns(2), {node, 81}, &seen), "");
+    EXPECT_EQ(seen.addr, a.ip(v6()));
+    EXPECT_EQ(cluster.count(1, "masqueraded"), 0u);
+  }
+}
+
+// pod A:ap ──[pod_in]──[uplink_out: N:np]──▶ world; back: [uplink_in: A:ap]──▶ pod A
+TEST_P(Paths, BeyondTheClusterIsMasqueraded) {
+  FW_CLUSTER(cluster, {.nodes = 1});
+  const Pod a = cluster.add_pod(1, "a");
+  const net::IpAddr world = ip(v6() ? "fd00:172:31::2" : "172.31.0.2");
+  net::SocketAddr seen;
+  EXPECT_EQ(tcp_echo(cluster, a.netns, {world, 80}, cluster.fabric_netns(), {world, 80}, &seen), "");
+  EXPECT_EQ(seen.addr, cluster.node_ip(1, v6()));
+  EXPECT_GE(seen.port, FW_MASQ_PORT_MIN);
+  EXPECT_LE(seen.port, FW_MASQ_PORT_MAX);
+  EXPECT_EQ(udp_echo(cluster, a.netns, {world, 53}, cluster.fabric_netns(), {world, 53}, &seen), "");
+  EXPECT_EQ(seen.addr, cluster.node_ip(1, v6()));
+  EXPECT_EQ(cluster.count(1, "masqueraded"), 2u);
+}
+
+TEST(Clsact, CarriesTheSamePrograms) {
+  FW_CLUSTER(cluster, {.prefer_clsact = true, .nodes = 2});
+  const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b"), c = cluster.add_pod(2, "c");
+  EXPECT_EQ(tcp_echo(cluster, a.netns, {b.v4, 80}, b.netns, {b.v4, 80}), "");
+  EXPECT_EQ(tcp_echo(cluster, a.netns, {c.v6, 80}, c.netns, {c.v6, 80}), "");
+  EXPECT_EQ(cluster.datapath(1).versions()->mode, datapath::AttachMode::kClsact);
+}
+
+}  // namespace
+}  // namespace fairway::test
