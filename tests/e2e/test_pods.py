@@ -1,0 +1,95 @@
+"""Containers as a pod's author expects them: environment, files, probes, restarts, and what is said when an image is not to be had."""
+import time
+
+from lab import AGNHOST, Case, eventually, pod
+
+
+class Containers(Case):
+    def run_pod(self, name, script, **options):
+        """A pod that runs a shell script to its end; its log."""
+        options.setdefault("spec", {})["restartPolicy"] = "Never"
+        self.apply(pod(name, image="busybox", command=("sh", "-c", script), **options))
+        eventually(f"{name} has ended", lambda: self.get("pod", name)["status"].get("phase") in ("Succeeded", "Failed"), timeout=120)
+        return self.k("logs", name)
+
+    def test_environment_arguments_and_working_directory(self):
+        env = [{"name": "PLAIN", "value": "x"}, {"name": "REF", "value": "$(PLAIN)-y"},
+               {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+               {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+               {"name": "FROM_MAP", "valueFrom": {"configMapKeyRef": {"name": "env", "key": "k"}}}]
+        self.k("create", "cm", "env", "--from-literal=k=mapped")
+        out = self.run_pod("env", "echo $PLAIN $REF $POD_IP $NODE $FROM_MAP $KUBERNETES_SERVICE_HOST; pwd; hostname", container={"env": env, "workingDir": "/tmp"}).split("\n")
+        words = out[0].split()
+        self.assertEqual(words[:2], ["x", "x-y"])
+        self.assertEqual(words[2], self.ip_of("env"))
+        self.assertEqual(words[3], self.get("pod", "env")["spec"]["nodeName"])
+        self.assertEqual(words[4:], ["mapped", "10.96.0.1"])
+        self.assertEqual(out[1:3], ["/tmp", "env"])
+
+    def test_volumes(self):
+        self.k("create", "cm", "files", "--from-literal=a.txt=hello")
+        self.k("create", "secret", "generic", "keys", "--from-literal=key=s3cret")
+        spec = {"volumes": [{"name": "m", "configMap": {"name": "files"}}, {"name": "s", "secret": {"secretName": "keys"}}, {"name": "e", "emptyDir": {}}],
+                "initContainers": [{"name": "first", "image": "busybox", "command": ["sh", "-c", "echo before >/scratch/f"], "volumeMounts": [{"name": "e", "mountPath": "/scratch"}]}]}
+        mounts = [{"name": "m", "mountPath": "/m"}, {"name": "s", "mountPath": "/s"}, {"name": "e", "mountPath": "/scratch"}]
+        out = self.run_pod("files", "cat /m/a.txt; echo; cat /s/key; echo; cat /scratch/f", spec=spec, container={"volumeMounts": mounts})
+        self.assertEqual(out.split(), ["hello", "s3cret", "before"])
+
+    def test_hosts_file(self):
+        out = self.run_pod("hosts", "cat /etc/hosts", spec={"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["alias.test"]}]})
+        self.assertRegex(out, rf"(?m)^{self.ip_of('hosts')}\s+hosts$")
+        self.assertRegex(out, r"(?m)^192\.0\.2\.1\s+alias\.test$")
+
+    def test_restart_policy_and_back_off(self):
+        self.apply(pod("crash", image="busybox", command=("sh", "-c", "echo run; exit 3")))
+        eventually("it is started again", lambda: self.get("pod", "crash")["status"]["containerStatuses"][0]["restartCount"] >= 1)
+        status = eventually("it waits", lambda: next((s for s in self.get("pod", "crash")["status"]["containerStatuses"] if "waiting" in s["state"]), None))
+        self.assertEqual(status["state"]["waiting"]["reason"], "CrashLoopBackOff")
+        self.assertEqual(status["lastState"]["terminated"]["exitCode"], 3)
+        self.assertIn("CrashLoopBackOff", self.k("get", "pods"))
+        self.assertEqual(self.k("logs", "crash", "--previous").strip(), "run")
+
+    def test_failed_pod_tells_its_exit_code(self):
+        self.run_pod("fails", "exit 7")
+        status = self.get("pod", "fails")["status"]
+        self.assertEqual((status["phase"], status["containerStatuses"][0]["state"]["terminated"]["exitCode"]), ("Failed", 7))
+
+    def test_liveness_probe_starts_again(self):
+        probe = {"livenessProbe": {"exec": {"command": ["test", "-e", "/tmp/alive"]}, "periodSeconds": 1, "failureThreshold": 1}}
+        self.start_pods(pod("live", image="busybox", command=("sh", "-c", "touch /tmp/alive; sleep 4; rm /tmp/alive; sleep 600"), container=probe))
+        eventually("it is killed and started again", lambda: self.get("pod", "live")["status"]["containerStatuses"][0]["restartCount"] >= 1)
+        self.assertRegex(self.k("describe", "pod", "live"), r"Unhealthy[\s\S]*Liveness probe failed")
+
+    def test_http_and_tcp_readiness(self):
+        probes = [{"httpGet": {"path": "/hostname", "port": 8080}}, {"tcpSocket": {"port": 8080}}]
+        self.start_pods(*[pod(f"probe-{i}", args=("netexec", "--http-port=8080"), container={"readinessProbe": {**p, "periodSeconds": 1}}) for i, p in enumerate(probes)])
+        self.apply(pod("never", args=("pause",), container={"readinessProbe": {"tcpSocket": {"port": 9}, "periodSeconds": 1}}))
+        eventually("it runs", lambda: self.get("pod", "never")["status"].get("phase") == "Running")
+        self.assertIn("0/1", self.k("get", "pod", "never"))
+
+    def test_unknown_image_is_told_and_not_a_hang(self):
+        self.apply(pod("nope", image="registry.invalid/no/such:1"))
+        waiting = eventually("the reason", lambda: next((s["state"]["waiting"] for s in self.get("pod", "nope")["status"].get("containerStatuses", [])
+                                                         if s["state"].get("waiting", {}).get("reason") in ("ErrImagePull", "ImagePullBackOff")), None))
+        self.assertTrue(waiting["message"])
+        self.assertRegex(self.k("get", "pods"), r"nope +0/1 +(ErrImagePull|ImagePullBackOff)")
+        self.assertIn("registry.invalid/no/such:1", self.k("describe", "pod", "nope"))
+
+    def test_catalogue(self):
+        images = {"nginx": "nginx -v", "curlimages/curl": "curl --version", "busybox": "busybox true", "alpine": "true", "debian": "true",
+                  "nicolaka/netshoot": "ip -V"}
+        names = {image: f"image-{i}" for i, image in enumerate(images)}
+        self.start_pods(*[pod(names[i], image=i, command=("sleep", "600")) for i in images], timeout=180)
+        for image, command in images.items():
+            with self.subTest(image):
+                self.sh(names[image], command)
+
+    def test_host_network(self):
+        self.start_pods(pod("host", args=("pause",), spec={"hostNetwork": True, "nodeName": "node-1"}))
+        self.assertEqual(self.get("pod", "host")["status"]["podIP"], self.lab.node_ip("node-1"))
+
+    def test_two_containers_share_the_network(self):
+        two = pod("two", args=("netexec", "--http-port=8080"))
+        two["spec"]["containers"].append({"name": "side", "image": "curlimages/curl", "command": ["sleep", "600"]})
+        self.start_pods(two)
+        self.assertEqual(self.sh("two", "curl -sS --max-time 5 http://127.0.0.1:8080/hostname", container="side").strip(), "two")
