@@ -78,7 +78,7 @@ def check_sizes(path, text):
     start = None
     for number, line in enumerate(lines, 1):
         # Top-level definitions begin at column 0 and, by our format, end with a brace at column 0.
-        if re.match(r"^[A-Za-z_].*[({]\s*$|^[A-Za-z_].*\)\s*(const)?\s*\{$|^\{$", line) and "namespace" not in line and not line.startswith(("struct", "class", "enum", "union", "extern")):
+        if re.match(r"^[A-Za-z_].*[({]\s*$|^[A-Za-z_].*\)\s*(const)?\s*\{$|^\{$", line) and "namespace" not in line and 'R"' not in line and not line.startswith(("struct", "class", "enum", "union", "extern")):
             start = number if start is None or not line.startswith("{") else start
         elif line.startswith("}") and start is not None:
             if number - start > limit and not line.startswith("};"):
