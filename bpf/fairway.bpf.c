@@ -29,7 +29,7 @@ static __always_inline bool fw_is_ip(const struct __sk_buff *skb)
 /* A packet that was translated on its way in, and now goes to a pod's or a node's address. */
 static __always_inline int fw_to_endpoint(struct __sk_buff *skb, struct fw_pkt *pkt, bool decrement)
 {
-	struct fw_endpoint *ep = bpf_map_lookup_elem(&endpoints, &pkt->daddr);
+	struct fw_endpoint *ep = fw_find_endpoint(&pkt->daddr);
 
 	if (!ep)
 		return fw_to_world(skb, pkt);
@@ -66,7 +66,7 @@ static __always_inline int fw_to_own_node(struct __sk_buff *skb, struct fw_pkt *
 /* The MTU towards where a translated packet goes; 0: this node, no limit. */
 static __always_inline __u32 fw_translated_mtu(const struct fw_config *cfg, const struct fw_flow *flow)
 {
-	struct fw_endpoint *ep = bpf_map_lookup_elem(&endpoints, &flow->daddr);
+	struct fw_endpoint *ep = fw_find_endpoint(&flow->daddr);
 
 	if (!ep)
 		return cfg->uplink_mtu;
@@ -293,7 +293,7 @@ FW_GLOBAL int fw_arrive_at_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32
 		if (done < 0)
 			return fw_drop(skb, -done);
 		if (done) {
-			ep = bpf_map_lookup_elem(&endpoints, &pkt->daddr);
+			ep = fw_find_endpoint(&pkt->daddr);
 			if (!ep || !(ep->flags & FW_EP_LOCAL))
 				return fw_drop(skb, FW_DROP_STALE_REPLY);
 			return fw_arrive(skb, pkt, ep);
@@ -380,7 +380,7 @@ FW_GLOBAL int fw_host_to_backend(struct __sk_buff *skb, struct fw_pkt *pkt)
 
 	if (!pkt || !cfg)
 		return fw_drop(skb, FW_DROP_NO_CONFIG);
-	ep = bpf_map_lookup_elem(&endpoints, &pkt->daddr);
+	ep = fw_find_endpoint(&pkt->daddr);
 	if (ep && (ep->flags & FW_EP_LOCAL)) {
 		if (!fw_hop(skb, ep->mac, false))
 			return fw_drop(skb, FW_DROP_MALFORMED);

@@ -30,8 +30,11 @@
 #define FW_AF_INET 2
 #define FW_AF_INET6 10
 
-/* A topic's entry: verified once by itself, not once per caller. Its pointers may be null for the verifier. */
+/* A topic's entry: verified once by itself, not once per caller. Its pointers may be null for the verifier, and 6.1 takes
+ * them for a map's key or value only once they are copied to the stack or lie in a map. */
 #define FW_GLOBAL __attribute__((noinline))
+/* A function that is not inlined, but verified with each caller: it may pass on the caller's keys. */
+#define FW_LOCAL static __attribute__((noinline))
 
 static __always_inline bool fw_addr_eq(const struct fw_addr *a, const struct fw_addr *b)
 {

@@ -95,7 +95,7 @@ static __always_inline void fw_flow_other_key(const struct fw_flow_key *key, con
 }
 
 /* Moves both rows of a flow to the established table. */
-FW_GLOBAL int fw_flow_promote(const struct fw_flow_key *key, const struct fw_flow *row)
+FW_LOCAL int fw_flow_promote(const struct fw_flow_key *key, const struct fw_flow *row)
 {
 	struct fw_scratch *scratch_row = fw_get_scratch();
 	struct fw_flow_key other;
@@ -160,15 +160,16 @@ static __always_inline void fw_flow_seen(const struct fw_flow_key *key, struct f
 
 /* Writes both rows of a new flow. The reply's row decides: whoever writes it first owns the tuple.
  * 0; -1: another live flow owns the tuple; else a drop reason. */
-FW_GLOBAL int fw_flow_create(const struct fw_flow_key *key, struct fw_flow *row)
+FW_GLOBAL int fw_flow_create(const struct fw_flow_key *of, struct fw_flow *row)
 {
 	struct fw_scratch *scratch_row = fw_get_scratch();
-	struct fw_flow_key other;
+	struct fw_flow_key own, other, *key = &own;
 	struct fw_flow *reply, *rival;
 	__u32 now_s = fw_now_s();
 
-	if (!key || !row || !scratch_row)
+	if (!of || !row || !scratch_row)
 		return FW_DROP_TABLE_FULL;
+	own = *of;
 	reply = &scratch_row->other_row;
 	fw_flow_other_key(key, row, &other);
 	reply->pad = 0;
@@ -202,7 +203,8 @@ FW_GLOBAL int fw_flow_create(const struct fw_flow_key *key, struct fw_flow *row)
 	row->check = fw_flow_hash(key);
 	row->last_seen_s = now_s;
 	bpf_map_delete_elem(&flows, key);
-	if (bpf_map_update_elem(&flows_new, key, row, BPF_ANY)) {
+	*reply = *row;
+	if (bpf_map_update_elem(&flows_new, key, reply, BPF_ANY)) {
 		bpf_map_delete_elem(&flows_new, &other);
 		return FW_DROP_TABLE_FULL;
 	}

@@ -34,4 +34,12 @@ static __always_inline const struct fw_config *fw_get_config(void)
 	return bpf_map_lookup_elem(&config, &zero);
 }
 
+/* The endpoint of an address, from wherever the address lies (FW_GLOBAL). */
+static __always_inline struct fw_endpoint *fw_find_endpoint(const struct fw_addr *addr)
+{
+	struct fw_addr key = *addr;
+
+	return bpf_map_lookup_elem(&endpoints, &key);
+}
+
 #endif

@@ -32,7 +32,7 @@ static __always_inline bool fw_is_link_scope(const struct fw_addr *addr)
 }
 
 /* A search of bounded length, from a place that the flow itself gives: after a lost row a flow finds its port again. */
-FW_GLOBAL int fw_masquerade_new(const struct fw_flow_key *key, struct fw_flow *flow)
+FW_LOCAL int fw_masquerade_new(const struct fw_flow_key *key, struct fw_flow *flow)
 {
 	const struct fw_config *cfg = fw_get_config();
 	__u32 i, n, start;

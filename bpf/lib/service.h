@@ -65,7 +65,7 @@ static __always_inline bool fw_backend_lives(const struct fw_flow *row)
 
 /* Writes the flow with the client's own source port, or, where a live flow owns that tuple, with another.
  * 0, or a drop reason. */
-FW_GLOBAL int fw_flow_create_any_port(const struct fw_flow_key *key, struct fw_flow *flow, __u32 keep_port)
+FW_LOCAL int fw_flow_create_any_port(const struct fw_flow_key *key, struct fw_flow *flow, __u32 keep_port)
 {
 	const struct fw_config *cfg = fw_get_config();
 	__u32 i, n, start;

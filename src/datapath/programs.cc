@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <span>
 
@@ -26,10 +27,12 @@ std::string& last_words() {
 
 int keep_words(libbpf_print_level level, const char* format, va_list args) {
   if (level != LIBBPF_WARN) return 0;
-  char line[2048];
-  const int n = std::vsnprintf(line, sizeof(line), format, args);
+  char* line = nullptr;
+  const int n = ::vasprintf(&line, format, args);  // a verifier's log is one line to libbpf, of megabytes
+  if (n < 0) return n;
   std::string& words = last_words();
   words += line;
+  std::free(line);
   if (words.size() > 8192) words.erase(0, words.size() - 8192);
   return n;
 }
