@@ -18,10 +18,8 @@ ApiCall Api::get(ResourceRef ref) {
   return {loop_, [this, ref = std::move(ref)](k8s::Done done) { return client_.get(ref, std::move(done)); }};
 }
 
-ApiCall Api::list(ResourceRef ref, k8s::ListOptions options) {
-  return {loop_, [this, ref = std::move(ref), options = std::move(options)](k8s::Done done) {
-            return client_.list(ref, options, std::move(done));
-          }};
+ApiCall Api::list(ResourceRef ref) {
+  return {loop_, [this, ref = std::move(ref)](k8s::Done done) { return client_.list(ref, {}, std::move(done)); }};
 }
 
 ApiCall Api::create(ResourceRef ref, Json object) {
@@ -58,6 +56,8 @@ Task<Status> Api::ensure_removed(ResourceRef ref, k8s::DeleteOptions options) {
   if (by_uid && result.error().code == Code::kConflict) co_return Status{};
   co_return std::move(result).error();
 }
+
+Task<Status> Api::ensure_removed(ResourceRef ref) { return ensure_removed(std::move(ref), k8s::DeleteOptions()); }
 
 Task<Status> Api::ensure_created(ResourceRef ref, Json object) {
   auto result = co_await create(std::move(ref), std::move(object));

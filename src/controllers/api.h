@@ -53,14 +53,15 @@ class Api {
  public:
   Api(io::Loop& loop, k8s::ApiClient& client) : loop_(loop), client_(client) {}
   ApiCall get(ResourceRef ref);
-  ApiCall list(ResourceRef ref, k8s::ListOptions options = {});
+  ApiCall list(ResourceRef ref);
   ApiCall create(ResourceRef ref, Json object);
   ApiCall update(ResourceRef ref, Json object);
   ApiCall patch(ResourceRef ref, k8s::PatchType type, Json patch);
-  ApiCall remove(ResourceRef ref, k8s::DeleteOptions options = {});
+  ApiCall remove(ResourceRef ref, k8s::DeleteOptions options);
 
   // An object that is already gone, or is another one by now, is success.
   Task<Status> ensure_removed(ResourceRef ref, k8s::DeleteOptions options);
+  Task<Status> ensure_removed(ResourceRef ref);
   // An object that is already there is success.
   Task<Status> ensure_created(ResourceRef ref, Json object);
 

@@ -40,9 +40,10 @@ void Controller::enqueue_after(const Key& key, std::chrono::milliseconds delay) 
   auto found = delayed_.find(key);
   if (found != delayed_.end() && found->second.at <= when) return;
   delayed_[key] = {when, api_.loop().after(delay, [this, key] {
-                     const Key due = key;  // erasing the timer destroys this closure
-                     delayed_.erase(due);
-                     enqueue(due);
+                     const Key due = key;  // erasing the timer destroys this closure, `this` with it
+                     Controller* const self = this;
+                     self->delayed_.erase(due);
+                     self->enqueue(due);
                    })};
 }
 

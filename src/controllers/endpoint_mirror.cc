@@ -124,7 +124,7 @@ Task<Status> EndpointMirrorController::reconcile(Key key) {
   }
   for (const Json& slice : gone) {
     const Key slice_key = key_for(namespace_of(slice), name_of(slice));
-    FW_CO_TRY(co_await api_.ensure_removed(stores_.endpoint_slices.ref_to(slice_key), {}));
+    FW_CO_TRY(co_await api_.ensure_removed(stores_.endpoint_slices.ref_to(slice_key)));
     co_await stores_.endpoint_slices.removal_seen(slice_key, std::string(uid_of(slice)));
   }
   co_return Status{};

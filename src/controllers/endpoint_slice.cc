@@ -96,7 +96,7 @@ Task<Status> EndpointSliceController::write_slices(Key key, Json service) {
   }
   for (auto& slice : plan.remove) {
     const Key slice_key = key_for(namespace_of(slice), name_of(slice));
-    FW_CO_TRY(co_await api_.ensure_removed(stores_.endpoint_slices.ref_to(slice_key), {}));
+    FW_CO_TRY(co_await api_.ensure_removed(stores_.endpoint_slices.ref_to(slice_key)));
     co_await stores_.endpoint_slices.removal_seen(slice_key, std::string(uid_of(slice)));
   }
   co_return Status{};
@@ -140,7 +140,7 @@ Task<Status> EndpointSliceController::remove_own(Key key) {
       slices.push_back(key_for(namespace_of(*slice), name_of(*slice)));
     }
   }
-  for (const auto& slice : slices) FW_CO_TRY(co_await api_.ensure_removed(stores_.endpoint_slices.ref_to(slice), {}));
+  for (const auto& slice : slices) FW_CO_TRY(co_await api_.ensure_removed(stores_.endpoint_slices.ref_to(slice)));
   // Endpoints whose Service never was are somebody's own, perhaps of a Service yet to come.
   const Json* endpoints = stores_.endpoints.find(key);
   if (!removed_.contains(key) || !endpoints) co_return Status{};

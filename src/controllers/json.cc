@@ -38,7 +38,9 @@ const json::object& as_fields(const Json* value) {
 }
 
 json::object& place_member(json::object& in, std::string_view key) {
-  Json& slot = in[key];
+  // Boost's operator[] may move all members even if the key is there; what is there must stay where it is.
+  Json* found = in.if_contains(key);
+  Json& slot = found ? *found : in[key];
   return slot.is_object() ? slot.get_object() : slot.emplace_object();
 }
 

@@ -68,10 +68,11 @@ Task<Status> Scheduler::bind(Key key, Json pod, std::string node) {
     co_return std::move(bound).error();
   }
   context_.events.normal(kName, pod, kPodType, "Scheduled", fmt::format("Successfully assigned {} to {}", key, node));
-  co_await stores_.pods.until([this, key] {
+  const std::function<bool()> is_seen = [this, key] {
     const Json* now = stores_.pods.find(key);
     return !now || !text(*now, "spec", "nodeName").empty();
-  });
+  };
+  co_await stores_.pods.until(is_seen);
   co_return Status{};
 }
 

@@ -1,8 +1,11 @@
 // Task<T>: a lazy coroutine, so that a reconcile reads from top to bottom although each API call is asynchronous.
 //
 // One awaiter a task. Destroying a Task destroys the coroutine's frame with all it awaits: calls under way are
-// cancelled, and nothing of it runs afterwards. On the loop's thread alone. Nothing in here throws; an exception
-// that reaches the top is a mistake of ours and terminates.
+// cancelled, and nothing of it runs afterwards. On the loop's thread alone. Nothing in here throws; an exception that
+// reaches the top is a mistake of ours and terminates.
+//
+// g++ 12 copies closures and aggregates that are temporaries of a co_await expression bit by bit into the frame:
+// give such an argument a name first.
 #pragma once
 
 #include <coroutine>
