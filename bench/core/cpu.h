@@ -1,0 +1,22 @@
+// Cores: pinning, and who else was on them.
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+
+namespace fairway::bench {
+
+Status pin_to(unsigned cpu);
+
+// Clock ticks of /proc/stat, of some cores together.
+struct CpuTicks {
+  double steal = 0, busy = 0;  // busy: all but idle, iowait and steal
+};
+CpuTicks cpu_ticks(const std::vector<unsigned>& cpus);
+double ticks_per_second();
+
+// CPU seconds that this process and its children that ended have used.
+double own_cpu_seconds();
+
+}  // namespace fairway::bench
