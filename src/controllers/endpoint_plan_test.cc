@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "controllers/endpoint_mirror.h"
 
 namespace fairway::controllers {
@@ -126,6 +128,29 @@ TEST(Slices, AtMostAHundredAndOneChangeTouchesOneSlice) {
   w.apply(plan);
   EXPECT_EQ(w.endpoints(), 248u);
   for (const auto& s : w.slices) EXPECT_LE(items(s, "endpoints").size(), kMaxEndpointsPerSlice);
+}
+
+// Whatever happens to the pods: each has exactly one endpoint a family, no slice is too long, and a second look at
+// the same state writes nothing.
+TEST(Slices, ConvergeUnderRandomChange) {
+  std::minstd_rand random(7);
+  World w;
+  const Json svc = service(R"([{"name":"http","port":80,"targetPort":"web","protocol":"TCP"}])", R"(["IPv4","IPv6"])");
+  int born = 0;
+  for (int step = 0; step < 300; ++step) {
+    const unsigned changes = 1 + random() % 40;
+    for (unsigned i = 0; i < changes; ++i) {
+      const unsigned dice = random() % 10;
+      if (dice < 5 || w.pods.empty()) w.pods.push_back(pod(born++));
+      else if (dice < 8) w.pods.erase(w.pods.begin() + static_cast<long>(random() % w.pods.size()));
+      else place(w.pods[random() % w.pods.size()], "metadata")["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+    }
+    if (random() % 20 == 0) w.pods.clear();
+    w.apply(w.step(svc));
+    ASSERT_EQ(w.endpoints(), 2 * w.pods.size());
+    for (const auto& s : w.slices) ASSERT_LE(items(s, "endpoints").size(), kMaxEndpointsPerSlice);
+    ASSERT_TRUE(w.step(svc).empty()) << "step " << step;
+  }
 }
 
 TEST(Slices, NoEndpointsIsSaidByOneEmptySliceThatStays) {

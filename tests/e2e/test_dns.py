@@ -2,9 +2,10 @@
 import json
 import os
 import re
+import subprocess
 import tempfile
 
-from lab import Case, eventually, netexec, pod, service, shell_pod
+from lab import FAIRWAY, Case, eventually, netexec, service, shell_pod
 
 UPSTREAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "upstream_dns.py")
 
@@ -96,8 +97,6 @@ class Forwarding(Case):
         log = tempfile.NamedTemporaryFile("w", delete=False)
         cls.addClassCleanup(os.unlink, log.name)
         cls.log = log.name
-        import subprocess
-        from lab import FAIRWAY
         cls.upstream = subprocess.Popen([FAIRWAY, "lab", "outside", "--", "python3", UPSTREAM, cls.log], env=cls.lab.env, stdin=subprocess.DEVNULL)
         cls.addClassCleanup(cls.upstream.wait)
         cls.addClassCleanup(cls.upstream.kill)

@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from lab import Case, LineReader, deployment, eventually, netexec, pod, service, shell_pod
+from lab import Case, LineReader, deployment, eventually, netexec, service, shell_pod
 
 
 class AgentRestart(Case):

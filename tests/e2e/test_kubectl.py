@@ -7,7 +7,7 @@ import tempfile
 import time
 import urllib.request
 
-from lab import AGNHOST, Case, Failed, LineReader, Terminal, deployment, eventually, netexec, pod, service
+from lab import Case, Failed, LineReader, Terminal, deployment, eventually, netexec, pod, service
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "labels": {"tier": "one"}}, "data": {"a": "1", "b": "2"}}
 

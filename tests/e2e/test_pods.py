@@ -1,7 +1,6 @@
 """Containers as a pod's author expects them: environment, files, probes, restarts, and what is said when an image is not to be had."""
-import time
 
-from lab import AGNHOST, Case, eventually, pod
+from lab import Case, eventually, pod
 
 
 class Containers(Case):

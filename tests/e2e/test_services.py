@@ -1,7 +1,7 @@
 """Services on real packets: TCP by the socket hook, UDP per packet, from pods and from host processes, on one node and across."""
 import time
 
-from lab import AGNHOST, NETSHOOT, Case, deployment, eventually, netexec, pod, service, shell_pod
+from lab import NETSHOOT, Case, deployment, eventually, netexec, service, shell_pod
 
 
 def udp_ask(case, client, address, port, text="hostname"):
