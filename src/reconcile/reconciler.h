@@ -53,6 +53,9 @@ class Reconciler {
   void desire(const Key& key, Row row) { open_[key] = Open{std::move(row), 0, {}, {}}; }
   void desire_gone(const Key& key) { open_[key] = Open{std::nullopt, 0, {}, {}}; }
 
+  // Takes the desire back: the row is somebody else's now.
+  void forget(const Key& key) { open_.erase(key); }
+
   // Does what is due: updates first, then removals.
   void run(TimePoint now) {
     std::vector<std::pair<Key, Row>> updates;

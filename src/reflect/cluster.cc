@@ -229,6 +229,8 @@ bool Cluster::restore(Kind kind, std::string_view key, std::string_view row) {
   return true;
 }
 
+void Cluster::forget(Kind kind, std::string_view key) { impl_->erase(kind, std::string(key), table::PackedTable::kAnyVersion); }
+
 table::PackedTable& Cluster::table(Kind kind) { return impl_->packed(kind); }
 const table::PackedTable& Cluster::table(Kind kind) const { return impl_->packed(kind); }
 std::optional<model::Namespace> Cluster::find_namespace(std::string_view key) const { return impl_->namespaces.find(key); }

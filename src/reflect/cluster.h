@@ -42,6 +42,7 @@ class Cluster {
 
   // Entry of the last known state: bytes of a codec, as table(kind) holds them. False: no row of this version.
   bool restore(k8s::Kind kind, std::string_view key, std::string_view row);
+  void forget(k8s::Kind kind, std::string_view key);
   table::PackedTable& table(k8s::Kind kind);
   const table::PackedTable& table(k8s::Kind kind) const;
 

@@ -1,0 +1,291 @@
+#include "agent/flow.h"
+
+#include <algorithm>
+#include <set>
+
+#include "sys/log.h"
+
+namespace fairway::agent {
+
+using compile::routing::Route;
+using model::Problem;
+using model::Stage;
+using sinks::ServiceSink;
+
+Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets targets, FlowConfig config)
+    : cluster_(cluster),
+      problems_(problems),
+      config_(std::move(config)),
+      assignment_(static_cast<std::uint32_t>(targets.services.slots.capacity()), config_.generation),
+      services_(targets.services, assignment_),
+      endpoints_(targets.endpoints),
+      nodes_(targets.nodes),
+      routes_(targets.routes),
+      node_target_(targets.nodes),
+      zone_(config_.zone) {}
+
+Result<bool> Flow::adopt() {
+  FW_ASSIGN(const auto nodes, node_target_.dump());
+  for (const auto& [id, row] : nodes) node_ids_.adopt(id, row);
+  FW_ASSIGN(const std::size_t unfit, services_.adopt());
+  if (unfit > 0) log::warn("agent", "{} pinned rows of Services made no sense and will be replaced", unfit);
+  adopted_ = assignment_.frontends() > 0 || !nodes.empty();
+  return adopted_;
+}
+
+void Flow::run(TimePoint now) {
+  if (!open_) open_ = cluster_.all_synced() || (restored_ && !adopted_);
+  if (!open_) return;
+  if (nodes_stale_) {
+    nodes_stale_ = false;
+    std::vector<std::string> names;
+    for (const auto& [name, routes] : node_routes_) names.push_back(name);
+    run_nodes(names);
+  }
+  const auto changes = cluster_.take_changes();
+  run_nodes(changes.nodes);
+  run_addresses(changes.addresses);
+  // Nodes before what points to them; Services last, as their backends should be reachable.
+  nodes_.run(now);
+  routes_.run(now);
+  endpoints_.run(now);
+  run_services(changes.services, now);
+  in_force(services_.retry(now));
+  run_pods(changes.pods);
+  report();
+}
+
+// --- nodes, routes, endpoints
+
+void Flow::run_nodes(const std::vector<std::string>& names) {
+  for (const auto& name : names) run_node(name);
+}
+
+void Flow::drop_node(const std::string& name) {
+  if (const auto it = node_routes_.find(name); it != node_routes_.end()) {
+    for (const Route& route : it->second) {
+      range_owner_.erase(route.pods);
+      routes_.desire_gone(route.pods);
+    }
+    node_routes_.erase(it);
+  }
+  if (const auto id = node_ids_.find(name)) nodes_.desire_gone(*id);
+  node_ids_.forget(name);
+  problems_.clear(Stage::kCompile, "Node " + name);
+}
+
+void Flow::run_node(const std::string& name) {
+  const auto node = cluster_.find_node(name);
+  if (!node || name == config_.local.name) {
+    drop_node(name);
+    return;
+  }
+  auto compiled = compile_node(*node, config_.local);
+  std::vector<Route> kept;
+  for (const Route& route : compiled.routes) {
+    const auto inside = [&](const net::Prefix& r) { return r.contains(route.pods.addr()) && r.length() <= route.pods.length(); };
+    const auto& ranges = config_.local.cluster_ranges;
+    const auto owner = range_owner_.find(route.pods);
+    if (!ranges.empty() && std::none_of(ranges.begin(), ranges.end(), inside)) {
+      compiled.problems.push_back({"spec.podCIDRs", route.pods.to_string() + " lies outside of the cluster's pod range: refused"});
+    } else if (owner != range_owner_.end() && owner->second != name) {
+      compiled.problems.push_back({"spec.podCIDRs", route.pods.to_string() + " is node " + owner->second + "'s: refused"});
+    } else {
+      kept.push_back(route);
+    }
+  }
+  auto& old = node_routes_[name];
+  for (const Route& route : old) {
+    if (std::any_of(kept.begin(), kept.end(), [&](const Route& r) { return r.pods == route.pods; })) continue;
+    range_owner_.erase(route.pods);
+    routes_.desire_gone(route.pods);
+  }
+  const bool ready = config_.local.uplink_ifindex != 0;  // else set_local() brings us here again
+  if (ready) nodes_.desire(node_ids_.get(*node), compiled.row);
+  else (void)node_ids_.get(*node);
+  for (const Route& route : kept) {
+    range_owner_[route.pods] = name;
+    if (ready) routes_.desire(route.pods, route);
+  }
+  old = std::move(kept);
+  problems_.set(Stage::kCompile, "Node " + name, std::move(compiled.problems));
+}
+
+std::optional<fw_endpoint> Flow::endpoint_of(const net::IpAddr& addr) const {
+  compile::routing::Owner owner;
+  owner.node = cluster_.node_of(addr);
+  if (!owner.node)
+    for (const auto& key : cluster_.pods_of(addr))
+      if (auto pod = cluster_.find_pod(key)) owner.pods.push_back(std::move(*pod));
+  return compile_endpoint(owner, config_.local, node_ids_);
+}
+
+void Flow::run_addresses(const std::vector<net::IpAddr>& addrs) {
+  for (const auto& addr : addrs) {
+    if (claimed_.contains(addr)) continue;
+    if (const auto row = endpoint_of(addr)) endpoints_.desire(addr, *row);
+    else endpoints_.desire_gone(addr);
+  }
+}
+
+void Flow::claim_address(const net::IpAddr& addr) {
+  claimed_.insert(addr);
+  endpoints_.forget(addr);
+}
+
+void Flow::release_address(const net::IpAddr& addr) {
+  claimed_.erase(addr);
+  if (!open_) return;
+  if (const auto row = endpoint_of(addr)) endpoints_.desire(addr, *row);
+}
+
+void Flow::set_local(compile::routing::Local local) {
+  if (local == config_.local) return;
+  config_.local = std::move(local);
+  nodes_stale_ = true;
+}
+
+bool Flow::any_overlay() const {
+  return std::any_of(node_routes_.begin(), node_routes_.end(), [](const auto& node) {
+    return std::any_of(node.second.begin(), node.second.end(), [](const Route& r) { return r.overlay; });
+  });
+}
+
+std::vector<std::pair<std::string, Route>> Flow::routes() const {
+  std::vector<std::pair<std::string, Route>> out;
+  for (const auto& [node, routes] : node_routes_)
+    for (const Route& route : routes) out.emplace_back(node, route);
+  return out;
+}
+
+// --- Services
+
+bool Flow::compile_one(std::uint32_t number, std::vector<ServiceSink::Unit>& units) {
+  const std::string object = service_object(number);
+  const auto service = cluster_.find_service(cluster_.service_key(number));
+  // The name goes before its address does.
+  if (!service) zone_.remove_service(model::name_of(cluster_.service_key(number)));
+  compile::services::Compiled compiled;
+  if (service) compiled = compile_service(*service, cluster_.admitted_slices(number), config_.services);
+  auto change = assignment_.set(number, compiled.frontends);
+  if (!change.ok()) {
+    compiled.problems.push_back({"svc_slots", change.error().message + ": the old state stays in force"});
+    refused_.insert(number);
+    problems_.set(Stage::kCompile, object, std::move(compiled.problems));
+    return false;
+  }
+  if (change->problems.empty()) refused_.erase(number);
+  else refused_.insert(number);
+  compiled.problems.insert(compiled.problems.end(), change->problems.begin(), change->problems.end());
+  problems_.set(Stage::kCompile, object, std::move(compiled.problems));
+  const bool frees = !change->frontends_gone.empty() || !change->runs_gone.empty();
+  units.emplace_back(number, std::move(*change));
+  return frees;
+}
+
+void Flow::run_services(std::vector<std::uint32_t> numbers, TimePoint now) {
+  if (numbers.empty()) return;
+  // Those that are gone first, so that a successor in the same batch can have their addresses.
+  std::stable_partition(numbers.begin(), numbers.end(), [&](std::uint32_t n) {
+    return !cluster_.table(k8s::Kind::kService).find(cluster_.service_key(n)).has_value();
+  });
+  std::vector<ServiceSink::Unit> units;
+  units.reserve(numbers.size());
+  bool freed = false;
+  for (const std::uint32_t number : numbers) freed |= compile_one(number, units);
+  if (freed && !refused_.empty()) {
+    const std::set<std::uint32_t> again = refused_;
+    for (const std::uint32_t number : again)
+      if (std::find(numbers.begin(), numbers.end(), number) == numbers.end()) compile_one(number, units);
+  }
+  in_force(services_.apply(std::move(units), now));
+}
+
+// A Service's names appear once its addresses are programmed.
+void Flow::in_force(const std::vector<std::uint32_t>& numbers) {
+  for (const std::uint32_t number : numbers) {
+    if (number == ServiceSink::kNoService || refused_.contains(number)) continue;
+    if (const auto service = cluster_.find_service(cluster_.service_key(number)))
+      zone_.set_service(*service, cluster_.admitted_slices(number));
+  }
+}
+
+void Flow::run_pods(const std::vector<std::string>& keys) {
+  for (const auto& key : keys) {
+    if (const auto pod = cluster_.find_pod(key)) zone_.set_pod(*pod);
+    else zone_.remove_pod(model::name_of(key));
+  }
+}
+
+// --- keeping at it
+
+void Flow::report() {
+  for (const auto& object : reported_objects_) problems_.clear(Stage::kApply, object);
+  reported_objects_.clear();
+  const auto say = [&](std::string object, std::string field, const Error& error) {
+    problems_.set(Stage::kApply, object, {{std::move(field), error.message + ": the old state stays in force"}});
+    reported_objects_.push_back(std::move(object));
+  };
+  for (const auto& [number, failure] : services_.failures())
+    say(number == ServiceSink::kNoService ? "Services" : service_object(number), "maps", failure.error);
+  endpoints_.for_each_failure([&](const net::IpAddr& addr, const Error& e) { say("Endpoint " + addr.to_string(), "endpoints", e); });
+  nodes_.for_each_failure([&](std::uint32_t id, const Error& e) { say("Node number " + std::to_string(id), "nodes", e); });
+  routes_.for_each_failure([&](const net::Prefix& pods, const Error& e) { say("Route " + pods.to_string(), "routes", e); });
+}
+
+std::optional<Flow::TimePoint> Flow::next_due() const {
+  std::optional<TimePoint> out;
+  if (!open_) return out;
+  for (const auto& due : {services_.next_due(), endpoints_.next_due(), nodes_.next_due(), routes_.next_due()})
+    if (due && (!out || *due < *out)) out = due;
+  if (nodes_stale_) out = TimePoint{};
+  return out;
+}
+
+void Flow::cool_down(TimePoint now) {
+  assignment_.cool_down();
+  if (!open_ || refused_.empty()) return;
+  const std::set<std::uint32_t> again = refused_;
+  run_services({again.begin(), again.end()}, now);
+  report();
+}
+
+Status Flow::prune(TimePoint now) {
+  in_force(services_.apply({{ServiceSink::kNoService, assignment_.release_unclaimed()}}, now));
+  if (services_.failures().empty()) FW_TRY(services_.resync());
+  else return make_error(Code::kUnavailable, "Services are still being applied");
+  std::vector<std::pair<net::IpAddr, fw_endpoint>> endpoints;
+  for (const auto& addr : cluster_.addresses()) {
+    if (claimed_.contains(addr)) continue;
+    if (const auto row = endpoint_of(addr)) endpoints.emplace_back(addr, *row);
+  }
+  FW_TRY(endpoints_.prune(endpoints, [&](const net::IpAddr& addr) { return claimed_.contains(addr); }));
+  std::vector<std::pair<std::uint32_t, fw_node>> nodes;
+  std::vector<std::pair<net::Prefix, Route>> routes;
+  for (const auto& [name, list] : node_routes_) {
+    const auto node = cluster_.find_node(name);
+    if (!node || config_.local.uplink_ifindex == 0) continue;
+    nodes.emplace_back(node_ids_.get(*node), compile_node(*node, config_.local).row);
+    for (const Route& route : list) routes.emplace_back(route.pods, route);
+  }
+  const auto none = [](const auto&) { return false; };
+  FW_TRY(nodes_.prune(nodes, none));
+  FW_TRY(routes_.prune(routes, none));
+  // Rows before what they point to go last: the reverse of building.
+  endpoints_.run(now);
+  routes_.run(now);
+  nodes_.run(now);
+  report();
+  return {};
+}
+
+bool Flow::idle() const { return services_.failures().empty() && endpoints_.idle() && nodes_.idle() && routes_.idle(); }
+
+std::shared_ptr<const compile::dns::Zone> Flow::take_zone() {
+  auto zone = zone_.snapshot();
+  if (zone == last_zone_) return nullptr;
+  last_zone_ = zone;
+  return zone;
+}
+
+}  // namespace fairway::agent

@@ -1,0 +1,119 @@
+// Flow: rows -> compile -> desired -> apply -> status, in one place (design section 3).
+//
+// Place: after every batch of events the agent calls run(); it takes what changed in the Cluster, compiles those keys
+// and hands the rows to the sinks. Everything that is not a step of this flow is done elsewhere.
+// The gate: nothing is compiled until every source has synced, as half a cluster would be read as 'gone'. The one
+// exception is a cold start (no pinned state) with the last known objects from disk: then those are in force at once.
+// Belongs to the control thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "compile/dns/zone.h"
+#include "compile/routing/compile.h"
+#include "compile/services/assign.h"
+#include "compile/services/compile.h"
+#include "reconcile/reconciler.h"
+#include "reflect/cluster.h"
+#include "sinks/node_sinks.h"
+#include "sinks/service_sink.h"
+
+namespace fairway::agent {
+
+struct FlowConfig {
+  compile::services::Config services;
+  compile::dns::ZoneConfig zone;
+  compile::routing::Local local;            // what is known before the node is
+  std::uint32_t generation = 1;             // see compile::services::Assignment
+};
+
+// Where the rows go. All outlive the flow.
+struct FlowTargets {
+  sinks::ServiceMaps services;
+  reconcile::Target<net::IpAddr, fw_endpoint>& endpoints;
+  reconcile::Target<std::uint32_t, fw_node>& nodes;
+  reconcile::Target<net::Prefix, compile::routing::Route>& routes;
+};
+
+class Flow {
+ public:
+  using TimePoint = reconcile::TimePoint;
+  Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets targets, FlowConfig config);
+
+  // Reads the pinned maps. Once, first. Returns whether there was anything.
+  Result<bool> adopt();
+  // `restored`: the cluster holds the last known objects.
+  void set_restored(bool restored) { restored_ = restored; }
+
+  // Takes what changed through to the kernel, and retries what is due.
+  void run(TimePoint now);
+  // When to call run() though nothing came; nothing: not needed.
+  std::optional<TimePoint> next_due() const;
+  // Gives ids back to be used again; call it every second or so (compile/services/assign.h).
+  void cool_down(TimePoint now);
+  // Removes what nobody desires any more from all tables. Once all sources have synced; the agent repeats it when it
+  // fails. `local` names addresses that CNI has put there.
+  Status prune(TimePoint now);
+
+  // This node's network was found or changed: all other nodes are compiled anew.
+  void set_local(compile::routing::Local local);
+  const compile::routing::Local& local() const { return config_.local; }
+  // Addresses of this node's own pods: their rows are not this flow's.
+  void claim_address(const net::IpAddr& addr);
+  void release_address(const net::IpAddr& addr);
+
+  bool open() const { return open_; }
+  bool any_overlay() const;                 // some node is reached over VXLAN
+  bool idle() const;                        // nothing waits for a retry
+  // The zone as it should be served now, or null if it is the same as at the last call.
+  std::shared_ptr<const compile::dns::Zone> take_zone();
+  void set_zone_complete(bool complete) { zone_.set_complete(complete); }
+
+  const compile::services::Assignment& assignment() const { return assignment_; }
+  const compile::routing::NodeIds& node_ids() const { return node_ids_; }
+  std::vector<std::pair<std::string, compile::routing::Route>> routes() const;
+
+ private:
+  void run_nodes(const std::vector<std::string>& names);
+  void run_node(const std::string& name);
+  void drop_node(const std::string& name);
+  void run_addresses(const std::vector<net::IpAddr>& addrs);
+  std::optional<fw_endpoint> endpoint_of(const net::IpAddr& addr) const;
+  void run_services(std::vector<std::uint32_t> numbers, TimePoint now);
+  bool compile_one(std::uint32_t number, std::vector<sinks::ServiceSink::Unit>& units);
+  void in_force(const std::vector<std::uint32_t>& numbers);
+  void run_pods(const std::vector<std::string>& keys);
+  void report();
+  std::string service_object(std::uint32_t number) const { return "Service " + cluster_.service_key(number); }
+
+  reflect::Cluster& cluster_;
+  model::Problems& problems_;
+  FlowConfig config_;
+  bool open_ = false, restored_ = false, adopted_ = false, nodes_stale_ = false;
+
+  compile::services::Assignment assignment_;
+  sinks::ServiceSink services_;
+  std::set<std::uint32_t> refused_;                     // lost a frontend to another Service, or no ids were free
+  std::set<std::uint32_t> reported_;                    // Services with a failure in problems_
+
+  compile::routing::NodeIds node_ids_;
+  std::map<std::string, std::vector<compile::routing::Route>> node_routes_;
+  std::map<net::Prefix, std::string> range_owner_;
+  reconcile::Reconciler<net::IpAddr, fw_endpoint> endpoints_;
+  reconcile::Reconciler<std::uint32_t, fw_node> nodes_;
+  reconcile::Reconciler<net::Prefix, compile::routing::Route> routes_;
+  reconcile::Target<std::uint32_t, fw_node>& node_target_;
+  std::set<net::IpAddr> claimed_;
+  std::vector<std::string> reported_objects_;
+
+  compile::dns::ZoneBuilder zone_;
+  std::shared_ptr<const compile::dns::Zone> last_zone_;
+};
+
+}  // namespace fairway::agent

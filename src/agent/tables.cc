@@ -1,0 +1,356 @@
+#include "agent/tables.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <fmt/format.h>
+
+namespace fairway::agent {
+namespace {
+
+namespace json = boost::json;
+using k8s::Kind;
+
+struct Table {
+  std::vector<const char*> columns;
+  std::vector<json::array> rows;
+  void add(std::initializer_list<json::value_ref> cells) { rows.push_back(json::array(cells)); }
+};
+struct Entry {
+  const char* name;
+  const char* text;
+  Result<Table> (*render)(const View&);
+};
+
+template <typename Range, typename ToText>
+std::string joined(const Range& range, ToText to_text) {
+  std::string out;
+  for (const auto& item : range) out += (out.empty() ? "" : ",") + to_text(item);
+  return out;
+}
+std::string text_of(const net::IpAddr& addr) { return addr.to_string(); }
+std::string text_of(const net::Prefix& prefix) { return prefix.to_string(); }
+template <typename T>
+std::string joined(const std::vector<T>& list) {
+  return joined(list, [](const T& item) { return text_of(item); });
+}
+
+template <typename Codec, typename Visit>
+void each(const View& view, Kind kind, Visit visit) {
+  view.cluster.table(kind).for_each([&](std::string_view key, std::string_view bytes) {
+    if (const auto row = Codec::decode(key, bytes)) visit(*row);
+  });
+}
+
+Result<Table> namespaces(const View& view) {
+  Table t{{"name", "terminating"}, {}};
+  each<model::NamespaceCodec>(view, Kind::kNamespace, [&](const model::Namespace& n) { t.add({n.name, n.terminating}); });
+  return t;
+}
+
+Result<Table> nodes(const View& view) {
+  Table t{{"name", "id", "addresses", "podCidrs", "reached"}, {}};
+  const auto routes = view.flow.routes();
+  each<model::NodeCodec>(view, Kind::kNode, [&](const model::Node& n) {
+    const auto route = std::find_if(routes.begin(), routes.end(), [&](const auto& r) { return r.first == n.name; });
+    const bool self = n.name == view.options.node_name;
+    const auto id = view.flow.node_ids().find(n.name);
+    t.add({n.name, self || !id ? 0 : *id, joined(n.addresses), joined(n.pod_cidrs),
+                      self ? "this node" : route == routes.end() ? "-" : route->second.overlay ? "vxlan" : "native"});
+  });
+  return t;
+}
+
+Result<Table> pods(const View& view) {
+  Table t{{"namespace", "name", "ips", "node", "hostNetwork", "terminated"}, {}};
+  each<model::PodCodec>(view, Kind::kPod, [&](const model::Pod& p) {
+    t.add({p.id.ns, p.id.name, joined(p.ips), p.node, p.host_network, p.terminated});
+  });
+  return t;
+}
+
+Result<Table> services(const View& view) {
+  Table t{{"namespace", "name", "clusterIps", "ports", "flags"}, {}};
+  each<model::ServiceCodec>(view, Kind::kService, [&](const model::Service& s) {
+    const auto port = [](const model::ServicePort& p) {
+      return fmt::format("{}{}/{}", p.name.empty() ? "" : p.name + ":", p.port, net::to_string(p.protocol));
+    };
+    std::string flags = s.headless ? "headless " : "";
+    if (s.affinity_seconds) flags += fmt::format("affinity={}s ", *s.affinity_seconds);
+    if (s.internal_local) flags += "internal-local ";
+    if (!flags.empty()) flags.pop_back();
+    t.add({s.id.ns, s.id.name, joined(s.cluster_ips), joined(s.ports, port), flags});
+  });
+  return t;
+}
+
+Result<Table> slices(const View& view) {
+  Table t{{"namespace", "name", "service", "address", "ports", "ready", "serving", "terminating", "node"}, {}};
+  each<model::EndpointSliceCodec>(view, Kind::kEndpointSlice, [&](const model::EndpointSlice& s) {
+    const auto ports = joined(s.ports, [](const model::NamedPort& p) {
+      return fmt::format("{}{}/{}", p.name.empty() ? "" : p.name + ":", p.port, net::to_string(p.protocol));
+    });
+    for (const auto& e : s.endpoints)
+      t.add({s.id.ns, s.id.name, s.service.name, e.addr.to_string(), ports, e.ready, e.serving, e.terminating, e.node});
+  });
+  return t;
+}
+
+std::string frontend_flags(std::uint32_t flags) {
+  static constexpr std::pair<std::uint32_t, const char*> kNames[] = {
+      {FW_FE_CLUSTER_IP, "cluster-ip"}, {FW_FE_NODE_PORT, "node-port"},         {FW_FE_EXTERNAL_IP, "external-ip"},
+      {FW_FE_LOAD_BALANCER, "load-balancer"}, {FW_FE_AFFINITY, "affinity"},     {FW_FE_NO_SOCKET_LB, "no-socket-lb"},
+      {FW_FE_LOCAL_INTERNAL, "internal-local"}, {FW_FE_LOCAL_EXTERNAL, "external-local"}, {FW_FE_NODE_LOCAL, "node-local"}};
+  std::string out;
+  for (const auto& [bit, name] : kNames)
+    if ((flags & bit) != 0) out += (out.empty() ? "" : ",") + std::string(name);
+  return out;
+}
+
+// From the maps, and by following them as the datapath does.
+Result<Table> frontends(const View& view) {
+  Table t{{"address", "port", "protocol", "service", "flags", "slots", "backends"}, {}};
+  FW_ASSIGN(const auto rows, view.datapath.frontends().dump());
+  for (const auto& [key, row] : rows) {
+    std::string backends;
+    for (std::uint32_t i = 0; i < row.count && i < 64; ++i) {
+      const auto id = view.datapath.svc_slots().lookup(row.slot_base + i);
+      const auto backend = id.ok() ? view.datapath.backends().lookup(*id) : Result<fw_backend>(id.error());
+      backends += (backends.empty() ? "" : ",");
+      backends += backend.ok() ? net::SocketAddr{datapath::from_abi(backend->addr), ntohs(backend->port_be)}.to_string() : "missing";
+    }
+    if (row.count > 64) backends += fmt::format(",… {} in all", row.count);
+    const auto owner = view.flow.assignment().owner(key);
+    t.add({datapath::from_abi(key.addr).to_string(), ntohs(key.port_be), net::to_string(static_cast<net::Protocol>(key.protocol)),
+                      owner ? view.cluster.service_key(*owner) : "-", frontend_flags(row.flags), fmt::format("{}+{}", row.slot_base, row.count), backends});
+  }
+  return t;
+}
+
+Result<Table> backends(const View& view) {
+  Table t{{"id", "address", "port", "protocol", "state", "generation"}, {}};
+  FW_ASSIGN(const auto rows, view.datapath.backends().dump());
+  for (const auto& [id, row] : rows)
+    t.add({id, datapath::from_abi(row.addr).to_string(), ntohs(row.port_be), net::to_string(static_cast<net::Protocol>(row.protocol)),
+                      row.state == FW_BE_ACTIVE ? "active" : "terminating", row.generation});
+  return t;
+}
+
+Result<Table> endpoints(const View& view) {
+  Table t{{"address", "owner", "node", "ifindex", "mac", "flags", "generation"}, {}};
+  FW_ASSIGN(const auto rows, view.datapath.endpoints().dump());
+  for (const auto& [addr, row] : rows) {
+    const auto ip = datapath::from_abi(addr);
+    const auto node = view.cluster.node_of(ip);
+    std::string flags;
+    for (const auto& [bit, name] : {std::pair<unsigned, const char*>{FW_EP_LOCAL, "local"}, {FW_EP_NODE, "node"}, {FW_EP_NAT, "nat"}, {FW_EP_TRACK, "track"}})
+      if ((row.flags & bit) != 0) flags += (flags.empty() ? "" : ",") + std::string(name);
+    net::MacAddr mac;
+    std::copy(std::begin(row.mac), std::end(row.mac), mac.bytes.begin());
+    const auto pods_there = view.cluster.pods_of(ip);
+    t.add({ip.to_string(), node ? "node " + *node : joined(pods_there, [](const std::string& p) { return p; }), row.node, row.ifindex,
+                      row.ifindex != 0 ? mac.to_string() : "", flags, row.generation});
+  }
+  return t;
+}
+
+Result<Table> local_pods(const View& view) {
+  Table t{{"pod", "sandbox", "interface", "ifindex", "ips", "mac"}, {}};
+  if (view.cni == nullptr) return t;
+  for (const auto& e : view.cni->endpoints())
+    t.add({e.pod.to_string(), e.sandbox_id.substr(0, 13), e.host_ifname, e.host_ifindex, joined(e.ips), e.pod_mac.to_string()});
+  return t;
+}
+
+Result<Table> routes(const View& view) {
+  Table t{{"pods", "node", "underlay", "mode", "mtu"}, {}};
+  for (const auto& [node, r] : view.flow.routes()) t.add({r.pods.to_string(), node, r.underlay.to_string(), r.overlay ? "vxlan" : "native", r.mtu});
+  return t;
+}
+
+Result<Table> errors(const View& view) {
+  Table t{{"object", "field", "reason"}, {}};
+  view.problems.for_each([&](const std::string& object, const model::Problem& p) { t.add({object, p.field, p.reason}); });
+  return t;
+}
+
+Result<Table> dns_records(const View& view) {
+  Table t{{"name", "type", "value"}, {}};
+  if (view.zone == nullptr) return t;
+  using compile::dns::RecordType;
+  for (const auto& r : view.zone->dump()) {
+    const bool address = r.type == RecordType::kA || r.type == RecordType::kAaaa;
+    const char* type = r.type == RecordType::kA ? "A" : r.type == RecordType::kAaaa ? "AAAA" : r.type == RecordType::kSrv ? "SRV" : r.type == RecordType::kPtr ? "PTR"
+                     : r.type == RecordType::kCname ? "CNAME" : r.type == RecordType::kNs ? "NS" : r.type == RecordType::kSoa ? "SOA" : "TXT";
+    t.add({r.owner, type, address ? r.addr.to_string() : r.type == RecordType::kSrv ? fmt::format("{} {} {} {}", r.priority, r.weight, r.port, r.target) : r.target});
+  }
+  return t;
+}
+
+Result<Table> dns_upstreams(const View& view) {
+  Table t{{"address", "srttUs", "queries", "timeouts"}, {}};
+  if (view.dns == nullptr) return t;
+  for (const auto& u : view.dns->upstreams()) t.add({u.addr.to_string(), u.srtt_us, u.queries, u.timeouts});
+  return t;
+}
+
+Result<Table> maps(const View& view) {
+  Table t{{"name", "rows", "capacity", "bytes", "adopted"}, {}};
+  FW_ASSIGN(const auto stats, view.datapath.stats());
+  for (const auto& m : stats.maps) t.add({m.name, m.rows, m.capacity, m.bytes, m.adopted});
+  return t;
+}
+
+Result<Table> counters(const View& view) {
+  Table t{{"name", "drop", "packets", "bytes", "meaning"}, {}};
+  FW_ASSIGN(const auto stats, view.datapath.stats());
+  for (const auto& c : stats.counts) t.add({std::string_view(c.name), c.drop, c.packets, c.bytes, std::string_view(c.text)});
+  return t;
+}
+
+Result<Table> programs(const View& view) {
+  Table t{{"name", "id", "verifiedInsns", "tag"}, {}};
+  FW_ASSIGN(const auto versions, view.datapath.versions());
+  for (const auto& p : versions.programs) t.add({p.name, p.id, p.verified_insns, p.tag});
+  return t;
+}
+
+Result<Table> attachments(const View& view) {
+  Table t{{"kind", "ifindex"}, {}};
+  FW_ASSIGN(const auto stats, view.datapath.stats());
+  for (const auto& a : stats.attachments) t.add({a.kind, a.ifindex});
+  return t;
+}
+
+constexpr Entry kTables[] = {
+    {"attachments", "where the programs hang", attachments},
+    {"backends", "map: endpoints of Services, by id", backends},
+    {"counters", "drops and events, counted by the datapath", counters},
+    {"dns", "records served", dns_records},
+    {"dns-upstreams", "servers for names beyond the cluster", dns_upstreams},
+    {"endpoints", "map: who has which address", endpoints},
+    {"endpointslices", "endpoints as the API has them", slices},
+    {"errors", "what could not be honoured", errors},
+    {"frontends", "map: Services' addresses and where they lead", frontends},
+    {"local-pods", "this node's pods, as CNI made them", local_pods},
+    {"maps", "the kernel's tables and how full they are", maps},
+    {"namespaces", "namespaces", namespaces},
+    {"nodes", "nodes and how they are reached", nodes},
+    {"pods", "pods as the API has them", pods},
+    {"programs", "loaded BPF programs", programs},
+    {"routes", "other nodes' pod ranges", routes},
+    {"services", "Services as the API has them", services},
+};
+
+json::array sources_json(const View& view) {
+  json::array out;
+  const auto now = std::chrono::steady_clock::now();
+  for (const Source& source : view.sources) {
+    json::object o{{"name", source.name}, {"synced", view.cluster.synced(source.kind)}, {"objects", view.cluster.table(source.kind).size()}};
+    if (source.watch != nullptr) {
+      const auto& state = source.watch->state();
+      o["revision"] = state.revision;
+      o["lastError"] = state.last_error;
+      o["phase"] = state.phase;
+      o["events"] = state.events;
+      o["lists"] = state.lists;
+      o["reconnects"] = state.reconnects;
+      // How long ago the server was last heard: what may have happened since is not known.
+      if (state.heard != std::chrono::steady_clock::time_point{})
+        o["silentMs"] = std::chrono::duration_cast<std::chrono::milliseconds>(now - state.heard).count();
+    }
+    out.push_back(std::move(o));
+  }
+  return out;
+}
+
+void add_datapath(const View& view, json::object& out, json::array& errors_out) {
+  json::array maps_out, drops;
+  if (const auto versions = view.datapath.versions(); versions.ok()) {
+    out["attach"] = datapath::to_string(versions->mode);
+    out["abi"] = versions->abi;
+    out["activationPending"] = versions->activation_pending;
+  }
+  const auto stats = view.datapath.stats();
+  if (stats.ok()) {
+    for (const auto& m : stats->maps) maps_out.push_back(json::object{{"name", m.name}, {"rows", m.rows}, {"capacity", m.capacity}, {"bytes", m.bytes}});
+    for (const auto& c : stats->counts)
+      if (c.drop) drops.push_back(json::object{{"reason", c.name}, {"packets", c.packets}, {"bytes", c.bytes}});
+    for (const auto& f : stats->failures) errors_out.push_back(json::object{{"object", "kernel"}, {"field", "feature"}, {"reason", f}});
+  } else {
+    errors_out.push_back(json::object{{"object", "datapath"}, {"field", "stats"}, {"reason", stats.error().message}});
+  }
+  out["maps"] = std::move(maps_out);
+  out["drops"] = std::move(drops);
+}
+
+}  // namespace
+
+std::string render_status(const View& view) {
+  json::object out{{"node", view.options.node_name}, {"version", FAIRWAY_VERSION}};
+  out["synced"] = view.cluster.all_synced();
+  out["programmed"] = view.flow.open() && view.flow.idle();
+  out["pruned"] = view.pruned;
+  out["restoredObjects"] = view.restored_objects;
+  if (view.servers != nullptr) out["apiServer"] = view.servers->current_name();
+  out["sources"] = sources_json(view);
+  json::array tables;
+  for (const Kind kind : reflect::Cluster::kKinds)
+    tables.push_back(json::object{{"name", view.cluster.table(kind).name()}, {"rows", view.cluster.table(kind).size()}});
+  tables.push_back(json::object{{"name", "frontends"}, {"rows", view.flow.assignment().frontends()}});
+  tables.push_back(json::object{{"name", "backends"}, {"rows", view.flow.assignment().backends()}});
+  tables.push_back(json::object{{"name", "local-pods"}, {"rows", view.local_pods.size()}});
+  tables.push_back(json::object{{"name", "routes"}, {"rows", view.flow.routes().size()}});
+  out["tables"] = std::move(tables);
+  json::array errors_out;
+  constexpr std::size_t kMost = 1000;
+  view.problems.for_each([&](const std::string& object, const model::Problem& p) {
+    if (errors_out.size() < kMost) errors_out.push_back(json::object{{"object", object}, {"field", p.field}, {"reason", p.reason}});
+  });
+  for (const Source& source : view.sources)
+    if (source.watch != nullptr && !source.watch->state().last_error.empty())
+      errors_out.push_back(json::object{{"object", "source " + source.name}, {"field", source.watch->state().phase}, {"reason", source.watch->state().last_error}});
+  if (view.cni != nullptr) {
+    for (const auto& warning : view.cni->warnings()) errors_out.push_back(json::object{{"object", "cni"}, {"field", "-"}, {"reason", warning}});
+    const auto s = view.cni->stats();
+    out["cni"] = json::object{{"added", s.added}, {"deleted", s.deleted}, {"failed", s.failed}, {"collected", s.collected}, {"spooled", s.spooled}, {"inUse", s.in_use}, {"cooling", s.cooling}};
+  }
+  if (view.dns != nullptr) {
+    const auto s = view.dns->stats();
+    out["dns"] = json::object{{"queriesUdp", s.queries_udp}, {"queriesTcp", s.queries_tcp}, {"malformed", s.malformed}, {"clusterAnswers", s.cluster_answers},
+                              {"clusterNxdomain", s.cluster_nxdomain}, {"clusterIncomplete", s.cluster_incomplete}, {"forwarded", s.forwarded},
+                              {"cacheHits", s.cache_hits}, {"staleAnswers", s.stale_answers}, {"servfail", s.servfail}, {"refused", s.refused}, {"limited", s.limited}};
+  }
+  add_datapath(view, out, errors_out);
+  out["errors"] = std::move(errors_out);
+  return json::serialize(out);
+}
+
+std::string render_table_list(const View&) {
+  json::array rows;
+  for (const Entry& entry : kTables) rows.push_back(json::array{entry.name, entry.text});
+  return json::serialize(json::object{{"table", "tables"}, {"columns", json::array{"name", "what"}}, {"rows", std::move(rows)}});
+}
+
+Result<std::string> render_table(const View& view, std::string_view name) {
+  const auto entry = std::find_if(std::begin(kTables), std::end(kTables), [&](const Entry& e) { return name == e.name; });
+  if (entry == std::end(kTables)) {
+    std::string names;
+    for (const Entry& e : kTables) names += (names.empty() ? "" : ", ") + std::string(e.name);
+    return make_error(Code::kNotFound, "no table \"" + std::string(name.substr(0, 64)) + "\"; there are: " + names);
+  }
+  FW_ASSIGN(Table table, entry->render(view));
+  json::array rows;
+  std::vector<std::pair<std::string, json::array>> sorted;
+  for (auto& cells : table.rows) {
+    std::string key = json::serialize(cells);
+    sorted.emplace_back(std::move(key), std::move(cells));
+  }
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (auto& [key, cells] : sorted) rows.push_back(std::move(cells));
+  json::array columns(table.columns.begin(), table.columns.end());
+  return json::serialize(json::object{{"table", name}, {"columns", std::move(columns)}, {"rows", std::move(rows)}});
+}
+
+}  // namespace fairway::agent
