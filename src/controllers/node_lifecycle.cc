@@ -69,9 +69,19 @@ NodeLifecycleController::NodeLifecycleController(Context& context) : Controller(
 }
 
 void NodeLifecycleController::on_start() {
-  monitor_ = api_.loop().every(context_.config.node_monitor_period, [this] {
-    for (const auto& [node, health] : health_) enqueue(node);
-  });
+  last_look_ = std::chrono::steady_clock::now();
+  monitor_ = api_.loop().every(context_.config.node_monitor_period, [this] { look(); });
+}
+
+void NodeLifecycleController::look() {
+  // Time in which this process did not run (stopped, swapped out, a slow disk) is not the nodes' silence.
+  const auto now = std::chrono::steady_clock::now();
+  const auto asleep = now - last_look_ - context_.config.node_monitor_period;
+  last_look_ = now;
+  for (auto& [node, health] : health_) {
+    if (asleep > context_.config.node_monitor_period) health.moved_at += asleep;
+    enqueue(node);
+  }
 }
 
 void NodeLifecycleController::saw_node(const Key& key, const Json* after) {

@@ -26,6 +26,7 @@ class NodeLifecycleController : public Controller {
     std::chrono::steady_clock::time_point moved_at;
   };
   void on_start() override;
+  void look();
   Task<Status> reconcile(Key key) override;
   void saw_node(const Key& key, const Json* after);
   void saw_lease(const Json* lease);
@@ -38,6 +39,7 @@ class NodeLifecycleController : public Controller {
 
   std::unordered_map<Key, Health> health_;
   io::Loop::Timer monitor_;
+  std::chrono::steady_clock::time_point last_look_;
 };
 
 }  // namespace fairway::controllers
