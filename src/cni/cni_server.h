@@ -27,8 +27,10 @@ struct CniServerConfig {
   std::string state_dir;                       // holds the journal, ipam.journal
   std::string spool_dir;                       // DELs that the plugin kept while no agent answered; same as in the conflist
   std::chrono::seconds cool_down{30};          // a freed address is not given again for so long
-  unsigned workers = 4;
-  std::string proc_dir = "/proc";              // to see whether a process lives in a namespace (GC)
+  std::chrono::seconds gc_grace{60};           // GC leaves an endpoint younger than this whose namespace still exists
+  unsigned workers = 2;                        // more only queue at the rtnl lock
+  // Called as each step of docs/cni.md is done, on whichever thread did it. Tests end the process in it.
+  std::function<void(std::string_view step)> on_step;
 };
 
 // What the node gives to its pods. Known once the Node object, or its copy on disk, has been read.
@@ -60,7 +62,7 @@ class CniServer {
   // What failed is told in warnings() and retried with the next call.
   virtual Status adopt() = 0;
 
-  // One request body. `done` is called exactly once, on the loop, perhaps before handle() returns.
+  // One request body (at most 1 MiB). `done` is called exactly once, on the loop, perhaps before handle() returns.
   virtual void handle(std::string_view body, std::function<void(CniReply)> done) = 0;
 
   virtual std::vector<model::LocalEndpoint> endpoints() const = 0;   // finished ADDs, by sandbox id

@@ -15,7 +15,8 @@ class EndpointSink {
   virtual ~EndpointSink() = default;
   // Returns once the datapath has every row of this endpoint, programs attached. A failure fails the ADD.
   virtual Status add(const model::LocalEndpoint& endpoint) = 0;
-  // Rows that are not there are no error. May be called for an endpoint whose add() failed or never came.
+  // Rows that are not there are no error. May be called for an endpoint whose add() failed or never came; after a
+  // crash during ADD, host_ifindex is 0 where the interface went before we came: pruning finds what is keyed by it.
   virtual Status remove(const model::LocalEndpoint& endpoint) = 0;
   // For CHECK: is every row there and right? The error says which is not.
   virtual Status check(const model::LocalEndpoint& endpoint) = 0;
