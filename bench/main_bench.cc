@@ -29,7 +29,7 @@ struct Arguments {
 
 std::vector<Family> all_families() {
   std::vector<Family> out;
-  for (auto make : {pod_rows, cross_rows})
+  for (auto make : {pod_rows, cross_rows, service_rows, sync_rows, decode_rows})
     for (Family& f : make()) out.push_back(std::move(f));
   return out;
 }

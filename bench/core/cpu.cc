@@ -20,6 +20,13 @@ Status pin_to(unsigned cpu) {
   return {};
 }
 
+Pinned::Pinned(unsigned cpu) {
+  sched_getaffinity(0, sizeof before_, &before_);
+  (void)pin_to(cpu);
+}
+
+Pinned::~Pinned() { sched_setaffinity(0, sizeof before_, &before_); }
+
 CpuTicks cpu_ticks(const std::vector<unsigned>& cpus) {
   CpuTicks out;
   std::ifstream stat("/proc/stat");

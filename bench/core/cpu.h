@@ -1,6 +1,8 @@
 // Cores: pinning, and who else was on them.
 #pragma once
 
+#include <sched.h>
+
 #include <vector>
 
 #include "base/result.h"
@@ -8,6 +10,18 @@
 namespace fairway::bench {
 
 Status pin_to(unsigned cpu);
+
+// Pins for its scope: what is started later must not inherit it.
+class Pinned {
+ public:
+  explicit Pinned(unsigned cpu);
+  ~Pinned();
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+
+ private:
+  cpu_set_t before_;
+};
 
 // Clock ticks of /proc/stat, of some cores together.
 struct CpuTicks {

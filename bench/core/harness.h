@@ -53,5 +53,8 @@ struct Family {
 // One file each.
 std::vector<Family> pod_rows();
 std::vector<Family> cross_rows();
+std::vector<Family> service_rows();
+std::vector<Family> sync_rows();
+std::vector<Family> decode_rows();
 
 }  // namespace fairway::bench

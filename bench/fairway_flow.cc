@@ -1,0 +1,63 @@
+#include "fairway_flow.h"
+
+namespace fairway::bench {
+
+namespace {
+
+agent::FlowConfig flow_config() {
+  agent::FlowConfig config;
+  config.services.node = "bench-node";
+  config.services.service_ranges = {net::Prefix(net::IpAddr::v4(0x0a600000), 12)};
+  config.local.name = "bench-node";
+  return config;
+}
+
+}  // namespace
+
+FairwayFlow::FairwayFlow(datapath::Datapath& datapath)
+    : frontends_(datapath.frontends(), maps_),
+      slots_(datapath.svc_slots(), maps_),
+      backends_(datapath.backends(), maps_),
+      endpoints_(datapath.endpoints()),
+      nodes_(datapath.nodes()),
+      cluster_(problems_),
+      slice_decoder_(k8s::Kind::kEndpointSlice),
+      slice_stream_(slice_decoder_, [this](const k8s::WatchEvent& event) {
+        if (event.type == k8s::WatchType::kDeleted) cluster_.remove(slice_decoder_.object());
+        else cluster_.put(slice_decoder_.object());
+      }) {
+  agent::FlowTargets targets{.services = {.frontends = frontends_, .slots = slots_, .backends = backends_},
+                             .endpoints = endpoints_,
+                             .nodes = nodes_,
+                             .routes = routes_};
+  flow_ = std::make_unique<agent::Flow>(cluster_, problems_, targets, flow_config());
+}
+
+Status FairwayFlow::list_kind(k8s::Kind kind, const std::vector<std::string>& pages) {
+  k8s::Decoder decoder(kind);
+  cluster_.begin_relist(kind);
+  for (const std::string& page : pages) FW_TRY(decoder.decode_list(page, [&] { cluster_.put(decoder.object()); }));
+  cluster_.end_relist(kind);
+  return {};
+}
+
+Status FairwayFlow::list(const std::vector<std::string>& services, const std::vector<std::string>& slices) {
+  FW_TRY(flow_->adopt());
+  for (k8s::Kind kind : reflect::Cluster::kKinds) {
+    static const std::vector<std::string> kNone;
+    FW_TRY(list_kind(kind, kind == k8s::Kind::kService ? services : kind == k8s::Kind::kEndpointSlice ? slices : kNone));
+  }
+  settle();
+  if (!flow_->idle()) return make_error(Code::kInternal, "the flow has rows that it could not apply");
+  return {};
+}
+
+Status FairwayFlow::slice_event(const std::string& line) {
+  FW_TRY(slice_stream_.feed(line));
+  settle();
+  return {};
+}
+
+void FairwayFlow::settle() { flow_->run(std::chrono::steady_clock::now()); }
+
+}  // namespace fairway::bench
