@@ -170,6 +170,7 @@ FlowConfig Agent::Impl::flow_config() const {
   FlowConfig config;
   config.services.node = options.node_name;
   config.services.service_ranges = options.service_ranges;
+  if (options.dns_ips.empty()) config.services.dns_service = {};  // somebody else serves DNS: a Service like any other
   config.zone.domain = options.cluster_domain;
   config.zone.nameservers = options.dns_ips;
   config.zone.reverse = options.service_ranges;
@@ -193,9 +194,10 @@ Status Agent::Impl::start() {
   auto opened = ObjectLog::open(options.state_dir + "/objects.log", cluster);
   if (opened.ok()) log = std::move(*opened);
   else problems.set(Stage::kAgent, "Agent", {{"objects.log", opened.error().message + ": the last known objects are not kept"}});
-  flow->set_restored(log != nullptr && log->restored() > 0);
+  if (log != nullptr && log->restored_whole()) flow->set_restored();
   if (log != nullptr) log::info("agent", "{} objects restored from disk", log->restored());
   setup = std::make_unique<NodeSetup>(options, *datapath);
+  if (const auto config = datapath->config(); config.ok()) setup->adopt_services_synced((config->flags & FW_CFG_SERVICES_SYNCED) != 0);
   if (const auto early = setup->run_early(); !early.empty()) problems.set(Stage::kAgent, "Agent setup", early);
   else early_done = true;
   FW_TRY(start_dns());
@@ -376,6 +378,11 @@ void Agent::Impl::finish_sync() {
   }
   problems.clear(Stage::kAgent, "Agent sync");
   pruned = true;
+  if (log != nullptr) {
+    const Status kept = log->append();
+    const Status marked = kept.ok() ? log->mark_whole() : kept;
+    if (!marked.ok()) problems.set(Stage::kAgent, "Agent log", {{"objects.log", marked.error().message}});
+  }
   if (const auto node = cluster.find_node(options.node_name); node && setup->pod_mtu(flow->any_overlay()) != pod_mtu) set_pod_network(*node);
   log::info("agent", "synced: {} Services, {} pods, {} nodes in force", cluster.table(Kind::kService).size(), cluster.table(Kind::kPod).size(),
             cluster.table(Kind::kNode).size());

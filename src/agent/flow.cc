@@ -33,6 +33,26 @@ Result<bool> Flow::adopt() {
   return adopted_;
 }
 
+void Flow::set_restored() {
+  restored_ = true;
+  zone_.set_complete(true);
+  if (!adopted_) return;
+  cluster_.table(k8s::Kind::kService).for_each([&](std::string_view key, std::string_view bytes) {
+    const auto service = model::ServiceCodec::decode(key, bytes);
+    const auto number = cluster_.service_number(key);
+    if (!service || !number) return;
+    const auto slices = cluster_.admitted_slices(*number);
+    const auto compiled = compile_service(*service, slices, config_.services);
+    const bool programmed = std::all_of(compiled.frontends.begin(), compiled.frontends.end(), [&](const auto& f) {
+      return assignment_.has_frontend(compile::services::to_abi(f.key));
+    });
+    if (programmed) zone_.set_service(*service, slices);
+  });
+  cluster_.table(k8s::Kind::kPod).for_each([&](std::string_view key, std::string_view bytes) {
+    if (const auto pod = model::PodCodec::decode(key, bytes)) zone_.set_pod(*pod);
+  });
+}
+
 void Flow::run(TimePoint now) {
   if (!open_) open_ = cluster_.all_synced() || (restored_ && !adopted_);
   if (!open_) return;

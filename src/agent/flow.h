@@ -48,8 +48,9 @@ class Flow {
 
   // Reads the pinned maps. Once, first. Returns whether there was anything.
   Result<bool> adopt();
-  // `restored`: the cluster holds the last known objects.
-  void set_restored(bool restored) { restored_ = restored; }
+  // The cluster holds the last known objects, all of them. On a cold start they come into force with the next run();
+  // beside an adopted datapath only their names do, at once: those of which every address is programmed.
+  void set_restored();
 
   // Takes what changed through to the kernel, and retries what is due.
   void run(TimePoint now);

@@ -19,6 +19,8 @@ class NodeSetup {
  public:
   NodeSetup(const Options& options, datapath::Datapath& datapath) : options_(options), datapath_(datapath) {}
 
+  // An adopted datapath goes on rejecting unknown Services until this agent knows better.
+  void adopt_services_synced(bool synced) { services_synced_ = synced; }
   // What needs no Node object: the DNS addresses, the socket programs. Answers the problems.
   std::vector<model::Problem> run_early();
   // All of it, for this Node.

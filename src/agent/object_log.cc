@@ -16,6 +16,7 @@ using k8s::Kind;
 using reflect::Cluster;
 
 constexpr std::string_view kMagic = "fairway-objects ";
+constexpr const char* kWholeSuffix = ".whole";
 constexpr std::size_t kMaxFile = std::size_t{1} << 30;
 constexpr std::size_t kSmall = 1 << 20;       // not worth rewriting below this
 constexpr std::size_t kBuffer = 1 << 20;
@@ -68,6 +69,7 @@ std::size_t sound_record(std::string_view data, RecordHead& head) {
 Result<std::unique_ptr<ObjectLog>> ObjectLog::open(const std::string& path, Cluster& cluster) {
   std::unique_ptr<ObjectLog> log(new ObjectLog(path, cluster));
   FW_TRY(log->restore());
+  log->restored_whole_ = log->restored_ > 0 && ::access((path + kWholeSuffix).c_str(), F_OK) == 0;
   for (const Kind kind : Cluster::kKinds) {
     log->readers_.push_back(cluster.table(kind).subscribe());
     (void)cluster.table(kind).take_changes(log->readers_.back());  // what was restored is on disk
@@ -166,6 +168,8 @@ Status ObjectLog::append() {
   else sync_later(false);
   return status;
 }
+
+Status ObjectLog::mark_whole() { return sys::write_file_atomic(path_ + kWholeSuffix, header()); }
 
 void ObjectLog::sync_later(bool publish) {
   const std::lock_guard lock(mutex_);

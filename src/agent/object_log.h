@@ -31,6 +31,10 @@ class ObjectLog {
   // by rewriting the file; the flow goes on meanwhile.
   Status append();
 
+  // What was restored was the whole of a cluster once: its writer had synced. Else it may be any part of one.
+  bool restored_whole() const { return restored_whole_; }
+  // Every source has synced: from now on the file is the whole.
+  Status mark_whole();
   std::size_t restored() const { return restored_; }
   std::size_t file_bytes() const { return file_bytes_; }
 
@@ -49,6 +53,7 @@ class ObjectLog {
   sys::Fd fd_;
   std::size_t file_bytes_ = 0;
   std::size_t restored_ = 0;
+  bool restored_whole_ = false;
   bool broken_ = false;          // a write failed: the file's end is not known
 
   std::mutex mutex_;
