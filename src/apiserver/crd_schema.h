@@ -9,6 +9,7 @@
 
 #include "apiserver/kinds.h"
 #include "apiserver/schema.h"
+#include "apiserver/schema_check.h"
 
 namespace fairway::apiserver {
 
@@ -26,6 +27,9 @@ struct CustomSchema {
 
 // One kind for each served version; nothing while the definition is being deleted.
 std::vector<KindPtr> kinds_of_definition(const Json& definition);
+
+// Drops what the schema does not know, and tells it.
+void prune_custom(const CustomSchema& schema, Object& object, Decoding& out);
 
 // Wrong types, missing and unfit fields; the words are those of go-openapi's validator.
 void validate_custom(const CustomSchema& schema, const Object& object, FieldErrors& errors);

@@ -101,6 +101,7 @@ class Engine {
   ApiResult<Done> default_and_validate(const Target& target, Object& object, const Object* before) const;
   ApiResult<Written> commit_update(const Target& target, Json object, const ObjectPtr& before, const WriteOptions& options, std::vector<std::string> warnings);
   ApiResult<Written> create_subresource(const Target& target, const Json& object, const WriteOptions& options);
+  ApiResult<Written> bind(const Target& target, const Json& object, const WriteOptions& options);
   ApiResult<Written> review(const Target& target, Json object) const;
   ApiResult<Written> update_scale(const Target& target, const Json& scale, const WriteOptions& options);
   ApiResult<Written> apply(const Target& target, const Json& patch, const WriteOptions& options);

@@ -92,7 +92,8 @@ ApiResult<Done> Engine::decode_object(const Target& target, Json& object, const 
   }
   if (const Json* metadata = root.if_contains("metadata"); metadata != nullptr && !metadata->is_object() && !metadata->is_null()) return unfit(kind, "json: cannot unmarshal metadata into Go struct field ObjectMeta");
   Decoding decoding;
-  if (kind.message != nullptr) decode(*kind.message, root, decoding);
+  if (kind.custom) prune_custom(*kind.custom, root, decoding);
+  else decode(*kind.message, root, decoding);
   if (decoding.type_error) return unfit(kind, *decoding.type_error);
   std::vector<std::string> strict = std::move(decoding.strict);
   strict.insert(strict.end(), options.duplicates.begin(), options.duplicates.end());
@@ -245,7 +246,9 @@ ApiResult<Written> Engine::commit_update(const Target& target, Json object, cons
   }
   FW_ASSIGN(out.stored, save(kind, std::move(object)));
   // Removing the last finalizer of a deleted object removes the object.
-  if (ready_to_go(kind, out.stored->value)) FW_ASSIGN(out.stored, erase(kind, *out.stored));
+  if (ready_to_go(kind, out.stored->value)) {
+    FW_ASSIGN(out.stored, erase(kind, *out.stored));
+  }
   out.object = out.stored->value;
   return out;
 }

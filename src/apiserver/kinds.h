@@ -70,10 +70,10 @@ using Validate = void(const Object&, const Object*, FieldErrors&);
 using Defaults = void(Object&);
 using Prepare = void(Object&, const Object&);
 
-Defaults default_namespace, default_secret, default_pod, default_workload, default_daemon_set, default_service, default_network_policy, default_endpoint_slice, default_crd, prepare_pod_create;
+Defaults default_namespace, default_secret, default_pod, default_workload, default_daemon_set, default_service, default_network_policy, default_crd, prepare_pod_create;
 Prepare prepare_service_update, prepare_namespace_update, prepare_pod_update;
 Validate validate_config_map, validate_secret, validate_node, validate_event, validate_pod, validate_workload, validate_daemon_set,
-    validate_service, validate_endpoints, validate_endpoint_slice, validate_network_policy, validate_ingress, validate_ingress_class, validate_crd, validate_namespace;
+    validate_service, validate_endpoints, validate_endpoint_slice, validate_network_policy, validate_ingress, validate_ingress_class, validate_crd;
 
 void validate_pod_spec(const Object& spec, const std::string& path, FieldErrors& errors);
 void default_pod_spec(Object& spec);

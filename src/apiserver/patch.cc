@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/json/pointer.hpp>
 #include <charconv>
 #include <optional>
 

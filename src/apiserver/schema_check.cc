@@ -217,7 +217,7 @@ void validate_value(const Type& type, const Json& value, const std::string& path
 
 }  // namespace
 
-void decode(const Message& message, Object& object, Decoding& out) { Decoder(out).message(message, object, "", ""); }
+void decode(const Message& message, Object& object, Decoding& out, const std::string& path) { Decoder(out).message(message, object, path, path); }
 
 void apply_defaults(const Message& message, Object& object) {
   for (const Field& field : message.fields) {

@@ -18,14 +18,12 @@ struct Decoding {
 
 // Brings `object` to the form that Go's types would give it: no nulls, no zero where Go omits it, no unknown fields.
 // Unknown top-level apiVersion and kind are left to the caller.
-void decode(const Message& message, Object& object, Decoding& out);
+// `path` is where it stands, for the messages.
+void decode(const Message& message, Object& object, Decoding& out, const std::string& path = {});
 
 void apply_defaults(const Message& message, Object& object);
 
 void validate(const Message& message, const Object& object, const std::string& path, FieldErrors& errors);
-
-// The same three for the openAPIV3Schema of a CustomResourceDefinition, whose wrong types are field errors.
-void validate_open_api(const Type& type, const Json& value, const std::string& path, FieldErrors& errors);
 
 std::string child(const std::string& path, std::string_view name);     // "spec" + "ports" -> "spec.ports"
 std::string item(const std::string& path, std::size_t index);          // "spec.ports[0]"

@@ -12,7 +12,7 @@
 
 namespace fairway::apiserver {
 
-// `columns` names them, those of `-o wide` after '|': "Name Ready Status|IP Node". Underscores stand for spaces.
+// `columns` names them; '|' goes to those of `-o wide` alone, and back: "Name Ready Status|IP Node". Underscores stand for spaces.
 struct Printer {
   std::string_view columns;
   std::vector<std::string> (*cells)(const Object& object);
