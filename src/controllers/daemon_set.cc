@@ -144,10 +144,10 @@ void DaemonSetController::plan_node(Plan& plan, const std::string& node, const s
 void DaemonSetController::plan_update(Plan& plan) const {
   const auto now = std::chrono::system_clock::now();
   const std::int64_t min_ready = count(plan.set, "spec", "minReadySeconds");
-  const int desired = static_cast<int>(std::count_if(plan.nodes.begin(), plan.nodes.end(), [](const auto& n) { return n.second.should_run; }));
-  const int surge = int_or_percent(at(plan.set, "spec", "updateStrategy", "rollingUpdate", "maxSurge"), desired, true, 0);
-  int unavailable_room = int_or_percent(at(plan.set, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), desired, true, 1);
-  int surge_room = surge;
+  const auto desired = std::count_if(plan.nodes.begin(), plan.nodes.end(), [](const auto& n) { return n.second.should_run; });
+  const auto surge = int_or_percent(at(plan.set, "spec", "updateStrategy", "rollingUpdate", "maxSurge"), desired, true, 0);
+  auto unavailable_room = int_or_percent(at(plan.set, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable"), desired, true, 1);
+  auto surge_room = surge;
   std::vector<const Json*> replaceable;  // old pods that serve, on nodes without a new one
   for (const auto& [node, verdict] : plan.nodes) {
     if (!verdict.should_run) continue;

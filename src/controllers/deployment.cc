@@ -8,10 +8,10 @@
 
 namespace fairway::controllers {
 
-int DeploymentController::Rollout::all_replicas() const {
-  std::int64_t all = fresh ? count(*fresh, "spec", "replicas") : 0;
+Replicas DeploymentController::Rollout::all_replicas() const {
+  Replicas all = fresh ? count(*fresh, "spec", "replicas") : 0;
   for (const auto& set : old) all += count(set, "spec", "replicas");
-  return static_cast<int>(all);
+  return all;
 }
 
 std::vector<Json*> DeploymentController::Rollout::sets() {
@@ -59,7 +59,7 @@ Task<Status> DeploymentController::reconcile(Key key) {
   rollout.key = key;
   rollout.deployment = *found;
   rollout.strategy = strategy_of(rollout.deployment);
-  rollout.wanted = static_cast<int>(count(rollout.deployment, "spec", "replicas"));
+  rollout.wanted = count(rollout.deployment, "spec", "replicas");
   rollout.conditions = Conditions(items(rollout.deployment, "status", "conditions"));
   auto claimed = co_await claim(api_, stores_.replica_sets, rollout.deployment, kDeploymentType);
   if (!claimed.ok()) co_return std::move(claimed).error();
@@ -84,12 +84,12 @@ Task<Status> DeploymentController::roll_out(Rollout& rollout) {
 
 Task<Status> DeploymentController::rolling_update(Rollout& rollout) {
   FW_CO_TRY(co_await ensure_fresh(rollout));
-  const int fresh_now = static_cast<int>(count(*rollout.fresh, "spec", "replicas"));
-  const int fresh_next = next_new_replicas(rollout.strategy, rollout.wanted, fresh_now, rollout.all_replicas());
+  const Replicas fresh_now = count(*rollout.fresh, "spec", "replicas");
+  const Replicas fresh_next = next_new_replicas(rollout.strategy, rollout.wanted, fresh_now, rollout.all_replicas());
   if (fresh_next != fresh_now) co_return co_await resize(rollout, *rollout.fresh, fresh_next);
 
   const auto counts = [](const Json& set) {
-    return SetCounts{static_cast<int>(count(set, "spec", "replicas")), static_cast<int>(count(set, "status", "availableReplicas"))};
+    return SetCounts{count(set, "spec", "replicas"), count(set, "status", "availableReplicas")};
   };
   std::vector<SetCounts> old;
   for (const auto& set : rollout.old) old.push_back(counts(set));

@@ -18,12 +18,12 @@ class DeploymentController : public Controller {
     Key key;
     Json deployment;
     Strategy strategy;
-    int wanted = 0;
+    Replicas wanted = 0;
     std::vector<Json> old;  // oldest first
     std::optional<Json> fresh;
     Conditions conditions{json::array{}};
-    int all_replicas() const;
-    int ceiling() const { return wanted == 0 ? 0 : wanted + strategy.max_surge; }
+    Replicas all_replicas() const;
+    Replicas ceiling() const { return wanted == 0 ? 0 : wanted + strategy.max_surge; }
     std::vector<Json*> sets();
   };
   Task<Status> reconcile(Key key) override;
@@ -44,7 +44,7 @@ class DeploymentController : public Controller {
   Task<Status> note_revision(Rollout& rollout, std::int64_t revision);
   bool needs_scaling(const Rollout& rollout) const;
   Task<Status> scale(Rollout& rollout);
-  Task<Status> resize(const Rollout& rollout, Json& set, int replicas);
+  Task<Status> resize(const Rollout& rollout, Json& set, Replicas replicas);
   Task<Status> retire(Rollout& rollout);
 
   // deployment_status.cc

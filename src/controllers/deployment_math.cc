@@ -36,7 +36,7 @@ void hash_value(const Json& value, std::uint32_t& state) {
 
 Strategy strategy_of(const Json& deployment) {
   if (text(deployment, "spec", "strategy", "type") == "Recreate") return {.recreate = true};
-  const int wanted = static_cast<int>(count(deployment, "spec", "replicas"));
+  const Replicas wanted = count(deployment, "spec", "replicas");
   Strategy strategy;
   strategy.max_surge = int_or_percent(at(deployment, "spec", "strategy", "rollingUpdate", "maxSurge"), wanted, true, (wanted + 3) / 4);
   strategy.max_unavailable =
@@ -46,57 +46,57 @@ Strategy strategy_of(const Json& deployment) {
   return strategy;
 }
 
-int next_new_replicas(const Strategy& strategy, int wanted, int new_replicas, int all_replicas) {
+Replicas next_new_replicas(const Strategy& strategy, Replicas wanted, Replicas new_replicas, Replicas all_replicas) {
   if (strategy.recreate || new_replicas > wanted) return wanted;
-  const int room = wanted + strategy.max_surge - all_replicas;
+  const Replicas room = wanted + strategy.max_surge - all_replicas;
   if (room <= 0) return new_replicas;
   return new_replicas + std::min(room, wanted - new_replicas);
 }
 
-std::vector<int> next_old_replicas(const Strategy& strategy, int wanted, const std::vector<SetCounts>& old, const SetCounts& fresh) {
-  std::vector<int> next;
-  int all = fresh.replicas, available = fresh.available;
+std::vector<Replicas> next_old_replicas(const Strategy& strategy, Replicas wanted, const std::vector<SetCounts>& old, const SetCounts& fresh) {
+  std::vector<Replicas> next;
+  Replicas all = fresh.replicas, available = fresh.available;
   for (const auto& set : old) {
     next.push_back(set.replicas);
     all += set.replicas;
     available += set.available;
   }
-  if (strategy.recreate) return std::vector<int>(old.size(), 0);
-  const int min_available = wanted - strategy.max_unavailable;
+  if (strategy.recreate) return std::vector<Replicas>(old.size(), 0);
+  const Replicas min_available = wanted - strategy.max_unavailable;
   // First those that serve nobody: they can go as far as the new set's own missing pods allow.
-  int unhealthy = std::max(0, all - min_available - std::max(0, fresh.replicas - fresh.available));
+  Replicas unhealthy = std::max<Replicas>(0, all - min_available - std::max<Replicas>(0, fresh.replicas - fresh.available));
   const bool may_shrink = unhealthy > 0;
   for (std::size_t i = 0; i < old.size() && unhealthy > 0; ++i) {
-    const int idle = std::min(unhealthy, std::max(0, next[i] - old[i].available));
+    const Replicas idle = std::min(unhealthy, std::max<Replicas>(0, next[i] - old[i].available));
     next[i] -= idle;
     unhealthy -= idle;
   }
-  int spare = may_shrink ? std::max(0, available - min_available) : 0;
+  Replicas spare = may_shrink ? std::max<Replicas>(0, available - min_available) : 0;
   for (std::size_t i = 0; i < old.size() && spare > 0; ++i) {
-    const int fewer = std::min(next[i], spare);
+    const Replicas fewer = std::min(next[i], spare);
     next[i] -= fewer;
     spare -= fewer;
   }
   return next;
 }
 
-std::vector<int> proportional(const std::vector<Share>& sets, int ceiling) {
-  std::vector<int> next;
-  const int total = std::accumulate(sets.begin(), sets.end(), 0, [](int sum, const Share& s) { return sum + s.replicas; });
-  const int difference = ceiling - total;
-  int given = 0;
+std::vector<Replicas> proportional(const std::vector<Share>& sets, Replicas ceiling) {
+  std::vector<Replicas> next;
+  const Replicas total = std::accumulate(sets.begin(), sets.end(), Replicas{0}, [](Replicas sum, const Share& s) { return sum + s.replicas; });
+  const Replicas difference = ceiling - total;
+  Replicas given = 0;
   for (const auto& set : sets) {
-    int share = 0;
+    Replicas share = 0;
     if (difference != 0 && total > 0) {
-      const int was = set.max_replicas > 0 ? set.max_replicas : ceiling;
-      share = static_cast<int>(std::lround(static_cast<double>(set.replicas) * ceiling / was)) - set.replicas;
-      const int left = difference - given;
-      share = difference > 0 ? std::min(std::max(share, 0), left) : std::max(std::min(share, 0), left);
+      const Replicas was = set.max_replicas > 0 ? set.max_replicas : ceiling;
+      share = static_cast<Replicas>(std::llround(static_cast<double>(set.replicas) * ceiling / was)) - set.replicas;
+      const Replicas left = difference - given;
+      share = difference > 0 ? std::min(std::max<Replicas>(share, 0), left) : std::max(std::min<Replicas>(share, 0), left);
     }
     next.push_back(set.replicas + share);
     given += share;
   }
-  if (!next.empty()) next.front() = std::max(0, next.front() + difference - given);  // what rounding left over
+  if (!next.empty()) next.front() = std::max<Replicas>(0, next.front() + difference - given);  // what rounding left over
   return next;
 }
 

@@ -33,8 +33,8 @@ TEST(RollingUpdate, NewSetGrowsOnlyIntoTheSurge) {
 TEST(RollingUpdate, OldPodsThatNeverServedGoFirst) {
   const Strategy s{.max_surge = 1, .max_unavailable = 0};
   // Three wanted, three old of which none is available, one new that is not yet: the old ones serve nobody.
-  EXPECT_EQ(next_old_replicas(s, 3, {{3, 0}}, {1, 0}), (std::vector<int>{3}));
-  EXPECT_EQ(next_old_replicas(s, 3, {{2, 0}, {3, 3}}, {1, 1}), (std::vector<int>{0, 2}));
+  EXPECT_EQ(next_old_replicas(s, 3, {{3, 0}}, {1, 0}), (std::vector<Replicas>{3}));
+  EXPECT_EQ(next_old_replicas(s, 3, {{2, 0}, {3, 3}}, {1, 1}), (std::vector<Replicas>{0, 2}));
 }
 
 // Whatever the numbers, a rollout played with pods that become ready one after the other ends, and never breaks
@@ -48,7 +48,7 @@ TEST(RollingUpdate, EndsAndKeepsItsPromises) {
         SetCounts old{wanted, wanted}, fresh{0, 0};
         int rounds = 0;
         while ((old.replicas != 0 || fresh.replicas != wanted || fresh.available != wanted) && ++rounds < 200) {
-          const int next = next_new_replicas(s, wanted, fresh.replicas, old.replicas + fresh.replicas);
+          const auto next = next_new_replicas(s, wanted, fresh.replicas, old.replicas + fresh.replicas);
           if (next != fresh.replicas) {
             fresh.replicas = next;
           } else {
@@ -65,11 +65,16 @@ TEST(RollingUpdate, EndsAndKeepsItsPromises) {
   }
 }
 
+TEST(RollingUpdate, HugeNumbersDoNotOverflow) {
+  const Json d = deployment(2147483647, R"({"maxSurge":"100%","maxUnavailable":"100%"})");
+  EXPECT_EQ(next_new_replicas(strategy_of(d), 2147483647, 0, 2147483647), 2147483647);
+}
+
 TEST(Proportional, GivesAllAndKeepsTheShape) {
   const auto next = proportional({{8, 12}, {4, 12}}, 24);
   EXPECT_EQ(std::accumulate(next.begin(), next.end(), 0), 24);
-  EXPECT_EQ(next, (std::vector<int>{16, 8}));
-  EXPECT_EQ(proportional({{8, 12}, {4, 12}}, 0), (std::vector<int>{0, 0}));
+  EXPECT_EQ(next, (std::vector<Replicas>{16, 8}));
+  EXPECT_EQ(proportional({{8, 12}, {4, 12}}, 0), (std::vector<Replicas>{0, 0}));
 }
 
 TEST(TemplateHash, OrderOfMembersDoesNotMatterAndContentDoes) {

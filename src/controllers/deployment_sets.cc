@@ -42,7 +42,7 @@ void copy_annotations(const Json& deployment, Json& set) {
   }
 }
 
-void note_size(Json& set, int wanted, int ceiling) {
+void note_size(Json& set, Replicas wanted, Replicas ceiling) {
   auto& annotations = place(set, "metadata", "annotations");
   annotations[kDesired] = std::to_string(wanted);
   annotations[kMax] = std::to_string(ceiling);
@@ -98,7 +98,7 @@ Task<Status> DeploymentController::make_fresh(Rollout& rollout, std::int64_t rev
   spec["template"] = *pod_template;
   place(set, "spec", "template", "metadata", "labels")[kHashLabel] = hash;
   spec["minReadySeconds"] = count(deployment, "spec", "minReadySeconds");
-  const int replicas = next_new_replicas(rollout.strategy, rollout.wanted, 0, rollout.all_replicas());
+  const Replicas replicas = next_new_replicas(rollout.strategy, rollout.wanted, 0, rollout.all_replicas());
   spec["replicas"] = replicas;
 
   ResourceRef ref = stores_.replica_sets.ref();
@@ -208,15 +208,15 @@ Task<Status> DeploymentController::scale(Rollout& rollout) {
   });
   std::vector<Share> shares;
   for (const Json* set : active) {
-    shares.push_back({static_cast<int>(count(*set, "spec", "replicas")), static_cast<int>(number_in(text(*set, "metadata", "annotations", kMax)))});
+    shares.push_back({count(*set, "spec", "replicas"), number_in(text(*set, "metadata", "annotations", kMax))});
   }
   const auto next = proportional(shares, rollout.ceiling());
   for (std::size_t i = 0; i < next.size(); ++i) FW_CO_TRY(co_await resize(rollout, *active[i], next[i]));
   co_return Status{};
 }
 
-Task<Status> DeploymentController::resize(const Rollout& rollout, Json& set, int replicas) {
-  const int was = static_cast<int>(count(set, "spec", "replicas"));
+Task<Status> DeploymentController::resize(const Rollout& rollout, Json& set, Replicas replicas) {
+  const Replicas was = count(set, "spec", "replicas");
   Json next = set;
   note_size(next, rollout.wanted, rollout.ceiling());
   place(next, "spec")["replicas"] = replicas;

@@ -13,7 +13,7 @@ bool has_deadline(const Json& deployment) {
   return deadline && *deadline != std::numeric_limits<std::int32_t>::max();
 }
 
-bool is_complete(const Json& deployment, const Json& status, int wanted) {
+bool is_complete(const Json& deployment, const Json& status, Replicas wanted) {
   return count(status, "updatedReplicas") == wanted && count(status, "replicas") == wanted &&
          count(status, "availableReplicas") == wanted &&
          count(status, "observedGeneration") >= count(deployment, "metadata", "generation");

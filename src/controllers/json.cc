@@ -98,15 +98,15 @@ std::string render_micro_time(WallTime time) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(static_cast<std::time_t>(micros / 1'000'000)), micros % 1'000'000);
 }
 
-int int_or_percent(const Json* value, int total, bool round_up, int fallback) {
-  if (const auto plain = as_number(value)) return static_cast<int>(*plain);
+std::int64_t int_or_percent(const Json* value, std::int64_t total, bool round_up, std::int64_t fallback) {
+  if (const auto plain = as_number(value)) return *plain;
   auto digits = as_text(value);
   if (digits.empty() || digits.back() != '%') return fallback;
   digits.remove_suffix(1);
-  int percent = 0;
+  std::int64_t percent = 0;
   if (std::from_chars(digits.data(), digits.data() + digits.size(), percent).ec != std::errc{}) return fallback;
-  const auto scaled = static_cast<std::int64_t>(percent) * total;
-  return static_cast<int>(round_up ? (scaled + 99) / 100 : scaled / 100);
+  const auto scaled = percent * total;
+  return round_up ? (scaled + 99) / 100 : scaled / 100;
 }
 
 }  // namespace fairway::controllers

@@ -69,6 +69,6 @@ std::string render_time(WallTime time);                        // metav1.Time: s
 std::string render_micro_time(WallTime time);                  // metav1.MicroTime
 
 // An int or "25%" of `total`, as Deployments and DaemonSets spell it.
-int int_or_percent(const Json* value, int total, bool round_up, int fallback);
+std::int64_t int_or_percent(const Json* value, std::int64_t total, bool round_up, std::int64_t fallback);
 
 }  // namespace fairway::controllers
