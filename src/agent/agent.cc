@@ -229,7 +229,7 @@ Status Agent::Impl::start_dns() {
   if (options.dns_ips.empty()) return {};
   dns::DnsConfig config;
   config.zone = flow_config().zone;
-  config.upstreams = options.upstreams.empty() ? resolv_conf(options.dns_ips) : options.upstreams;
+  if (!options.no_upstreams) config.upstreams = options.upstreams.empty() ? resolv_conf(options.dns_ips) : options.upstreams;
   FW_ASSIGN(dns, dns::DnsServer::create(std::move(config)));
   auto sockets = inherited_sockets();
   if (sockets.udp.empty() && sockets.tcp.empty()) {

@@ -61,7 +61,8 @@ Status convert(const Raw& raw, Options& out) {
   FW_ASSIGN(out.cluster_ranges, parse_all<net::Prefix>(raw.cluster, "--cluster-cidr", &net::Prefix::parse));
   FW_ASSIGN(out.service_ranges, parse_all<net::Prefix>(raw.service, "--service-cidr", &net::Prefix::parse));
   FW_ASSIGN(out.dns_ips, parse_all<net::IpAddr>(raw.dns, "--dns-ip", &net::IpAddr::parse));
-  FW_ASSIGN(out.upstreams, parse_all<net::SocketAddr>(raw.upstream, "--upstream", &parse_upstream));
+  out.no_upstreams = raw.upstream == std::vector<std::string>{"none"};
+  if (!out.no_upstreams) { FW_ASSIGN(out.upstreams, parse_all<net::SocketAddr>(raw.upstream, "--upstream", &parse_upstream)); }
   FW_TRY(one_a_family(out.cluster_ranges, "--cluster-cidr"));
   FW_TRY(one_a_family(out.service_ranges, "--service-cidr"));
   FW_TRY(one_a_family(out.dns_ips, "--dns-ip"));
@@ -98,7 +99,7 @@ Parsed parse_options(int argc, char** argv) {
   app.add_option("--service-cidr", raw.service, "Service range, at most one a family")->required();
   app.add_option("--dns-ip", raw.dns, "Address of the cluster DNS Service, at most one a family; none: no DNS server");
   app.add_option("--cluster-domain", o.cluster_domain, "The cluster's DNS domain")->capture_default_str();
-  app.add_option("--upstream", raw.upstream, "DNS server for names beyond the cluster, IP or IP:PORT (default: those of /etc/resolv.conf)");
+  app.add_option("--upstream", raw.upstream, "DNS server for names beyond the cluster, IP or IP:PORT, or none (default: those of /etc/resolv.conf)");
   app.add_option("--map-size", raw.map_size, "Size of the kernel's tables; small: a lab")->check(CLI::IsMember({"small", "default"}))->capture_default_str();
   app.add_option("--vni", o.vni, "VXLAN network identifier")->check(CLI::Range(1, 0xffffff))->capture_default_str();
   app.add_flag("-v,--verbose", o.verbose, "Log every change");

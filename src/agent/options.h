@@ -23,6 +23,7 @@ struct Options {
   std::vector<net::IpAddr> dns_ips;
   std::string cluster_domain = "cluster.local";
   std::vector<net::SocketAddr> upstreams;    // empty: /etc/resolv.conf
+  bool no_upstreams = false;                 // names beyond the cluster are refused at once
   bool small_maps = false;
   std::uint32_t vni = 1;
   bool verbose = false;

@@ -162,10 +162,8 @@ ChildSpec Supervisor::agent_spec(const NodeSpec& node, const Node& state) const 
       "--cluster-cidr", join_families(spec_, pod_range(v4).to_string(), pod_range(v6).to_string()),
       "--service-cidr", join_families(spec_, service_range(v4).to_string(), service_range(v6).to_string()),
       "--dns-ip", join_families(spec_, dns_address(v4).to_string(), dns_address(v6).to_string())};
-  for (const auto& upstream : spec_.dns_upstreams) {
-    argv.push_back("--upstream");
-    argv.push_back(upstream);
-  }
+  if (spec_.dns_upstreams.empty()) argv.insert(argv.end(), {"--upstream", "none"});
+  for (const auto& upstream : spec_.dns_upstreams) argv.insert(argv.end(), {"--upstream", upstream});
   ChildSpec out{.name = "agent-" + node.name,
                 .argv = std::move(argv),
                 .netns = Layout::netns(node.name),

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -93,6 +94,17 @@ std::vector<std::string> lab_namespaces(const Layout& layout) {
   return out;
 }
 
+// The namespace that the runtime noted for a pod (src/runtime/pod.cc); one of ours, or empty.
+std::string pod_netns(const std::string& pod_dir) {
+  auto text = sys::read_file(pod_dir + "/sandbox.json", 1 << 20);
+  if (!text.ok()) return "";
+  boost::system::error_code ec;
+  const auto value = boost::json::parse(*text, ec);
+  const auto* netns = !ec && value.is_object() ? value.as_object().if_contains("netns") : nullptr;
+  const std::string path = netns && netns->is_string() ? std::string(netns->as_string()) : "";
+  return path.starts_with(std::string("/run/netns/") + kPodNetnsPrefix) ? path : "";
+}
+
 }  // namespace
 
 std::string running_lab_dir() {
@@ -138,10 +150,9 @@ Result<std::vector<std::string>> teardown(const Layout& layout) {
 
 Status teardown_node(const Layout& layout, const std::string& lab_cgroup, const std::string& node) {
   FW_TRY(kill_cgroup(lab_cgroup + "/" + node));
-  // The namespaces of its pods: the runtime keeps one folder a sandbox, named as the namespace.
   std::error_code ec;
-  for (const auto& entry : fs::directory_iterator(layout.node(node) + "/sandboxes", ec))
-    FW_TRY(sys::remove_netns("/run/netns/" + std::string(kPodNetnsPrefix) + entry.path().filename().string()));
+  for (const auto& entry : fs::directory_iterator(layout.node(node) + "/pods", ec))
+    if (const std::string netns = pod_netns(entry.path().string()); !netns.empty()) FW_TRY(sys::remove_netns(netns));
   unmount_below(layout.node(node));
   remove_cgroups(std::string(kCgroupName) + "/" + node);
   fs::remove_all(layout.node(node), ec);
