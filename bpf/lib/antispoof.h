@@ -62,7 +62,6 @@ FW_GLOBAL int fw_pod_nd(struct __sk_buff *skb, struct fw_pkt *pkt, const struct 
 
 	if (!pkt || !pod || !for_stack)
 		return FW_DROP_UNKNOWN_IF;
-	pkt->fragment = FW_FRAG_NONE;
 	why = fw_skip_extensions(skb, pkt);
 	if (why)
 		return why;

@@ -27,7 +27,7 @@ struct fw_pkt {
 	__u32 fragment_id;
 	__u16 frag_off_be;   /* IPv4's word with DF, MF and the offset */
 	__u8 l4_header_len;  /* TCP and UDP */
-	__u8 pad;
+	__u8 next_header;    /* IPv6: what follows the fixed header, where the walk through extensions begins */
 };
 
 #define FW_TCP_FIN 0x01
@@ -84,7 +84,7 @@ static __always_inline int fw_parse_l3(struct __sk_buff *skb, struct fw_pkt *pkt
 		__builtin_memcpy(&pkt->saddr, &ip->saddr, sizeof(pkt->saddr));
 		__builtin_memcpy(&pkt->daddr, &ip->daddr, sizeof(pkt->daddr));
 		pkt->v6 = 1;
-		pkt->protocol = ip->nexthdr;
+		pkt->protocol = pkt->next_header = ip->nexthdr;
 		pkt->hops = ip->hop_limit;
 		pkt->l4_off = FW_ETH_HLEN + sizeof(*ip);
 		pkt->frag_off_be = 0;
@@ -105,6 +105,9 @@ static __always_inline int fw_skip_extensions(struct __sk_buff *skb, struct fw_p
 	__u8 header[8];
 	int i;
 
+	pkt->protocol = pkt->next_header;
+	pkt->l4_off = FW_ETH_HLEN + sizeof(struct ipv6hdr);
+	pkt->fragment = FW_FRAG_NONE;
 	for (i = 0; i < FW_EXT_MAX; i++) {
 		if (pkt->protocol != FW_EXT_HOP && pkt->protocol != FW_EXT_ROUTING && pkt->protocol != FW_EXT_DEST &&
 		    pkt->protocol != FW_EXT_FRAGMENT)
@@ -171,7 +174,7 @@ static __always_inline int fw_read_ports(struct __sk_buff *skb, struct fw_pkt *p
 	return 0;
 }
 
-/* The transport: protocol, ports, flags; a later fragment gets its ports from the row its first fragment left. */
+/* The transport: protocol, ports, flags; may be asked again after a rewrite. A later fragment gets its ports from the row its first fragment left. */
 FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 {
 	struct fw_fragment_key key = {};
