@@ -9,7 +9,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
-#include <iterator>
 #include <thread>
 
 #include "core/harness.h"
@@ -74,13 +73,10 @@ std::pair<std::vector<Row>, int> run_all(Context& context) {
   int failed = 0;
   for (Family& family : all_families()) {
     if (!wanted(family, context)) continue;
-    auto result = family.run(context);
-    if (!result.ok()) {
-      fmt::print(stderr, "{}: {}\n", fmt::join(family.rows, ", "), result.error().message);
+    if (Status ran = family.run(context, rows); !ran.ok()) {
+      fmt::print(stderr, "{}: {}\n", fmt::join(family.rows, ", "), ran.error().message);
       ++failed;
-      continue;
     }
-    std::move(result->begin(), result->end(), std::back_inserter(rows));
   }
   return {std::move(rows), failed};
 }

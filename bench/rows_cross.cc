@@ -3,8 +3,6 @@
 //
 //   pod ── node ══ eth0, a veth pair ══ node ── pod          ours: programs on the pods' veths, the uplink, the overlay device
 //   pod ── router ══ eth0 (and vx0) ══ router ── pod          base: routes and forwarding alone
-#include <iterator>
-
 #include "core/harness.h"
 #include "core/sandbox.h"
 #include "core/traffic.h"
@@ -75,14 +73,13 @@ Measurement rr(const Options& o, const Netns& client, net::IpAddr to) {
   };
 }
 
-Result<std::vector<Row>> run_mode(Context& context, fw_node_mode mode) {
+Status run_mode(Context& context, fw_node_mode mode, std::vector<Row>& rows) {
   const Options& o = context.options;
   bool vxlan = mode == FW_NODE_VXLAN;
   std::string name = vxlan ? "pod_rr_cross_vxlan" : "pod_rr_cross_native";
   FW_ASSIGN(Pair ours, our_pair(context, mode));
   FW_ASSIGN(Routed base, kernel_pair(vxlan));
   net::IpAddr our_server = ours.b->pod_addr(2), base_server = net::IpAddr::v4(0x0af50202), node_server = ours.b->underlay();
-  std::vector<Row> rows;
   for (bool across : {false, true}) {
     context.progress(name + (across ? " across cores" : ""));
     unsigned cpu = across ? o.other_cpu : o.one_cpu;
@@ -98,17 +95,15 @@ Result<std::vector<Row>> run_mode(Context& context, fw_node_mode mode) {
     FW_ASSIGN(Compared beside, compare(o, cpus, rr(o, *ours.client, our_server), rr(o, ours.a->netns(), node_server)));
     rows.push_back(row_of(name + "_vs_node", "µs", beside, "node to node over the same link"));
   }
-  return rows;
+  return {};
 }
 
-Result<std::vector<Row>> run(Context& context) {
-  std::vector<Row> rows;
+Status run(Context& context, std::vector<Row>& rows) {
   for (auto [name, mode] : {std::pair{"pod_rr_cross_native", FW_NODE_NATIVE}, {"pod_rr_cross_vxlan", FW_NODE_VXLAN}}) {
     if (!context.wants(name)) continue;
-    FW_ASSIGN(auto some, run_mode(context, mode));
-    std::move(some.begin(), some.end(), std::back_inserter(rows));
+    FW_TRY(run_mode(context, mode, rows));
   }
-  return rows;
+  return {};
 }
 
 }  // namespace

@@ -127,8 +127,8 @@ std::string nft_rules(unsigned services) {
   }
   return "table ip kube-proxy {\n" + chains + "map service-ips { type ipv4_addr . inet_proto . inet_service : verdict\nelements = {\n" +
          elements +
-         "\n}}\nchain nat-prerouting { type nat hook prerouting priority -100;\n ip daddr . meta l4proto . th dport vmap "
-         "@service-ips\n}}\n";
+         "\n}\n}\nchain nat-prerouting { type nat hook prerouting priority -100;\n ip daddr . meta l4proto . th dport vmap "
+         "@service-ips\n}\n}\n";
 }
 
 Status load_rules(const Netns& node, const std::vector<std::string>& program, const std::string& rules) {
@@ -155,9 +155,8 @@ Result<Row> beside(Context& context, const World& world, const std::string& name
       fmt::format("{} rules of {} Services in the node, pods routed by the kernel", nft ? "nftables" : "iptables-legacy", services));
 }
 
-Result<std::vector<Row>> run_many(Context& context, const World& many) {
+Status run_many(Context& context, const World& many, std::vector<Row>& rows) {
   const Options& o = context.options;
-  std::vector<Row> rows;
   for (bool across : {false, true}) {
     context.progress(across ? "svc_crr_30k across cores" : "svc_crr_30k");
     std::vector<unsigned> cpus = across ? std::vector{o.one_cpu, o.other_cpu} : std::vector{o.one_cpu};
@@ -168,21 +167,20 @@ Result<std::vector<Row>> run_many(Context& context, const World& many) {
     rows.push_back(row_of(across ? "svc_crr_30k_across_cores" : "svc_crr_30k", "k/s", c, "the same pods, direct",
                           across ? Goal{} : Goal::ratio_at_least(0.98)));
   }
-  return rows;
+  return {};
 }
 
-Result<std::vector<Row>> run(Context& context) {
+Status run(Context& context, std::vector<Row>& rows) {
   const Options& o = context.options;
   unsigned count = o.quick ? 300 : 30'000, nft_count = o.quick ? 100 : 5'000;
   context.progress(fmt::format("Services: {} through the agent's flow into the maps", count));
   FW_ASSIGN(World many, make_world(context, count));
-  std::vector<Row> rows;
   if (context.wants("svc_crr_30k")) {
-    FW_ASSIGN(rows, run_many(context, many));
+    FW_TRY(run_many(context, many, rows));
     FW_ASSIGN(Row iptables, beside(context, many, "svc_crr_30k_vs_iptables", count, false));
+    rows.push_back(iptables);
     FW_ASSIGN(Row nftables, beside(context, many, "svc_crr_30k_vs_nftables", nft_count, true));
     nftables.note = "nft 1.0.6 takes minutes to load 30,000; its map is flat";
-    rows.push_back(iptables);
     rows.push_back(nftables);
   }
   if (context.wants("svc_flat")) {
@@ -194,7 +192,7 @@ Result<std::vector<Row>> run(Context& context) {
     FW_ASSIGN(Compared c, compare(o, {o.one_cpu}, through(many), through(one)));
     rows.push_back(row_of("svc_flat", "k/s", c, "1 Service", Goal::ratio_at_least(0.98)));
   }
-  return rows;
+  return {};
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ Result<double> bare_batch(datapath::Datapath& empty, const compile::services::As
   return seconds;
 }
 
-Result<std::vector<Row>> cold_sync(Context& context) {
+Status cold_sync(Context& context, std::vector<Row>& rows) {
   const Options& o = context.options;
   unsigned count = o.quick ? 500 : 30'000;
   Pages pages = pages_of(count);
@@ -99,7 +99,8 @@ Result<std::vector<Row>> cold_sync(Context& context) {
           .ours = median(whole),
           .unit = "ms",
           .note = fmt::format("decode, reflect, compile, apply: {:.1f} MB of JSON", bytes / 1e6)};
-  return std::vector{part, all};
+  rows.insert(rows.end(), {part, all});
+  return {};
 }
 
 // One endpoint of a random Service is replaced, the event's bytes in, all rows written when it returns.
@@ -124,7 +125,7 @@ Result<std::vector<double>> changes(Context& context, unsigned services, unsigne
   return out;
 }
 
-Result<std::vector<Row>> endpoint_change(Context& context) {
+Status endpoint_change(Context& context, std::vector<Row>& rows) {
   const Options& o = context.options;
   unsigned events = o.quick ? 100 : 5'000;
   unsigned rounds = o.quick ? 1 : 3;
@@ -147,18 +148,16 @@ Result<std::vector<Row>> endpoint_change(Context& context) {
               .note = fmt::format("p99 at 10,000 Services x {}; p50 {:.0f} µs", kEndpoints, median(p50))};
   Compared c{
       .ours = median(large), .base = median(small), .ratio = median(ratios), .spread = percentile(ratios, 100) - percentile(ratios, 0)};
-  return std::vector{latency, row_of("endpoint_change_flat", "µs", c, "p50 at 1,000 Services, ours at 30,000", Goal::ratio_at_most(1.1))};
+  rows.push_back(latency);
+  rows.push_back(row_of("endpoint_change_flat", "µs", c, "p50 at 1,000 Services, ours at 30,000", Goal::ratio_at_most(1.1)));
+  return {};
 }
 
-Result<std::vector<Row>> run(Context& context) {
+Status run(Context& context, std::vector<Row>& rows) {
   Pinned pinned(context.options.one_cpu);  // as the agent's control thread has one on a quiet node
-  std::vector<Row> rows;
-  if (context.wants("svc_cold_sync_30k")) { FW_ASSIGN(rows, cold_sync(context)); }
-  if (context.wants("endpoint_change")) {
-    FW_ASSIGN(auto more, endpoint_change(context));
-    rows.insert(rows.end(), more.begin(), more.end());
-  }
-  return rows;
+  if (context.wants("svc_cold_sync_30k")) FW_TRY(cold_sync(context, rows));
+  if (context.wants("endpoint_change")) FW_TRY(endpoint_change(context, rows));
+  return {};
 }
 
 }  // namespace

@@ -47,7 +47,8 @@ struct Context {
 
 struct Family {
   std::vector<std::string> rows;  // names for --only
-  std::function<Result<std::vector<Row>>(Context&)> run;
+  // Appends its rows; what it has measured before it fails still counts.
+  std::function<Status(Context&, std::vector<Row>&)> run;
 };
 
 // One file each.
