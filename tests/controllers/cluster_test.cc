@@ -56,7 +56,7 @@ struct Cluster : testing::Test {
 };
 
 TEST_F(Cluster, SystemObjectsAndFurniture) {
-  EXPECT_TRUE(world.until([&] { return world.exists("services", "kubernetes") && world.exists("services", "kube-dns", "kube-system") && world.exists("endpointslices", "kubernetes"); }));
+  ASSERT_TRUE(world.until([&] { return world.exists("services", "kubernetes") && world.exists("services", "kube-dns", "kube-system") && world.exists("endpointslices", "kubernetes"); }));
   EXPECT_EQ(text(world.get("services", "kubernetes"), "spec", "clusterIP"), "10.96.0.1");
   const Json dns = world.get("services", "kube-dns", "kube-system");
   EXPECT_EQ(text(dns, "spec", "clusterIP"), "10.96.0.10");
