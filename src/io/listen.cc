@@ -51,6 +51,8 @@ Result<sys::Fd> listen_at(const SocketAddress& address, const std::string& what)
   if (!fd) return errno_error(errno, "socket for " + what);
   const int on = 1;
   if (address.storage.ss_family != AF_UNIX) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // "::" means IPv6 alone: who wants both families listens twice, and may.
+  if (address.storage.ss_family == AF_INET6) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) < 0) return errno_error(errno, "bind " + what);
   if (::listen(fd.get(), kBacklog) < 0) return errno_error(errno, "listen on " + what);
   return fd;
