@@ -60,7 +60,8 @@ void SchemaText::add(std::string_view text) {
   for (std::string_view line : split(text, "\n;")) {
     const auto words = split(line, " \t");
     if (words.empty() || words[0].starts_with('#')) continue;
-    if (words[0] == "message") {
+    const bool is_field = words.size() > 2 && words[1][0] >= '0' && words[1][0] <= '9';  // one of them is called "message"
+    if (words[0] == "message" && !is_field) {
       message = &into_.messages_.emplace_back();
       message->name = words.at(1);
       message->preserve_unknown = words.size() > 2 && words[2] == "any";
@@ -68,7 +69,7 @@ void SchemaText::add(std::string_view text) {
     } else if (words[0] == "embed") {
       embeds_.push_back({message, to_number(words.at(1)), std::string(words.at(2))});
     } else {
-      FW_CHECK(message != nullptr && words.size() >= 3);
+      FW_CHECK(message != nullptr && is_field);
       add_field(*message, words);
     }
   }

@@ -66,20 +66,20 @@ message DeploymentCondition
   lastUpdateTime        6 time
   lastTransitionTime    7 time
   reason                4 string
-message 5; observedGeneration 6 int64
+  message               5 string
 message ReplicaSetCondition
   type                  1 string
   status                2 string
   lastTransitionTime    3 time
   reason                4 string
-message 5; observedGeneration 6 int64
+  message               5 string
 message DaemonSetUpdateStrategy; type 1 string =RollingUpdate in(OnDelete,RollingUpdate); rollingUpdate 2 RollingUpdateDaemonSet?
 message DaemonSetCondition
   type                  1 string
   status                2 string
   lastTransitionTime    3 time
   reason                4 string
-message 5; observedGeneration 6 int64
+  message               5 string
 message RollingUpdateDeployment; maxUnavailable 1 intorstring?; maxSurge 2 intorstring?
 message RollingUpdateDaemonSet; maxUnavailable 1 intorstring?; maxSurge 2 intorstring?
 )";

@@ -130,9 +130,16 @@ message LifecycleHandler
   tcpSocket    3 TCPSocketAction?
   sleep        4 SleepAction?
 message Capabilities; add 1 []string; drop 2 []string
-message ContainerStateWaiting; reason 1 string
+message ContainerStateWaiting; reason 1 string; message 2 string
 message ContainerStateRunning; startedAt 1 time
-message ContainerStateTerminated; exitCode 1 int32 zero; signal 2 int32; reason 3 string
+message ContainerStateTerminated
+  exitCode       1 int32 zero
+  signal         2 int32
+  reason         3 string
+  message        4 string
+  startedAt      5 time
+  finishedAt     6 time
+  containerID    7 string
 message ObjectFieldSelector; apiVersion 1 string =v1; fieldPath 2 string !
 message ResourceFieldSelector; containerName 1 string; resource 2 string !; divisor 3 quantity =0
 message ConfigMapKeySelector; name 1.1 string; key 2 string !; optional 3 bool?

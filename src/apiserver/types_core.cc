@@ -22,8 +22,22 @@ message ServiceAccount
   secrets                         2 []ObjectReference key(name)
   imagePullSecrets                3 []LocalObjectReference
   automountServiceAccountToken    4 bool?
-message Event; metadata 1 ObjectMeta; involvedObject 2 ObjectReference atomic; reason 3 string
-message 4; startedAt 5 time; finishedAt 6 time; containerID 7 string
+message Event
+  metadata              1 ObjectMeta
+  involvedObject        2 ObjectReference atomic
+  reason                3 string
+  message               4 string
+  source                5 EventSource
+  firstTimestamp        6 time
+  lastTimestamp         7 time
+  count                 8 int32
+  type                  9 string
+  eventTime            10 microtime
+  series               11 EventSeries?
+  action               12 string
+  related              13 ObjectReference? atomic
+  reportingComponent   14 string
+  reportingInstance    15 string
 message Binding; metadata 1 ObjectMeta; target 2 ObjectReference ! atomic
 message NamespaceSpec; finalizers 1 []string
 message NamespaceStatus; phase 1 string =Active in(Active,Terminating); conditions 2 []NamespaceCondition key(type)
@@ -63,7 +77,7 @@ message NamespaceCondition
   status                2 string zero
   lastTransitionTime    4 time
   reason                5 string
-message 6; 
+  message               6 string
 message Taint
   key          1 string ! is(qualified_name)
   value        2 string
@@ -75,7 +89,7 @@ message NodeCondition
   lastHeartbeatTime     3 time
   lastTransitionTime    4 time
   reason                5 string
-message 6; 
+  message               6 string
 message NodeAddress; type 1 string zero; address 2 string zero
 message NodeDaemonEndpoints; kubeletEndpoint 1 DaemonEndpoint
 message NodeSystemInfo

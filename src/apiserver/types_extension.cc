@@ -75,7 +75,8 @@ message CustomResourceDefinitionCondition
   status                2 string zero
   lastTransitionTime    3 time
   reason                4 string
-message 5; observedGeneration 6 int64
+  message               5 string
+  observedGeneration    6 int64
 message CustomResourceValidation; openAPIV3Schema 1 any
 message CustomResourceSubresources; status 1 any?; scale 2 CustomResourceSubresourceScale?
 message CustomResourceColumnDefinition

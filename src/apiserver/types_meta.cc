@@ -33,7 +33,7 @@ message Condition
   observedGeneration    3 int64
   lastTransitionTime    4 time
   reason                5 string zero
-message 6; 
+  message               6 string zero
 message OwnerReference
   apiVersion            5 string !
   kind                  1 string !

@@ -45,8 +45,22 @@ message PodSpec
   hostUsers                       37 bool?
   schedulingGates                 38 []PodSchedulingGate key(name)
   resources                       40 ResourceRequirements?
-message PodStatus; phase 1 string =Pending; conditions 2 []PodCondition key(type)
-message 3; 
+message PodStatus
+  phase                         1 string =Pending
+  conditions                    2 []PodCondition key(type)
+  message                       3 string
+  reason                        4 string
+  nominatedNodeName            11 string
+  hostIP                        5 string
+  hostIPs                      16 []HostIP merge(ip)
+  podIP                         6 string
+  podIPs                       12 []PodIP key(ip)
+  startTime                     7 time?
+  initContainerStatuses        10 []ContainerStatus
+  containerStatuses             8 []ContainerStatus
+  qosClass                      9 string
+  ephemeralContainerStatuses   13 []ContainerStatus
+  resize                       14 string
 message PodSecurityContext
   seLinuxOptions              1 SELinuxOptions?
   windowsOptions              8 WindowsSecurityContextOptions?
@@ -88,7 +102,7 @@ message PodCondition
   lastProbeTime         3 time
   lastTransitionTime    4 time
   reason                5 string
-message 6; 
+  message               6 string
 message HostIP; ip 1 string zero
 message PodIP; ip 1 string zero
 message Sysctl; name 1 string !; value 2 string zero
@@ -102,7 +116,6 @@ message PodAntiAffinity
   requiredDuringSchedulingIgnoredDuringExecution     1 []PodAffinityTerm
   preferredDuringSchedulingIgnoredDuringExecution    2 []WeightedPodAffinityTerm
 message PodDNSConfigOption; name 1 string; value 2 string?
-message 3; 
 message NodeSelector; nodeSelectorTerms 1 []NodeSelectorTerm !
 message PreferredSchedulingTerm; weight 1 int32 range(1,100) zero; preference 2 NodeSelectorTerm atomic
 message PodAffinityTerm
@@ -113,9 +126,6 @@ message PodAffinityTerm
   matchLabelKeys       5 []string
   mismatchLabelKeys    6 []string
 message WeightedPodAffinityTerm; weight 1 int32 range(1,100) zero; podAffinityTerm 2 PodAffinityTerm
-message 2; 
-message 4; startedAt 5 time; finishedAt 6 time; containerID 7 string
-message 6; 
 message NodeSelectorTerm; matchExpressions 1 []NodeSelectorRequirement; matchFields 2 []NodeSelectorRequirement
 message NodeSelectorRequirement
   key         1 string ! is(qualified_name)
