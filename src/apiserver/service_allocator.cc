@@ -126,7 +126,7 @@ void ServiceAllocator::choose_families(Object& spec, const Object* before, Field
     else errors.invalid("spec.ipFamilyPolicy", Json("SingleStack"), "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified");
   }
   auto add = [&](std::string_view family) {
-    const Json value{boost::json::string(family)};
+    const Json value = boost::json::string(family);
     if (std::find(families.begin(), families.end(), value) == families.end()) families.push_back(value);
   };
   const bool dual = policy != "SingleStack" && (available > 1 || selectorless_headless);
