@@ -4,7 +4,7 @@
 // The API server routes `…/pods/NAME/{exec,attach,log,portforward}` here once it has authenticated the user, found the
 // pod and its node, and chosen the container. Everything else of the request (command, stdin, tty, follow, tailLines ...)
 // is read from its query here. Each call owns its request until the stream's end; nothing is returned, and every
-// failure is answered with a Status. Loop thread only; destroying the HttpServer or the loop ends the streams.
+// failure is answered with a Status. A stream lives until one of its ends closes it. Loop thread only.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,8 @@ struct StreamTarget {
   std::string socket_path;   // the node runtime's stream socket
 };
 
-// GET (or POST): WebSocket v5/v4.channel.k8s.io. Any other upgrade is refused with a Status, which kubectl prints.
+// GET or POST: WebSocket v5/v4.channel.k8s.io, or Upgrade: SPDY/3.1 with X-Stream-Protocol-Version v4.channel.k8s.io,
+// to which kubectl falls back after any error (and so gets the same Status again).
 void serve_exec(io::Loop& loop, io::ServerRequest request, std::unique_ptr<io::Responder> responder, StreamTarget target);
 void serve_attach(io::Loop& loop, io::ServerRequest request, std::unique_ptr<io::Responder> responder, StreamTarget target);
 // GET: text/plain, chunked.
