@@ -196,7 +196,7 @@ void Conn::fail(Error error) {
 // ---- writing
 
 void Conn::write(std::string data) {
-  if (!waiter_ || closing_ || data.empty()) return;
+  if (!waiter_ || closing_ || write_dead_ || data.empty()) return;
   pending_ += data.size();
   queue_.push_back(std::move(data));
   schedule_flush();
@@ -281,7 +281,7 @@ void Conn::flush() {
     if (broken_) return fail(io_error("send"));
     std::size_t sent = 0;
     const Io io = write_some(sent);
-    if (io == Io::kError) return fail(io_error("send"));
+    if (io == Io::kError) return on_write_error();
     if (io != Io::kOk) {
       write_armed_ = true;
       watch_stall();
@@ -291,6 +291,18 @@ void Conn::flush() {
   }
   stall_timer_.cancel();
   if (closing_) return finish_close();
+  if (const auto user = user_.lock()) user->on_drained();
+}
+
+// A peer that has answered and closed takes no more, yet its last words may still lie in our receive buffer (a command
+// that ends while its stdin is being sent). They are read first; reading then finds the end.
+void Conn::on_write_error() {
+  if (ssl_ || ended_ || closing_ || rest_.size() >= rest_limit_) return fail(io_error("send"));
+  write_dead_ = true;
+  queue_.clear();
+  front_sent_ = 0;
+  pending_ = 0;
+  stall_timer_.cancel();
   if (const auto user = user_.lock()) user->on_drained();
 }
 
@@ -319,7 +331,7 @@ void Conn::close() {
 // Reads until the peer has closed as well: closing a socket that still holds unread data resets the
 // connection, and the peer might lose the answer that it has not read yet.
 void Conn::finish_close() {
-  if (broken_) return abort();
+  if (broken_ || write_dead_) return abort();
   if (ssl_) SSL_shutdown(ssl_.get());
   ::shutdown(waiter_->fd(), SHUT_WR);
   if (ended_) return abort();

@@ -81,6 +81,7 @@ class Conn : public std::enable_shared_from_this<Conn> {
   void finish_close();
   void discard();
   void fail(Error error);
+  void on_write_error();
   void watch_stall();
   Error io_error(const char* what) const;
 
@@ -101,7 +102,7 @@ class Conn : public std::enable_shared_from_this<Conn> {
   std::string stage_;            // small writes joined into one TLS record
   std::size_t stage_sent_ = 0;
   std::uint64_t total_sent_ = 0;
-  bool flush_posted_ = false, write_armed_ = false, closing_ = false;
+  bool flush_posted_ = false, write_armed_ = false, write_dead_ = false, closing_ = false;
   std::optional<std::chrono::milliseconds> stall_limit_;
   Loop::Timer stall_timer_, linger_timer_;
   int error_ = 0;                // errno of the last failed call, 0: TLS

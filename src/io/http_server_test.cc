@@ -414,6 +414,32 @@ TEST(HttpServer, DestroyedServerEndsItsConnections) {
   EXPECT_EQ(got.substr(0, 4), "");
 }
 
+TEST(ConnectUnix, LastWordsOfAPeerThatTakesNoMoreAreRead) {
+  Loop loop;
+  test::TempDir dir;
+  auto listener = listen_unix(dir / "s.sock");
+  ASSERT_TRUE(listener.ok());
+  std::unique_ptr<Duplex> duplex;
+  std::string got;
+  bool ended = false;
+  auto pending = connect_unix(loop, dir / "s.sock", [&](Result<std::unique_ptr<Duplex>> made) {
+    ASSERT_TRUE(made.ok());
+    duplex = std::move(*made);
+  });
+  ASSERT_TRUE(run_until(loop, [&] { return duplex != nullptr; }));
+  {
+    const sys::Fd peer(::accept(listener->get(), nullptr, nullptr));
+    test::send_all(peer, "last words");
+  }
+  duplex->write("never taken");  // fails before anything was read
+  bool turned = false;
+  loop.post([&] { loop.post([&] { turned = true; }); });
+  ASSERT_TRUE(run_until(loop, [&] { return turned; }));
+  duplex->start([&](std::string_view data) { got += data; }, [&](Status) { ended = true; });
+  ASSERT_TRUE(run_until(loop, [&] { return ended; }));
+  EXPECT_EQ(got, "last words");
+}
+
 TEST(ListenUnix, ReplacesAStaleSocketButNotALiveOne) {
   test::TempDir dir;
   const std::string path = dir / "s.sock";
