@@ -332,8 +332,11 @@ int uplink_out(struct __sk_buff *skb)
 	struct fw_pkt pkt = {};
 	int why;
 
-	if (!cfg || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+	if (!cfg || !fw_is_ip(skb))
 		return FW_PASS;
+	why = fw_parse_l3(skb, &pkt);
+	if (why)
+		return fw_drop(skb, why);
 	if (!fw_in_cluster_range(cfg, &pkt.saddr) || fw_in_cluster_range(cfg, &pkt.daddr) || fw_is_link_scope(&pkt.daddr))
 		return FW_PASS;
 	if (!(cfg->flags & (pkt.v6 ? FW_CFG_MASQUERADE_V6 : FW_CFG_MASQUERADE_V4)))

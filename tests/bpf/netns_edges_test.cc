@@ -136,7 +136,9 @@ TEST_P(Edges, AFlowLeavesABackendThatIsGone) {
   EXPECT_EQ(receive(at_b), "2") << "its backend lives: a flow stays where it is";
   const auto rows = cluster.datapath(1).backends().dump();
   for (const auto& [id, row] : *rows) {
-    if (datapath::from_abi(row.addr) == b.ip(v6())) ASSERT_TRUE(cluster.datapath(1).backends().remove(id).ok());
+    if (datapath::from_abi(row.addr) == b.ip(v6())) {
+      ASSERT_TRUE(cluster.datapath(1).backends().remove(id).ok());
+    }
   }
   ASSERT_EQ(send_to(socket, {vip(), 53}, "3"), 0);
   EXPECT_EQ(receive(at_c), "3");
