@@ -70,7 +70,7 @@ void Flow::run(TimePoint now) {
   routes_.run(now);
   endpoints_.run(now);
   run_services(changes.services, now);
-  in_force(services_.retry(now));
+  in_force(services_.retry(now), {});
   run_pods(changes.pods);
   report();
 }
@@ -180,53 +180,63 @@ std::vector<std::pair<std::string, Route>> Flow::routes() const {
 
 // --- Services
 
-bool Flow::compile_one(std::uint32_t number, std::vector<ServiceSink::Unit>& units) {
+void Flow::compile_one(std::uint32_t number, Batch& batch) {
   const std::string object = service_object(number);
-  const auto service = cluster_.find_service(cluster_.service_key(number));
+  auto service = cluster_.find_service(cluster_.service_key(number));
   // The name goes before its address does.
   if (!service) zone_.remove_service(model::name_of(cluster_.service_key(number)));
   compile::services::Compiled compiled;
-  if (service) compiled = compile_service(*service, cluster_.admitted_slices(number), config_.services);
+  std::vector<model::EndpointSlice> slices;
+  if (service) {
+    slices = cluster_.admitted_slices(number);
+    compiled = compile_service(*service, slices, config_.services);
+  }
   auto change = assignment_.set(number, compiled.frontends);
   if (!change.ok()) {
     compiled.problems.push_back({"svc_slots", change.error().message + ": the old state stays in force"});
     refused_.insert(number);
     problems_.set(Stage::kCompile, object, std::move(compiled.problems));
-    return false;
+    return;
   }
   if (change->problems.empty()) refused_.erase(number);
   else refused_.insert(number);
   compiled.problems.insert(compiled.problems.end(), change->problems.begin(), change->problems.end());
   problems_.set(Stage::kCompile, object, std::move(compiled.problems));
-  const bool frees = !change->frontends_gone.empty() || !change->runs_gone.empty();
-  units.emplace_back(number, std::move(*change));
-  return frees;
+  batch.freed |= !change->frontends_gone.empty() || !change->runs_gone.empty();
+  batch.units.emplace_back(number, std::move(*change));
+  if (service) batch.rows.insert_or_assign(number, std::pair(std::move(*service), std::move(slices)));
 }
 
+// In parts: a cold sync's rows are not all held at once, and one batch call takes thousands of rows as well as all.
 void Flow::run_services(std::vector<std::uint32_t> numbers, TimePoint now) {
-  if (numbers.empty()) return;
+  constexpr std::size_t kPart = 2048;
   // Those that are gone first, so that a successor in the same batch can have their addresses.
   std::stable_partition(numbers.begin(), numbers.end(), [&](std::uint32_t n) {
     return !cluster_.table(k8s::Kind::kService).find(cluster_.service_key(n)).has_value();
   });
-  std::vector<ServiceSink::Unit> units;
-  units.reserve(numbers.size());
-  bool freed = false;
-  for (const std::uint32_t number : numbers) freed |= compile_one(number, units);
-  if (freed && !refused_.empty()) {
-    const std::set<std::uint32_t> again = refused_;
-    for (const std::uint32_t number : again)
-      if (std::find(numbers.begin(), numbers.end(), number) == numbers.end()) compile_one(number, units);
+  for (std::size_t begin = 0; begin < numbers.size(); begin += kPart) {
+    const auto part = std::span(numbers).subspan(begin, std::min(kPart, numbers.size() - begin));
+    Batch batch;
+    batch.units.reserve(part.size());
+    for (const std::uint32_t number : part) compile_one(number, batch);
+    if (batch.freed && !refused_.empty()) {
+      const std::set<std::uint32_t> again = refused_;
+      for (const std::uint32_t number : again)
+        if (std::find(part.begin(), part.end(), number) == part.end()) compile_one(number, batch);
+    }
+    in_force(services_.apply(std::move(batch.units), now), batch);
   }
-  in_force(services_.apply(std::move(units), now));
 }
 
 // A Service's names appear once its addresses are programmed.
-void Flow::in_force(const std::vector<std::uint32_t>& numbers) {
+void Flow::in_force(const std::vector<std::uint32_t>& numbers, const Batch& batch) {
   for (const std::uint32_t number : numbers) {
     if (number == ServiceSink::kNoService || refused_.contains(number)) continue;
-    if (const auto service = cluster_.find_service(cluster_.service_key(number)))
+    if (const auto it = batch.rows.find(number); it != batch.rows.end()) {
+      zone_.set_service(it->second.first, it->second.second);
+    } else if (const auto service = cluster_.find_service(cluster_.service_key(number))) {
       zone_.set_service(*service, cluster_.admitted_slices(number));
+    }
   }
 }
 
@@ -271,7 +281,7 @@ void Flow::cool_down(TimePoint now) {
 }
 
 Status Flow::prune(TimePoint now) {
-  in_force(services_.apply({{ServiceSink::kNoService, assignment_.release_unclaimed()}}, now));
+  in_force(services_.apply({{ServiceSink::kNoService, assignment_.release_unclaimed()}}, now), {});
   if (services_.failures().empty()) FW_TRY(services_.resync());
   else return make_error(Code::kUnavailable, "Services are still being applied");
   std::vector<std::pair<net::IpAddr, fw_endpoint>> endpoints;

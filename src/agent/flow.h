@@ -87,8 +87,13 @@ class Flow {
   void run_addresses(const std::vector<net::IpAddr>& addrs);
   std::optional<fw_endpoint> endpoint_of(const net::IpAddr& addr) const;
   void run_services(std::vector<std::uint32_t> numbers, TimePoint now);
-  bool compile_one(std::uint32_t number, std::vector<sinks::ServiceSink::Unit>& units);
-  void in_force(const std::vector<std::uint32_t>& numbers);
+  struct Batch {
+    std::vector<sinks::ServiceSink::Unit> units;
+    std::map<std::uint32_t, std::pair<model::Service, std::vector<model::EndpointSlice>>> rows;  // what the zone needs of them
+    bool freed = false;                                 // frontends or slots that others may wait for
+  };
+  void compile_one(std::uint32_t number, Batch& batch);
+  void in_force(const std::vector<std::uint32_t>& numbers, const Batch& batch);
   void run_pods(const std::vector<std::string>& keys);
   void report();
   std::string service_object(std::uint32_t number) const { return "Service " + cluster_.service_key(number); }

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <cstdio>
 #include <random>
 #include <string>
 
@@ -78,7 +76,9 @@ TEST(Decode, ListInEitherOrder) {
   int items = 0;
   const auto meta = decoder.decode_list(padded(R"({"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b"},"status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}]}}],"kind":"PodList","metadata":{"continue":"abc","resourceVersion":"7"}})"), [&] {
     ++items;
-    if (items == 2) EXPECT_EQ(decoder.object().pod_ips.size(), 2U);
+    if (items == 2) {
+      EXPECT_EQ(decoder.object().pod_ips.size(), 2U);
+    }
   });
   ASSERT_TRUE(meta.ok());
   EXPECT_EQ(items, 2);

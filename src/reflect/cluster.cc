@@ -33,9 +33,8 @@ struct Cluster::Impl {
   model::ServiceTable services{"services"};
   model::EndpointSliceTable slices{"endpointslices"};
 
-  std::vector<std::string> service_keys;                        // by number
-  std::unordered_map<std::string, std::uint32_t> service_numbers;
-  std::vector<std::vector<std::string>> slices_of;              // by service number: slices' names, all of its namespace
+  Numbers service_numbers;
+  std::vector<NameSet> slices_of;                               // by service number: slices' names, all of its namespace
   ServicesByAddress services_by_addr;
   PodsByAddress pods_by_addr;
   boost::unordered_flat_map<net::IpAddr, std::string, std::hash<net::IpAddr>> node_by_addr;
@@ -57,13 +56,10 @@ struct Cluster::Impl {
     return slices.packed();
   }
 
-  std::uint32_t service_number(const std::string& key) {
-    const auto [it, fresh] = service_numbers.try_emplace(key, static_cast<std::uint32_t>(service_keys.size()));
-    if (fresh) {
-      service_keys.push_back(key);
-      slices_of.emplace_back();
-    }
-    return it->second;
+  std::uint32_t service_number(std::string_view key) {
+    const std::uint32_t number = service_numbers.get(key);
+    if (number >= slices_of.size()) slices_of.resize(number + 1);
+    return number;
   }
 
   void owner_changed(const net::IpAddr& addr) {
@@ -75,8 +71,8 @@ struct Cluster::Impl {
   void namespace_changed(const std::string& key, const std::optional<model::Namespace>& before, const std::optional<model::Namespace>& after) {
     const auto opted_in = [](const auto& row) { return row && row->labels.contains(kForeignLabel); };
     if (opted_in(before) == opted_in(after)) return;
-    for (std::uint32_t number = 0; number < service_keys.size(); ++number)
-      if (model::name_of(service_keys[number]).ns == key) changed_services.insert(number);
+    for (std::uint32_t number = 0; number < service_numbers.size(); ++number)
+      if (model::name_of(service_numbers.name(number)).ns == key) changed_services.insert(number);
   }
   void node_changed(const std::string& key, const std::optional<model::Node>& before, const std::optional<model::Node>& after) {
     changed_nodes.insert(key);
@@ -107,13 +103,13 @@ struct Cluster::Impl {
     if (before) {
       const std::uint32_t number = service_number(model::key_of(before->service));
       for (const auto& e : before->endpoints) services_by_addr.remove(e.addr, number);
-      if (!after || after->service != before->service) std::erase(slices_of[number], name);
+      if (!after || after->service != before->service) slices_of[number].remove(name);
       changed_services.insert(number);
     }
     if (after) {
       const std::uint32_t number = service_number(model::key_of(after->service));
       for (const auto& e : after->endpoints) services_by_addr.add(e.addr, number);
-      if (!before || after->service != before->service) slices_of[number].push_back(name);
+      if (!before || after->service != before->service) slices_of[number].add(name);
       changed_services.insert(number);
     }
   }
@@ -239,10 +235,9 @@ std::optional<model::Pod> Cluster::find_pod(std::string_view key) const { return
 std::optional<model::Service> Cluster::find_service(std::string_view key) const { return impl_->services.find(key); }
 std::optional<model::EndpointSlice> Cluster::find_slice(std::string_view key) const { return impl_->slices.find(key); }
 
-const std::string& Cluster::service_key(std::uint32_t service) const { return impl_->service_keys[service]; }
+const std::string& Cluster::service_key(std::uint32_t service) const { return impl_->service_numbers.name(service); }
 std::optional<std::uint32_t> Cluster::service_number(std::string_view key) const {
-  const auto it = impl_->service_numbers.find(std::string(key));
-  return it == impl_->service_numbers.end() ? std::nullopt : std::optional(it->second);
+  return impl_->service_numbers.find(key);
 }
 
 std::vector<model::EndpointSlice> Cluster::admitted_slices(std::uint32_t service) {
@@ -251,7 +246,7 @@ std::vector<model::EndpointSlice> Cluster::admitted_slices(std::uint32_t service
   // The API server itself writes default/kubernetes, whose endpoints are control-plane nodes.
   const bool trusted = (ns && ns->labels.contains(kForeignLabel)) || (id.ns == "default" && id.name == "kubernetes");
   std::vector<model::EndpointSlice> out;
-  for (const std::string& name : impl_->slices_of[service]) {
+  for (const std::string& name : impl_->slices_of[service].sorted()) {
     const std::string key = id.ns + "/" + name;
     auto slice = find_slice(key);
     if (!slice) continue;

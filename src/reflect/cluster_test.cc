@@ -1,0 +1,160 @@
+#include "reflect/cluster.h"
+
+#include <gtest/gtest.h>
+
+#include "k8s/decode.h"
+
+namespace fairway::reflect {
+namespace {
+
+using k8s::Kind;
+
+class ClusterTest : public ::testing::Test {
+ protected:
+  void put(Kind kind, std::string json) { feed(kind, std::move(json), false); }
+  void remove(Kind kind, std::string json) { feed(kind, std::move(json), true); }
+  void feed(Kind kind, std::string json, bool gone) {
+    k8s::Decoder decoder(kind);
+    json.reserve(json.size() + k8s::Decoder::kPadding);
+    ASSERT_TRUE(decoder.decode_object(json).ok()) << json;
+    if (gone) cluster_.remove(decoder.object());
+    else cluster_.put(decoder.object());
+  }
+  void pod(const std::string& ns, const std::string& name, const std::string& addr, const std::string& more = "") {
+    put(Kind::kPod, R"({"metadata":{"namespace":")" + ns + R"(","name":")" + name + R"("},"spec":{"nodeName":"n2")" + more +
+                        R"(},"status":{"phase":"Running","podIPs":[{"ip":")" + addr + R"("}]}})");
+  }
+  void slice(const std::string& ns, const std::string& addrs, const std::string& service = "web") {
+    put(Kind::kEndpointSlice, R"({"metadata":{"namespace":")" + ns + R"(","name":"web-1","labels":{"kubernetes.io/service-name":")" + service +
+                                  R"("}},"addressType":"IPv4","ports":[{"name":"http","port":80}],"endpoints":[{"addresses":[)" + addrs + "]}]}");
+  }
+  std::vector<std::string> admitted(const std::string& ns) {
+    std::vector<std::string> out;
+    const auto number = cluster_.service_number(ns + "/web");
+    if (!number) return out;
+    for (const auto& s : cluster_.admitted_slices(*number))
+      for (const auto& e : s.endpoints) out.push_back(e.addr.to_string());
+    return out;
+  }
+  std::vector<std::string> problems() {
+    std::vector<std::string> out;
+    problems_.for_each([&](const std::string& object, const model::Problem& p) { out.push_back(object + ": " + p.field + ": " + p.reason); });
+    return out;
+  }
+  model::Problems problems_;
+  Cluster cluster_{problems_};
+};
+using Texts = std::vector<std::string>;
+
+// CVE-2021-25740: whoever may write slices must not reach what the network keeps from them.
+TEST_F(ClusterTest, ForeignAddressesAreRefused) {
+  put(Kind::kNode, R"({"metadata":{"name":"n1"},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}})");
+  pod("other", "db", "10.244.0.9");
+  slice("default", R"("10.244.0.9")");
+  EXPECT_EQ(admitted("default"), Texts{});
+  EXPECT_EQ(problems(), Texts{"EndpointSlice default/web-1: endpoints[0].addresses[0]: 10.244.0.9 is a pod's of namespace other: refused"});
+  slice("default", R"("10.0.0.1")");
+  EXPECT_EQ(admitted("default"), Texts{});
+  EXPECT_EQ(problems(), Texts{"EndpointSlice default/web-1: endpoints[0].addresses[0]: 10.0.0.1 is an address of node n1: refused"});
+  for (const char* addr : {"127.0.0.1", "169.254.169.254", "224.0.0.1", "0.0.0.0", "255.255.255.255"}) {
+    slice("default", "\"" + std::string(addr) + "\"");
+    EXPECT_EQ(admitted("default"), Texts{}) << addr;
+    EXPECT_EQ(problems().size(), 1U) << addr;
+  }
+  slice("default", R"("192.0.2.7")");  // beyond the cluster: allowed
+  EXPECT_EQ(admitted("default"), Texts{"192.0.2.7"});
+  EXPECT_EQ(problems(), Texts{});
+}
+
+TEST_F(ClusterTest, OwnPodsAndHostNetworkPodsAreAdmitted) {
+  put(Kind::kNode, R"({"metadata":{"name":"n1"},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}})");
+  pod("default", "web", "10.244.0.9");
+  slice("default", R"("10.244.0.9")");
+  EXPECT_EQ(admitted("default"), Texts{"10.244.0.9"});
+  pod("default", "agent", "10.0.0.1", R"(,"hostNetwork":true)");
+  slice("default", R"("10.0.0.1")");
+  EXPECT_EQ(admitted("default"), Texts{"10.0.0.1"});
+}
+
+// An address that changes hands: the Service that named it is looked at again, and loses it.
+TEST_F(ClusterTest, AReusedAddressIsTakenFromTheOldService) {
+  pod("default", "web", "10.244.0.9");
+  slice("default", R"("10.244.0.9")");
+  (void)cluster_.take_changes();
+  remove(Kind::kPod, R"({"metadata":{"namespace":"default","name":"web"}})");
+  pod("other", "db", "10.244.0.9");
+  const auto changes = cluster_.take_changes();
+  ASSERT_EQ(changes.services.size(), 1U);
+  EXPECT_EQ(cluster_.service_key(changes.services[0]), "default/web");
+  EXPECT_EQ(admitted("default"), Texts{});
+}
+
+TEST_F(ClusterTest, ATerminatedPodHasNoAddress) {
+  pod("other", "job", "10.244.0.9");
+  slice("default", R"("10.244.0.9")");
+  EXPECT_EQ(admitted("default"), Texts{});
+  put(Kind::kPod, R"({"metadata":{"namespace":"other","name":"job"},"spec":{"nodeName":"n2"},"status":{"phase":"Succeeded","podIPs":[{"ip":"10.244.0.9"}]}})");
+  EXPECT_EQ(admitted("default"), Texts{"10.244.0.9"});
+}
+
+TEST_F(ClusterTest, ANamespaceMayOptIn) {
+  pod("other", "db", "10.244.0.9");
+  slice("default", R"("10.244.0.9")");
+  EXPECT_EQ(admitted("default"), Texts{});
+  (void)cluster_.take_changes();
+  put(Kind::kNamespace, R"({"metadata":{"name":"default","labels":{"fairway.io/foreign-endpoints":"allow"}}})");
+  EXPECT_EQ(cluster_.take_changes().services.size(), 1U);
+  EXPECT_EQ(admitted("default"), Texts{"10.244.0.9"});
+}
+
+TEST_F(ClusterTest, ABadObjectKeepsTheOldState) {
+  put(Kind::kService, R"({"metadata":{"namespace":"default","name":"web"},"spec":{"clusterIPs":["10.96.0.1"],"ports":[{"port":80}]}})");
+  for (const char* bad : {R"("clusterIPs":["10.96.0.256"],"ports":[{"port":80}])", R"("clusterIPs":["10.96.0.1"],"ports":[{"port":70000}])",
+                          R"("clusterIPs":["10.96.0.1"],"ports":[{"port":80,"protocol":"QUIC"}])", R"("type":"Surprise")", R"("ports":{})"}) {
+    put(Kind::kService, R"({"metadata":{"namespace":"default","name":"web"},"spec":{)" + std::string(bad) + "}}");
+    EXPECT_EQ(problems().size(), 1U) << bad;
+    const auto row = cluster_.find_service("default/web");
+    ASSERT_TRUE(row.has_value());
+    EXPECT_EQ(row->ports.size(), 1U);
+  }
+  put(Kind::kService, R"({"metadata":{"namespace":"default","name":"web"},"spec":{"clusterIPs":["10.96.0.1"],"ports":[{"port":81}]}})");
+  EXPECT_EQ(problems(), Texts{});
+}
+
+TEST_F(ClusterTest, ABadObjectSurvivesARelist) {
+  put(Kind::kService, R"({"metadata":{"namespace":"default","name":"web"},"spec":{"clusterIPs":["10.96.0.1"],"ports":[{"port":80}]}})");
+  put(Kind::kService, R"({"metadata":{"namespace":"default","name":"old"},"spec":{"clusterIPs":["10.96.0.2"],"ports":[{"port":80}]}})");
+  EXPECT_FALSE(cluster_.synced(Kind::kService));
+  cluster_.begin_relist(Kind::kService);
+  put(Kind::kService, R"({"metadata":{"namespace":"default","name":"web"},"spec":{"ports":7}})");
+  cluster_.end_relist(Kind::kService);
+  EXPECT_TRUE(cluster_.synced(Kind::kService));
+  EXPECT_TRUE(cluster_.find_service("default/web").has_value());
+  EXPECT_FALSE(cluster_.find_service("default/old").has_value());
+}
+
+TEST_F(ClusterTest, ASliceThatMovesToAnotherServiceChangesBoth) {
+  slice("default", R"("192.0.2.7")", "web");
+  (void)cluster_.take_changes();
+  slice("default", R"("192.0.2.7")", "api");
+  EXPECT_EQ(cluster_.take_changes().services.size(), 2U);
+  EXPECT_EQ(admitted("default"), Texts{});
+}
+
+TEST_F(ClusterTest, ANodeThatComesLateBringsItsPodsAlong) {
+  pod("default", "web", "10.244.0.9");
+  EXPECT_EQ(cluster_.take_changes().addresses.size(), 1U);
+  put(Kind::kNode, R"({"metadata":{"name":"n2"},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.2"}]}})");
+  EXPECT_EQ(cluster_.take_changes().addresses.size(), 2U);  // the node's own, and its pod's
+}
+
+TEST_F(ClusterTest, NamesAreChecked) {
+  put(Kind::kPod, R"({"metadata":{"namespace":"a/b","name":"x"}})");
+  put(Kind::kPod, R"({"metadata":{"namespace":"a","name":"x\ny"}})");
+  put(Kind::kPod, R"({"metadata":{"namespace":"a"}})");
+  EXPECT_EQ(cluster_.table(Kind::kPod).size(), 0U);
+  EXPECT_FALSE(problems().empty());
+}
+
+}  // namespace
+}  // namespace fairway::reflect
