@@ -47,19 +47,23 @@ std::string slice_json(unsigned service, const std::vector<net::IpAddr>& endpoin
 }
 
 std::string pod_json(unsigned i, std::size_t bytes) {
+  return remote_pod_json(i, fmt::format("node-{}", i % 100), net::IpAddr::v4(0x0af40000u + i % 0xfffe + 1), bytes);
+}
+
+std::string remote_pod_json(unsigned i, const std::string& node, const net::IpAddr& addr, std::size_t bytes) {
   std::string head = fmt::format(
       R"({{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"web-5d9c7b8f6d-{0:06}","generateName":"web-5d9c7b8f6d-","namespace":"default",)"
       R"("uid":"30000000-0000-4000-8000-{0:012}","resourceVersion":"{1}","creationTimestamp":"2026-11-01T00:00:00Z",)"
       R"("labels":{{"app":"web","pod-template-hash":"5d9c7b8f6d","tier":"front"}},"managedFields":[)",
       i, 5000 + i);
   std::string tail = fmt::format(
-      R"(]}},"spec":{{"nodeName":"node-{0}","restartPolicy":"Always","dnsPolicy":"ClusterFirst","containers":[{{"name":"web","image":"nginx:1.27",)"
+      R"(]}},"spec":{{"nodeName":"{0}","restartPolicy":"Always","dnsPolicy":"ClusterFirst","containers":[{{"name":"web","image":"nginx:1.27",)"
       R"("ports":[{{"name":"http","containerPort":8080,"protocol":"TCP"}}],"resources":{{"limits":{{"cpu":"1","memory":"256Mi"}}}},)"
       R"("volumeMounts":[{{"name":"token","readOnly":true,"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount"}}]}}]}},)"
-      R"("status":{{"phase":"Running","hostIP":"172.30.0.{0}","podIP":"{2}","podIPs":[{{"ip":"{2}"}}],"startTime":"2026-11-01T00:00:00Z",)"
+      R"("status":{{"phase":"Running","podIP":"{1}","podIPs":[{{"ip":"{1}"}}],"startTime":"2026-11-01T00:00:00Z",)"
       R"("conditions":[{{"type":"Ready","status":"True","lastTransitionTime":"2026-11-01T00:00:01Z"}}],"containerStatuses":[{{"name":"web",)"
       R"("ready":true,"restartCount":0,"image":"nginx:1.27","started":true}}]}}}})",
-      i % 100, 0, net::IpAddr::v4(0x0af40000u + i % 0xfffe + 1).to_string());
+      node, addr.to_string());
   // What most of a real pod's bytes are: managed fields and environment.
   std::string fill;
   for (unsigned n = 0; head.size() + fill.size() + tail.size() + 200 < bytes; ++n) {

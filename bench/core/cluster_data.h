@@ -20,6 +20,7 @@ std::string slice_json(unsigned service, const std::vector<net::IpAddr>& endpoin
 std::vector<net::IpAddr> usual_endpoints(unsigned service, unsigned count);
 // A pod as large as real ones are (10 KB with managedFields, env, volumes and status).
 std::string pod_json(unsigned i, std::size_t bytes);
+std::string remote_pod_json(unsigned i, const std::string& node, const net::IpAddr& addr, std::size_t bytes);
 std::string node_json(const std::string& name, const net::IpAddr& addr, const std::string& pod_cidr);
 
 // Objects as pages of a list: `kind` "ServiceList".

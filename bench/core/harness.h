@@ -57,5 +57,8 @@ std::vector<Family> cross_rows();
 std::vector<Family> service_rows();
 std::vector<Family> sync_rows();
 std::vector<Family> decode_rows();
+std::vector<Family> cni_rows();
+std::vector<Family> agent_rows();
+std::vector<Family> lab_rows();
 
 }  // namespace fairway::bench
