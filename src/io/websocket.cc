@@ -230,7 +230,8 @@ void Session::accept(const HttpRequest& request, std::string subprotocol, Ready 
   message->method_string(request.method);
   message->target(request.target);
   for (const auto& [name, value] : request.headers.items()) message->insert(name, value);
-  stream_.set_option(websocket::stream_base::timeout::suggested(beast::role_type::server));
+  // Pings after half of the idle time tell a dead client from a silent one; the other limit holds for the closing as well.
+  stream_.set_option(websocket::stream_base::timeout{std::chrono::seconds(10), std::chrono::seconds(300), true});
   stream_.set_option(websocket::stream_base::decorator([subprotocol](websocket::response_type& response) {
     if (!subprotocol.empty()) response.set(http::field::sec_websocket_protocol, subprotocol);
     response.erase(http::field::server);
