@@ -17,21 +17,21 @@ constexpr unsigned kAlone = 20, kAtOnce = 100;
 
 // One way of adding pods.
 struct Plugin {
-  const Netns* node;  // where the runtime runs
+  std::vector<Netns>* pods;  // all, until the end: the kernel takes namespaces apart behind our back, under the rtnl lock
+  const Netns* node;         // where the runtime runs
   std::string path, config;
   std::function<std::vector<std::string>(const std::string& command, const std::string& id, const std::string& netns)> env;
 };
 
 // ADDs `count` pods, one by one or all at once, and takes them away again. Milliseconds of each ADD.
 Result<std::vector<double>> add_pods(const Plugin& plugin, unsigned count, bool at_once, const std::string& tag) {
-  std::vector<Netns> pods;
   std::vector<Call> adds, dels;
   for (unsigned i = 0; i < count; ++i) {
     std::string id = fmt::format("{}-{}", tag, i);
     FW_ASSIGN(Netns pod, Netns::create(id));
     adds.push_back({.argv = {plugin.path}, .env = plugin.env("ADD", id, pod.path()), .input = plugin.config});
     dels.push_back({.argv = {plugin.path}, .env = plugin.env("DEL", id, pod.path()), .input = plugin.config});
-    pods.push_back(std::move(pod));
+    plugin.pods->push_back(std::move(pod));
   }
   auto body = [&]() -> Result<Child::Numbers> {
     Child::Numbers out;
@@ -72,7 +72,9 @@ Status run(Context& context, std::vector<Row>& rows) {
   context.progress("cni_add: starting an agent");
   FW_ASSIGN(auto agent, RealAgent::start(context, "cni", {}));
   FW_ASSIGN(Netns bridge_node, Netns::create("bridge"));
-  Plugin ours{.node = &agent->netns(),
+  std::vector<Netns> pods;
+  Plugin ours{.pods = &pods,
+              .node = &agent->netns(),
               .path = agent->plugin(),
               .config = agent->plugin_config(),
               .env = [&](const std::string& command, const std::string& id, const std::string& netns) {
@@ -82,6 +84,7 @@ Status run(Context& context, std::vector<Row>& rows) {
   if (!std::filesystem::exists(kCniPath + "/bridge"))
     return make_error(Code::kNotFound, "Debian's containernetworking-plugins are not installed");
   Plugin base{
+      .pods = &pods,
       .node = &bridge_node,
       .path = kCniPath + "/bridge",
       .config = fmt::format(
