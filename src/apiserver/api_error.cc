@@ -80,6 +80,12 @@ void FieldErrors::invalid(std::string field, const Json& value, std::string_view
   causes_.push_back({"FieldValueInvalid", fmt::format("Invalid value: {}: {}", value_text(value), why), std::move(field)});
 }
 
+void FieldErrors::invalid_strings(std::string field, const Array& list, std::string_view why) {
+  std::string text;
+  for (const Json& one : list) text += (text.empty() ? "" : ", ") + scalar_text(one);
+  causes_.push_back({"FieldValueInvalid", fmt::format("Invalid value: []string{{{}}}: {}", text, why), std::move(field)});
+}
+
 void FieldErrors::required(std::string field, std::string_view why) {
   causes_.push_back({"FieldValueRequired", why.empty() ? "Required value" : fmt::format("Required value: {}", why), std::move(field)});
 }

@@ -61,6 +61,7 @@ class FieldErrors {
  public:
   void invalid(std::string field, const Json& value, std::string_view why);
   void invalid_text(std::string field, std::string_view value, std::string_view why) { invalid(std::move(field), Json(boost::json::string(value)), why); }
+  void invalid_strings(std::string field, const Array& list, std::string_view why);  // as Go prints a []string
   void required(std::string field, std::string_view why = {});
   void forbidden(std::string field, std::string_view why);
   void duplicate(std::string field, const Json& value);

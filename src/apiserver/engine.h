@@ -96,7 +96,7 @@ class Engine {
  private:
   // engine_write.cc
   ApiResult<Done> decode_object(const Target& target, Json& object, const WriteOptions& options, std::vector<std::string>& warnings) const;
-  ApiResult<Done> check_namespace(const Target& target) const;
+  ApiResult<Done> check_namespace(const Target& target, std::string_view name) const;
   ApiResult<Done> name_object(const Target& target, Object& object) const;
   ApiResult<Done> default_and_validate(const Target& target, Object& object, const Object* before) const;
   ApiResult<Written> commit_update(const Target& target, Json object, const ObjectPtr& before, const WriteOptions& options, std::vector<std::string> warnings);

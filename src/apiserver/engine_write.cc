@@ -103,12 +103,12 @@ ApiResult<Done> Engine::decode_object(const Target& target, Json& object, const 
   return Done{};
 }
 
-ApiResult<Done> Engine::check_namespace(const Target& target) const {
+ApiResult<Done> Engine::check_namespace(const Target& target, std::string_view name) const {
   if (!target.kind->namespaced) return Done{};
   ObjectPtr ns = store_.get("/namespaces", "", target.ns);
   if (!ns) return not_found("", "namespaces", target.ns);
   if (find(ns->value, "metadata.deletionTimestamp") == nullptr) return Done{};
-  ApiError error = forbidden(target.kind->group, target.kind->resource, target.name, fmt::format("unable to create new content in namespace {} because it is being terminated", target.ns));
+  ApiError error = forbidden(target.kind->group, target.kind->resource, name, fmt::format("unable to create new content in namespace {} because it is being terminated", target.ns));
   error.causes.push_back({"NamespaceTerminating", fmt::format("namespace {} is being terminated", target.ns), "metadata.namespace"});
   return error;
 }
@@ -148,8 +148,9 @@ ApiResult<Done> Engine::default_and_validate(const Target& target, Object& objec
   validate_metadata(kind, object, before, errors);
   if (kind.custom) validate_custom(*kind.custom, object, errors);
   else validate(*kind.message, object, "", errors);
-  // Hooks rely on what the table has checked.
-  if (kind.validate != nullptr && errors.empty()) kind.validate(object, before, errors);
+  // Hooks rely on it that what is required is there.
+  const bool complete = std::none_of(errors.causes().begin(), errors.causes().end(), [](const Cause& cause) { return cause.reason == "FieldValueRequired"; });
+  if (kind.validate != nullptr && complete) kind.validate(object, before, errors);
   if (!errors.empty()) return invalid(kind.group, kind.kind, text_at(object, "metadata.name"), std::move(errors));
   return Done{};
 }
@@ -170,7 +171,7 @@ ApiResult<Written> Engine::create(const Target& target, Json object, const Write
   if (kind.review) return review(target, std::move(object));
   Object& root = object.get_object();
   FW_TRY(name_object(target, root));
-  FW_TRY(check_namespace(target));
+  FW_TRY(check_namespace(target, text_at(root, "metadata.name")));
   set_system_fields(kind, root);
   if (kind.prepare_create != nullptr) kind.prepare_create(root);
   FW_TRY(default_and_validate(target, root, nullptr));

@@ -30,6 +30,7 @@ std::string_view text_at(const Node& node, std::string_view path, std::string_vi
 template <typename Node>
 std::int64_t int_at(const Node& node, std::string_view path, std::int64_t otherwise = 0) {
   const Json* found = find(node, path);
+  if (found != nullptr && found->is_uint64() && found->get_uint64() <= INT64_MAX) return static_cast<std::int64_t>(found->get_uint64());
   return found != nullptr && found->is_int64() ? found->get_int64() : otherwise;
 }
 template <typename Node>

@@ -217,6 +217,8 @@ void record_update(const Kind& kind, Object& object, const Object* before, const
   FieldSet changed, removed;
   if (before == nullptr) changed = now;
   else compare(kind, now, object, *before, changed, removed);
+  // What was asked for does not set the status where that has a subresource: the server did.
+  if (subresource.empty() && kind.has("status") && !kind.keeps_status_on_create) changed.children.erase("f:status");
   if (before != nullptr && changed.empty() && removed.empty()) {
     if (const Json* old = find(*before, "metadata.managedFields")) set_at(object, "metadata.managedFields", *old);
     return;

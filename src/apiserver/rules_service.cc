@@ -21,16 +21,6 @@ bool is_external(const Object& spec) {
 
 bool uses_node_ports(std::string_view type) { return type == "NodePort" || type == "LoadBalancer"; }
 
-std::string go_strings(const Array& list) {
-  std::string text;
-  for (const Json& one : list) text += (text.empty() ? "" : ", ") + scalar_text(one);
-  return "[]string{" + text + "}";
-}
-
-void invalid_list(std::string field, const Array& list, std::string_view why, FieldErrors& errors) {
-  errors.add({"FieldValueInvalid", fmt::format("Invalid value: {}: {}", go_strings(list), why), std::move(field)});
-}
-
 void default_ports(Object& spec) {
   Json* ports = spec.if_contains("ports");
   if (ports == nullptr || !ports->is_array()) return;
@@ -78,8 +68,8 @@ void validate_cluster_ips(const Object& spec, FieldErrors& errors) {
     return;
   }
   if (ip == "None" && uses_node_ports(type)) errors.invalid("spec.clusterIPs[0]", "None", fmt::format("may not be set to 'None' for {} services", type));
-  if (ips.size() > 2) invalid_list("spec.clusterIPs", ips, "may only hold up to 2 values", errors);
-  if (!ips.empty() && ip != view(ips[0].get_string())) invalid_list("spec.clusterIPs", ips, "first value must match `clusterIP`", errors);
+  if (ips.size() > 2) errors.invalid_strings("spec.clusterIPs", ips, "may only hold up to 2 values");
+  if (!ips.empty() && ip != view(ips[0].get_string())) errors.invalid_strings("spec.clusterIPs", ips, "first value must match `clusterIP`");
   for (std::size_t i = 0; i < ips.size(); ++i) {
     const std::string_view one = view(ips[i].get_string());
     if (one == "None") {
@@ -119,10 +109,10 @@ void validate_external(const Object& spec, FieldErrors& errors) {
 void validate_service_update(const Object& spec, const Object& old, FieldErrors& errors) {
   if (text_at(spec, "type") == "ExternalName" || text_at(old, "type") == "ExternalName") return;
   const Array &ips = array_at(spec, "clusterIPs"), &old_ips = array_at(old, "clusterIPs");
-  if (!old_ips.empty() && (ips.empty() || ips[0] != old_ips[0])) invalid_list("spec.clusterIPs[0]", ips, "may not change once set", errors);
-  if (ips.size() > 1 && old_ips.size() > 1 && ips[1] != old_ips[1]) invalid_list("spec.clusterIPs[1]", ips, "may not change once set", errors);
+  if (!old_ips.empty() && (ips.empty() || ips[0] != old_ips[0])) errors.invalid_strings("spec.clusterIPs[0]", ips, "may not change once set");
+  if (ips.size() > 1 && old_ips.size() > 1 && ips[1] != old_ips[1]) errors.invalid_strings("spec.clusterIPs[1]", ips, "may not change once set");
   const Array &families = array_at(spec, "ipFamilies"), &old_families = array_at(old, "ipFamilies");
-  if (!old_families.empty() && !families.empty() && families[0] != old_families[0]) invalid_list("spec.ipFamilies[0]", families, "may not change once set", errors);
+  if (!old_families.empty() && !families.empty() && families[0] != old_families[0]) errors.invalid_strings("spec.ipFamilies[0]", families, "may not change once set");
 }
 
 void check_endpoint_address(const Json& address, const std::string& path, FieldErrors& errors) {

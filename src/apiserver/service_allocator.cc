@@ -156,7 +156,7 @@ void ServiceAllocator::choose_addresses(Object& spec, const std::string& owner, 
     if (range == nullptr) continue;  // told by choose_families
     if (i >= addresses.size()) {
       const auto address = free_address(*range);
-      if (!address) return errors.invalid("spec.clusterIPs", addresses, fmt::format("failed to allocate an address from range {}: range is full", range->to_string()));
+      if (!address) return errors.invalid_strings("spec.clusterIPs", addresses, fmt::format("failed to allocate an address from range {}: range is full", range->to_string()));
       addresses.emplace_back(boost::json::string(address->to_string()));
       continue;
     }
@@ -165,9 +165,9 @@ void ServiceAllocator::choose_addresses(Object& spec, const std::string& owner, 
     if (family_name(*address) != view(families[i].get_string())) {
       errors.invalid(item("spec.clusterIPs", i), addresses[i], fmt::format("expected an {} value as indicated by `ipFamilies[{}]`", view(families[i].get_string()), i));
     } else if (!range->contains(*address) || *address == range->addr()) {
-      errors.invalid("spec.clusterIPs", addresses, fmt::format("failed to allocate IP {}: the provided IP ({}) is not in the valid range. The range of valid IPs is {}", address->to_string(), address->to_string(), range->to_string()));
+      errors.invalid_strings("spec.clusterIPs", addresses, fmt::format("failed to allocate IP {}: the provided IP ({}) is not in the valid range. The range of valid IPs is {}", address->to_string(), address->to_string(), range->to_string()));
     } else if (!free_for(*address, owner)) {
-      errors.invalid("spec.clusterIPs", addresses, fmt::format("failed to allocate IP {}: provided IP is already allocated", address->to_string()));
+      errors.invalid_strings("spec.clusterIPs", addresses, fmt::format("failed to allocate IP {}: provided IP is already allocated", address->to_string()));
     }
   }
   if (!addresses.empty()) spec["clusterIP"] = addresses[0];
@@ -215,12 +215,12 @@ void ServiceAllocator::choose_node_ports(Object& spec, const Object* before, con
       if (!port) port = free_port(protocol, taken);
       if (!port) return errors.invalid("spec.ports", Json(nullptr), "failed to allocate a nodePort: range is full");
       taken.emplace(PortKey(protocol, *port), true);
-      one.get_object()["nodePort"] = *port;
+      one.get_object()["nodePort"] = std::int64_t{*port};
     }
   }
   if (!has_health_port(spec)) return erase_key(spec, "healthCheckNodePort");
   if (const auto port = int_at(spec, "healthCheckNodePort"); port != 0) return check("spec.healthCheckNodePort", "TCP", static_cast<std::uint16_t>(port));
-  if (const auto port = free_port("TCP", taken)) spec["healthCheckNodePort"] = *port;
+  if (const auto port = free_port("TCP", taken)) spec["healthCheckNodePort"] = std::int64_t{*port};
   else errors.invalid("spec.healthCheckNodePort", 0, "failed to allocate a port: range is full");
 }
 
