@@ -12,6 +12,7 @@
 #include <filesystem>
 
 #include "lab/access.h"
+#include "lab/lock.h"
 #include "lab/teardown.h"
 #include "sys/file.h"
 #include "sys/log.h"
@@ -60,7 +61,7 @@ Supervisor::Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string 
     : loop_(loop), layout_(std::move(layout)), spec_(std::move(spec)), bin_dir_(std::move(bin_dir)) {}
 
 Status Supervisor::start() {
-  FW_TRY(take_lock());
+  FW_ASSIGN(lock_, take_lab_lock(layout_.dir));
   FW_TRY(enter_cgroup());
   FW_TRY(Fabric::create(spec_));
   FW_TRY(start_server());
@@ -70,20 +71,6 @@ Status Supervisor::start() {
   }));
   FW_ASSIGN(sys::Fd listener, io::listen_unix(layout_.supervisor_socket()));
   return control_->serve(std::move(listener));
-}
-
-Status Supervisor::take_lock() {
-  lock_ = sys::Fd(::open(kLockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock_) return errno_error(errno, std::string("open ") + kLockPath);
-  // An open-file-description lock: `lab up` and `lab down` can ask who holds it without taking it.
-  struct flock whole{};
-  whole.l_type = F_WRLCK;
-  whole.l_whence = SEEK_SET;
-  if (::fcntl(lock_.get(), F_OFD_SETLK, &whole) < 0)
-    return make_error(Code::kAlreadyExists, std::string("another lab is up on this machine (") + kLockPath + " is held)");
-  const std::string text = layout_.dir + "\n";
-  if (::ftruncate(lock_.get(), 0) < 0 || ::pwrite(lock_.get(), text.data(), text.size(), 0) < 0) return errno_error(errno, "write the lab lock");
-  return {};
 }
 
 Status Supervisor::enter_cgroup() {

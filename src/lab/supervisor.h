@@ -37,7 +37,6 @@ class Supervisor {
     std::vector<std::pair<std::string, sys::Fd>> dns_sockets;
     bool cut = false;
   };
-  Status take_lock();
   Status enter_cgroup();
   Status start_server();
   Status start_node(const NodeSpec& node);

@@ -14,6 +14,7 @@
 #include <sstream>
 #include <thread>
 
+#include "lab/lock.h"
 #include "lab/spec.h"
 #include "sys/fd.h"
 #include "sys/file.h"
@@ -107,18 +108,6 @@ std::string pod_netns(const std::string& pod_dir) {
 
 }  // namespace
 
-std::string running_lab_dir() {
-  sys::Fd lock(::open(kLockPath, O_RDWR | O_CLOEXEC));
-  struct flock whole{};
-  whole.l_type = F_WRLCK;
-  whole.l_whence = SEEK_SET;
-  if (!lock || ::fcntl(lock.get(), F_OFD_GETLK, &whole) < 0 || whole.l_type == F_UNLCK) return "";
-  auto text = sys::read_file(kLockPath, 4096);
-  if (!text.ok()) return "";
-  while (!text->empty() && text->back() == '\n') text->pop_back();
-  return *text;
-}
-
 Result<std::vector<std::string>> teardown(const Layout& layout) {
   std::vector<std::string> done;
   const std::string cgroup = cgroup2_mount() + "/" + kCgroupName;
@@ -144,7 +133,7 @@ Result<std::vector<std::string>> teardown(const Layout& layout) {
     fs::remove(layout.dir, ec);
     done.push_back(layout.dir);
   }
-  ::unlink(kLockPath);
+  remove_lab_lock();
   return done;
 }
 

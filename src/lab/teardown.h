@@ -17,7 +17,4 @@ Result<std::vector<std::string>> teardown(const Layout& layout);
 // The same for one node: its processes, pods, mounts and cgroups. The fabric's side is Fabric::remove_node.
 Status teardown_node(const Layout& layout, const std::string& lab_cgroup, const std::string& node);
 
-// The folder of the lab that holds the machine's lab lock, or empty.
-std::string running_lab_dir();
-
 }  // namespace fairway::lab

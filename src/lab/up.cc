@@ -18,6 +18,7 @@
 #include "k8s/http_api_client.h"
 #include "k8s/kubeconfig.h"
 #include "lab/access.h"
+#include "lab/lock.h"
 #include "lab/teardown.h"
 #include "sys/fd.h"
 #include "sys/file.h"
