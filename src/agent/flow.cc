@@ -81,16 +81,20 @@ void Flow::run_nodes(const std::vector<std::string>& names) {
   for (const auto& name : names) run_node(name);
 }
 
+void Flow::drop_route(const Route& route) {
+  range_owner_.erase(route.pods);
+  routes_.desire_gone(route.pods);
+  nodes_stale_ |= !outbid_.empty();
+}
+
 void Flow::drop_node(const std::string& name) {
   if (const auto it = node_routes_.find(name); it != node_routes_.end()) {
-    for (const Route& route : it->second) {
-      range_owner_.erase(route.pods);
-      routes_.desire_gone(route.pods);
-    }
+    for (const Route& route : it->second) drop_route(route);
     node_routes_.erase(it);
   }
   if (const auto id = node_ids_.find(name)) nodes_.desire_gone(*id);
   node_ids_.forget(name);
+  outbid_.erase(name);
   problems_.clear(Stage::kCompile, "Node " + name);
 }
 
@@ -101,6 +105,7 @@ void Flow::run_node(const std::string& name) {
     return;
   }
   auto compiled = compile_node(*node, config_.local);
+  outbid_.erase(name);
   std::vector<Route> kept;
   for (const Route& route : compiled.routes) {
     const auto inside = [&](const net::Prefix& r) { return r.contains(route.pods.addr()) && r.length() <= route.pods.length(); };
@@ -110,6 +115,7 @@ void Flow::run_node(const std::string& name) {
       compiled.problems.push_back({"spec.podCIDRs", route.pods.to_string() + " lies outside of the cluster's pod range: refused"});
     } else if (owner != range_owner_.end() && owner->second != name) {
       compiled.problems.push_back({"spec.podCIDRs", route.pods.to_string() + " is node " + owner->second + "'s: refused"});
+      outbid_.insert(name);
     } else {
       kept.push_back(route);
     }
@@ -117,8 +123,7 @@ void Flow::run_node(const std::string& name) {
   auto& old = node_routes_[name];
   for (const Route& route : old) {
     if (std::any_of(kept.begin(), kept.end(), [&](const Route& r) { return r.pods == route.pods; })) continue;
-    range_owner_.erase(route.pods);
-    routes_.desire_gone(route.pods);
+    drop_route(route);
   }
   const bool ready = config_.local.uplink_ifindex != 0;  // else set_local() brings us here again
   if (ready) nodes_.desire(node_ids_.get(*node), compiled.row);
@@ -186,11 +191,8 @@ void Flow::compile_one(std::uint32_t number, Batch& batch) {
   // The name goes before its address does.
   if (!service) zone_.remove_service(model::name_of(cluster_.service_key(number)));
   compile::services::Compiled compiled;
-  std::vector<model::EndpointSlice> slices;
-  if (service) {
-    slices = cluster_.admitted_slices(number);
-    compiled = compile_service(*service, slices, config_.services);
-  }
+  auto slices = cluster_.admitted_slices(number);  // also of a Service that is gone: what it refuses is told anew
+  if (service) compiled = compile_service(*service, slices, config_.services);
   auto change = assignment_.set(number, compiled.frontends);
   if (!change.ok()) {
     compiled.problems.push_back({"svc_slots", change.error().message + ": the old state stays in force"});
@@ -282,8 +284,7 @@ void Flow::cool_down(TimePoint now) {
 
 Status Flow::prune(TimePoint now) {
   in_force(services_.apply({{ServiceSink::kNoService, assignment_.release_unclaimed()}}, now), {});
-  if (services_.failures().empty()) FW_TRY(services_.resync());
-  else return make_error(Code::kUnavailable, "Services are still being applied");
+  FW_TRY(services_.resync());
   std::vector<std::pair<net::IpAddr, fw_endpoint>> endpoints;
   for (const auto& addr : cluster_.addresses()) {
     if (claimed_.contains(addr)) continue;

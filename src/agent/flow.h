@@ -84,6 +84,7 @@ class Flow {
   void run_nodes(const std::vector<std::string>& names);
   void run_node(const std::string& name);
   void drop_node(const std::string& name);
+  void drop_route(const compile::routing::Route& route);
   void run_addresses(const std::vector<net::IpAddr>& addrs);
   std::optional<fw_endpoint> endpoint_of(const net::IpAddr& addr) const;
   void run_services(std::vector<std::uint32_t> numbers, TimePoint now);
@@ -111,6 +112,7 @@ class Flow {
   compile::routing::NodeIds node_ids_;
   std::map<std::string, std::vector<compile::routing::Route>> node_routes_;
   std::map<net::Prefix, std::string> range_owner_;
+  std::set<std::string> outbid_;                        // nodes that wait for another's pod range
   reconcile::Reconciler<net::IpAddr, fw_endpoint> endpoints_;
   reconcile::Reconciler<std::uint32_t, fw_node> nodes_;
   reconcile::Reconciler<net::Prefix, compile::routing::Route> routes_;

@@ -1,6 +1,7 @@
 #include "sinks/service_sink.h"
 
 #include <cstring>
+#include <set>
 #include <unordered_map>
 
 namespace fairway::sinks {
@@ -188,7 +189,16 @@ Result<std::size_t> ServiceSink::resync() {
   }
   const std::size_t differing = change.backends.size() + change.slots.size() + change.frontends.size() +
                                 change.frontends_gone.size() + change.backends_gone.size();
-  FW_TRY(write({&change}));
+  if (failures_.empty()) {
+    FW_TRY(write({&change}));
+  } else {
+    // What a failed unit still stands on is owed by that unit. All else that is in excess goes, as its room may be
+    // what is missing; writing again is the failed units' own affair.
+    std::set<std::uint32_t> owed;
+    for (const auto& [service, failure] : failures_) owed.insert(failure.gone.backends_gone.begin(), failure.gone.backends_gone.end());
+    std::erase_if(change.backends_gone, [&](std::uint32_t id) { return owed.contains(id); });
+    change.frontends.clear(), change.slots.clear(), change.backends.clear();
+  }
   FW_TRY(remove({&change}));  // nothing to release: these ids are not the assignment's, or cool down there
   return differing;
 }

@@ -42,8 +42,8 @@ class ServiceSink {
   std::vector<std::uint32_t> retry(reconcile::TimePoint now);
   std::optional<reconcile::TimePoint> next_due() const;
 
-  // Compares all three maps with the assignment, writes what differs and removes what is in excess. Only once every
-  // source has synced and nothing has failed. Returns the rows that were not as they should be.
+  // Compares all three maps with the assignment, writes what differs (unless units wait for a retry: that is theirs) and
+  // removes what is in excess. Only once every source has synced. Returns the rows that were not as they should be.
   Result<std::size_t> resync();
 
   struct Failure {

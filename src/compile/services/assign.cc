@@ -309,27 +309,24 @@ bool Assignment::adopt_backend(std::uint32_t id, const fw_backend& row) {
   Impl& a = *impl_;
   const auto protocol = static_cast<net::Protocol>(row.protocol);
   const BackendKey key{net::IpAddr::from_bytes(std::span<const std::uint8_t, 16>(row.addr.bytes)), ntohs(row.port_be), protocol};
-  if (id == 0 || id > (1U << 26) || a.backend_ids.find(key)) return false;
+  if (id == 0 || id > (1U << 26)) return false;
   while (a.backends.size() <= id) {
     if (a.backends.size() < id) a.free_backends.push_back(static_cast<std::uint32_t>(a.backends.size()));
     a.backends.emplace_back();
   }
   if (a.backends[id].used) return false;
+  // Known or not, the number is in use: a slot may still lead to it.
   std::erase(a.free_backends, id);
+  a.next_generation = std::max(a.next_generation, row.generation + 1);
+  if (a.backend_ids.find(key)) return false;  // the address has another id by now; the removal of this one was not done
   a.backends[id] = {key, row.generation, 0, 0, true};
   a.backend_ids.insert(id);
-  a.next_generation = std::max(a.next_generation, row.generation + 1);
   return true;
 }
 
 bool Assignment::adopt_frontend(const fw_frontend_key& key, const fw_frontend& row, const std::vector<std::uint32_t>& slots) {
   Impl& a = *impl_;
   if (slots.size() != row.count || a.frontend_numbers.find(key)) return false;
-  for (const std::uint32_t id : slots)
-    if (id == 0 || id >= a.backends.size() || !a.backends[id].used) return false;
-  std::vector<std::uint32_t> unique = slots;
-  std::sort(unique.begin(), unique.end());
-  if (std::adjacent_find(unique.begin(), unique.end()) != unique.end()) return false;
   FrontendRecord f;
   f.key = key;
   if (row.count > 0) {
@@ -343,10 +340,14 @@ bool Assignment::adopt_frontend(const fw_frontend_key& key, const fw_frontend& r
   f.affinity_seconds = row.affinity_seconds;
   f.service_id = row.service;
   a.next_service_id = std::max(a.next_service_id, row.service + 1);
+  // An agent that died half-way may have left a backend twice, or a slot that leads nowhere: a hole here, so that the
+  // first set() mends it.
   Change ignored;
+  std::unordered_set<std::uint32_t> seen;
   for (std::uint32_t i = 0; i < f.count; ++i) {
-    a.set_slot(f.run.base + i, slots[i], ignored);
-    ++a.backends[slots[i]].slots;
+    const bool good = slots[i] != 0 && slots[i] < a.backends.size() && a.backends[slots[i]].used && seen.insert(slots[i]).second;
+    if (good) ++a.backends[slots[i]].slots;
+    a.set_slot(f.run.base + i, good ? slots[i] : 0, ignored);
   }
   a.frontends.push_back(f);
   a.frontend_numbers.insert(static_cast<std::uint32_t>(a.frontends.size() - 1));

@@ -54,7 +54,7 @@ class Assignment {
   ~Assignment();
 
   // Takes over what the pinned maps hold, before the first set(): backends first, then frontends, with their slots
-  // in order. Rows that make no sense (a run that overlaps, a slot of no backend) are not taken: false.
+  // in order. Rows that make no sense (a run that overlaps) are not taken: false.
   bool adopt_backend(std::uint32_t id, const fw_backend& row);
   bool adopt_frontend(const fw_frontend_key& key, const fw_frontend& row, const std::vector<std::uint32_t>& slots);
   // Gives up what was adopted and no Service has claimed. Only once every source has synced.

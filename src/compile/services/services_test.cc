@@ -283,13 +283,29 @@ TEST(Assignment, NonsenseInPinnedMapsIsNotAdopted) {
   const auto key = to_abi(frontend(1, {}).key);
   fw_frontend row{};
   row.count = 1, row.service = 1;
-  EXPECT_FALSE(assignment.adopt_frontend(key, row, {9}));       // no such backend
   EXPECT_FALSE(assignment.adopt_frontend(key, row, {}));        // count and slots differ
   row.slot_base = 61;
   EXPECT_FALSE(assignment.adopt_frontend(key, row, {3}));       // no run starts there
   row.slot_base = 60;
   EXPECT_TRUE(assignment.adopt_frontend(key, row, {3}));
   EXPECT_FALSE(assignment.adopt_frontend(to_abi(frontend(2, {}).key), row, {3}));  // overlaps
+}
+
+// Killed between the slots and the frontend: a backend may be there twice, or a slot lead nowhere.
+TEST(Assignment, AHalfAppliedChangeIsMended) {
+  Assignment assignment(64, 50);
+  for (std::uint32_t id = 1; id <= 3; ++id) {
+    Assignment other(64, 1);
+    auto row = other.set(1, {frontend(1, {static_cast<int>(id)})})->backends[0].second;
+    ASSERT_TRUE(assignment.adopt_backend(id, row));
+  }
+  fw_frontend row{};
+  row.count = 4, row.service = 1, row.flags = FW_FE_CLUSTER_IP;
+  ASSERT_TRUE(assignment.adopt_frontend(to_abi(frontend(1, {}).key), row, {1, 3, 3, 77}));
+  auto change = assignment.set(1, {frontend(1, {1, 3})});
+  ASSERT_EQ(change->frontends.size(), 1U);
+  EXPECT_EQ(change->frontends[0].second.count, 2U);
+  EXPECT_EQ(assignment.set(1, {})->backends_gone.size(), 2U);
 }
 
 TEST(SlotRuns, NeverOverlapAndComeTogetherAgain) {
