@@ -7,7 +7,7 @@
  *   |         |            |           \--- pod B on this node: redirect_peer, at once
  *   |         |            \--- a Service: service_in, then the same
  *   |         |<-----redirect_peer----- uplink_in / overlay_in <----------------------------
- *   +---------+
+ *   +---------+<--pod_out-- the node's stack (its own answers and errors; what was redirected does not come by)
  *   processes of the node --> host_service_out (egress of the veth to which the service ranges are routed)
  *   connect() of any process in the node's cgroup --> sock_lb (connect4, connect6) */
 #include "lib/base.h"
@@ -231,8 +231,12 @@ int pod_in(struct __sk_buff *skb)
 			return fw_drop(skb, FW_DROP_MARTIAN);
 		return fw_pod_to_other(skb, &pkt, pod->flags);
 	}
-	if (ep->flags & FW_EP_NODE)
+	if (ep->flags & FW_EP_NODE) {
+		why = pod->flags & FW_IF_NAT ? fw_pod_nat(skb, &pkt, pod->flags, 0) : 0;
+		if (why)
+			return fw_drop(skb, why);
 		return ep->node == 0 && (ep->flags & FW_EP_NAT) ? fw_to_own_node(skb, &pkt) : FW_PASS;
+	}
 	if (pkt.hops <= 1)
 		return fw_slow_path(skb);
 	if ((pod->flags & FW_IF_NAT) || (ep->flags & FW_EP_NAT)) {
@@ -243,6 +247,22 @@ int pod_in(struct __sk_buff *skb)
 	if (ep->flags & FW_EP_LOCAL)
 		return fw_to_pod(skb, ep, true);
 	return fw_to_node(skb, &pkt, ep->node, 1);
+}
+
+/* From the node's stack to a pod: what was redirected does not come by here. The node's own answers to a translated flow
+ * do, and the errors that the stack made. */
+SEC("tc")
+int pod_out(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, flags = 0;
+	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
+	struct fw_pkt pkt = {};
+	int done;
+
+	if (!pod || !(pod->flags & FW_IF_NAT) || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+		return FW_PASS;
+	done = fw_service_reply(skb, &pkt, &flags);
+	return done < 0 ? fw_drop(skb, -done) : FW_PASS;
 }
 
 /* From outside the node, past the checks: into the pod, with its translation undone where it is the client. */

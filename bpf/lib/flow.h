@@ -55,6 +55,12 @@ static __always_inline __u32 fw_flow_timeout(__u8 protocol, __u32 flags)
 	return FW_TIMEOUT_ICMP_S;
 }
 
+/* Another CPU may have refreshed the row since this one read the clock: its age is signed. */
+static __always_inline bool fw_flow_expired(const struct fw_flow_key *key, const struct fw_flow *row, __u32 now_s)
+{
+	return (__s32)(now_s - row->last_seen_s) > (__s32)fw_flow_timeout(key->protocol, row->flags);
+}
+
 /* The live row of `key`, or null. A row that was recycled under us has another check. */
 static __always_inline struct fw_flow *fw_flow_find(const struct fw_flow_key *key, __u32 now_s)
 {
@@ -62,13 +68,13 @@ static __always_inline struct fw_flow *fw_flow_find(const struct fw_flow_key *ke
 	__u32 check = fw_flow_hash(key);
 
 	if (row && row->check == check) {
-		if (now_s - row->last_seen_s <= fw_flow_timeout(key->protocol, row->flags))
+		if (!fw_flow_expired(key, row, now_s))
 			return row;
 		bpf_map_delete_elem(&flows, key);
 	}
 	row = bpf_map_lookup_elem(&flows_new, key);
 	if (row && row->check == check) {
-		if (now_s - row->last_seen_s <= fw_flow_timeout(key->protocol, row->flags))
+		if (!fw_flow_expired(key, row, now_s))
 			return row;
 		bpf_map_delete_elem(&flows_new, key);
 	}

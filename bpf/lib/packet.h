@@ -212,7 +212,7 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 		return 0;
 	}
 	row = bpf_map_lookup_elem(&fragments, &key);
-	if (!row || fw_now_s() - row->seen_s > FW_TIMEOUT_FRAGMENT_S)
+	if (!row || (__s32)(fw_now_s() - row->seen_s) > FW_TIMEOUT_FRAGMENT_S)
 		return FW_DROP_FRAGMENT;
 	pkt->sport_be = row->sport_be;
 	pkt->dport_be = row->dport_be;

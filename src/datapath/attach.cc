@@ -151,7 +151,7 @@ Status Attachments::detach(const Attachment& a) {
   return unlink_pin(pin_of(a));
 }
 
-Status Attachments::detach_device(const std::string& program, std::uint32_t ifindex, Hook) {
+Status Attachments::detach_device(const std::string& program, std::uint32_t ifindex) {
   for (const auto kind : {Attachment::Kind::kTcx, Attachment::Kind::kClsact}) {
     const Attachment a{kind, program, ifindex};
     if (::access(pin_of(a).c_str(), F_OK) == 0) FW_TRY(detach(a));

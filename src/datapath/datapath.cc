@@ -84,8 +84,14 @@ class KernelDatapath final : public Datapath {
  public:
   static Result<std::unique_ptr<Datapath>> open(const DatapathConfig& config);
 
-  Status attach_pod(std::uint32_t ifindex) override { return attach("pod_in", ifindex); }
-  Status detach_pod(std::uint32_t ifindex) override { return attachments_->detach_device("pod_in", ifindex, Hook::kIngress); }
+  Status attach_pod(std::uint32_t ifindex) override {
+    FW_TRY(attach("pod_in", ifindex));
+    return attach("pod_out", ifindex);
+  }
+  Status detach_pod(std::uint32_t ifindex) override {
+    FW_TRY(attachments_->detach_device("pod_out", ifindex));
+    return attachments_->detach_device("pod_in", ifindex);
+  }
   Status attach_uplink(std::uint32_t ifindex) override {
     FW_TRY(attach("uplink_in", ifindex));
     return attach("uplink_out", ifindex);

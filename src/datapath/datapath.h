@@ -60,7 +60,7 @@ struct MapInfo {
   bool adopted = false;                // found pinned by open()
 };
 struct AttachmentInfo {
-  std::string kind;                    // pod_in, uplink_in, overlay_in, host_service, sock_lb
+  std::string kind;                    // the program: pod_in, pod_out, uplink_in, uplink_out, overlay_in, host_service_out, sock_*
   std::uint32_t ifindex = 0;           // 0 for the cgroup's
 };
 struct Count {
@@ -128,6 +128,4 @@ class Datapath {
   // Descriptor of a loaded program by name, for BPF_PROG_TEST_RUN; it belongs to the Datapath. kNotFound.
   virtual Result<int> program_fd(std::string_view name) const = 0;
 };
-
-// net::IpAddr and struct fw_addr are the same 16 bytes: see addr.h.
 }  // namespace fairway::datapath

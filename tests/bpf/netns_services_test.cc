@@ -78,6 +78,27 @@ TEST_P(Services, RefusedAtOnce) {
   EXPECT_EQ(cluster.count(1, "unknown-service"), 2u);
 }
 
+// A ──▶ VIP ──▶ a host-network pod of A's own node: the node's stack answers, and pod_out gives A back its VIP
+TEST_P(Services, BackendIsTheNodeItself) {
+  FW_CLUSTER(cluster, {.nodes = 2});
+  const Pod a = cluster.add_pod(1, "a");
+  for (const int n : {1, 2}) {
+    const net::SocketAddr at{cluster.node_ip(n, v6()), 5353};
+    const std::uint16_t port = static_cast<std::uint16_t>(50 + n);
+    cluster.set_service(1, {vip(), port}, net::Protocol::kUdp, {{at, n}});
+    cluster.set_service(1, {vip(), port}, net::Protocol::kTcp, {{at, n}});
+    net::SocketAddr seen;
+    EXPECT_EQ(udp_echo(cluster, a.netns, {vip(), port}, cluster.node_netns(n), at, &seen), "") << "node " << n;
+    EXPECT_EQ(seen.addr, a.ip(v6()));
+    EXPECT_EQ(tcp_echo(cluster, a.netns, {vip(), port}, cluster.node_netns(n), at), "") << "node " << n;
+    // and nobody listens: the stack's ICMP error is translated too
+    const sys::Fd udp = client_in(cluster, a.netns, Kind::kUdp, v6());
+    ASSERT_EQ(connect_to(udp, {vip(), port}), 0);
+    ASSERT_TRUE(send_text(udp, "question"));
+    EXPECT_EQ(wait_error(udp), ECONNREFUSED);
+  }
+}
+
 // process of the node ──▶ VIP ──route──▶ fwsvc0 ──[host_service_out]──▶ pod; the answer re-enters on fwsvc0
 TEST_P(Services, HostProcess) {
   for (const bool vxlan : {false, true}) {

@@ -132,14 +132,14 @@ TEST(Adoption, LinksOfDevicesThatAreGoneAreRemoved) {
   const std::size_t before = attached();
   cluster.ip("-n " + cluster.node_netns(1) + " link del v" + std::to_string(std::stoi(a.netns.substr(a.netns.rfind('p') + 1))));
   cluster.restart(1);
-  EXPECT_EQ(attached(), before - 1);
+  EXPECT_EQ(attached(), before - 2);
   cluster.in(cluster.node_netns(1), [&] {
     EXPECT_TRUE(cluster.datapath(1).detach_pod(a.ifindex).ok()) << "a device that is gone";
     EXPECT_TRUE(cluster.datapath(1).detach_pod(b.ifindex).ok());
     EXPECT_TRUE(cluster.datapath(1).detach_pod(b.ifindex).ok()) << "twice";
     EXPECT_FALSE(cluster.datapath(1).attach_pod(99999).ok());
   });
-  EXPECT_EQ(attached(), before - 2);
+  EXPECT_EQ(attached(), before - 4);
 }
 
 TEST(Adoption, AFolderThatIsNoBpfFileSystemIsRefused) {
