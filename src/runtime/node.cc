@@ -2,11 +2,13 @@
 
 #include <sys/random.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <set>
 
 #include "sys/file.h"
 #include "sys/log.h"
+#include "sys/netns.h"
 
 namespace fairway::runtime {
 
@@ -77,8 +79,16 @@ static std::uint64_t own_capabilities() {
   return at == std::string::npos ? 0 : std::strtoull(status->c_str() + at + 7, nullptr, 16);
 }
 
+// Images are downloaded in the machine's network namespace: the configured one, else that of the process that
+// started us (the lab's supervisor), since process 1 may be out of reach in a container.
+static std::string machine_netns(const std::string& configured) {
+  for (const std::string& path : {configured, "/proc/" + std::to_string(::getppid()) + "/ns/net"})
+    if (!path.empty() && sys::open_netns(path).ok()) return path;
+  return "";
+}
+
 Node::Node(io::Loop& l, k8s::ApiClient& a, NodeRuntimeConfig c)
-    : loop(l), api(a), config(std::move(c)), images({.dir = config.image_dir, .agnhost = config.agnhost}), image_worker(l, 2, config.machine_netns), file_worker(l, 1),
+    : loop(l), api(a), config(std::move(c)), images({.dir = config.image_dir, .agnhost = config.agnhost}), image_worker(l, 2, machine_netns(config.machine_netns)), file_worker(l, 1),
       cni(l, config.cni_conf_dir, config.cni_bin_dirs), calls(l), events(a, calls, config.node_name), starts(config.parallel_starts), capabilities(own_capabilities()) {
   if (auto content = sys::read_file("/etc/resolv.conf", 64 << 10); content.ok()) machine_resolv_conf = *content;
   struct sysinfo info{};
