@@ -22,6 +22,7 @@ struct BackendRecord {
   std::uint32_t slots = 0;       // frontends that have it in a slot
   std::uint32_t draining = 0;    // frontends that only let it drain
   bool used = false;
+  bool reserved = false;         // adopted, but its address has another id: never given out by this process
 };
 
 struct FrontendRecord {
@@ -111,6 +112,7 @@ struct Assignment::Impl {
   std::vector<BackendRecord> backends;                        // by id
   Index<BackendRecord, BackendKey, BackendKeyOf> backend_ids{backends};
   std::vector<std::uint32_t> free_backends;
+  bool free_unknown = false;                                  // the gaps between adopted ids are yet to be gathered
   std::uint32_t next_generation;
 
   std::vector<FrontendRecord> frontends;
@@ -145,6 +147,11 @@ struct Assignment::Impl {
     row.affinity_seconds = f.affinity_seconds;
     return row;
   }
+  void adopted() {  // before the first change
+    if (!std::exchange(free_unknown, false)) return;
+    for (auto id = static_cast<std::uint32_t>(backends.size() - 1); id > 0; --id)
+      if (!backends[id].used && !backends[id].reserved) free_backends.push_back(id);
+  }
   std::uint32_t take_backend_id() {
     if (free_backends.empty()) {
       backends.emplace_back();
@@ -157,7 +164,7 @@ struct Assignment::Impl {
   std::uint32_t backend_id(const BackendKey& key) {
     if (const auto known = backend_ids.find(key)) return *known;
     const std::uint32_t id = take_backend_id();
-    backends[id] = {key, next_generation++, 0, 0, true};
+    backends[id] = {key, next_generation++, 0, 0, true, false};
     backend_ids.insert(id);
     return id;
   }
@@ -310,16 +317,14 @@ bool Assignment::adopt_backend(std::uint32_t id, const fw_backend& row) {
   const auto protocol = static_cast<net::Protocol>(row.protocol);
   const BackendKey key{net::IpAddr::from_bytes(std::span<const std::uint8_t, 16>(row.addr.bytes)), ntohs(row.port_be), protocol};
   if (id == 0 || id > (1U << 26)) return false;
-  while (a.backends.size() <= id) {
-    if (a.backends.size() < id) a.free_backends.push_back(static_cast<std::uint32_t>(a.backends.size()));
-    a.backends.emplace_back();
-  }
-  if (a.backends[id].used) return false;
+  if (id >= a.backends.size()) a.backends.resize(id + 1);
+  if (a.backends[id].used || a.backends[id].reserved) return false;
+  a.free_unknown = true;
   // Known or not, the number is in use: a slot may still lead to it.
-  std::erase(a.free_backends, id);
+  a.backends[id].reserved = true;
   a.next_generation = std::max(a.next_generation, row.generation + 1);
   if (a.backend_ids.find(key)) return false;  // the address has another id by now; the removal of this one was not done
-  a.backends[id] = {key, row.generation, 0, 0, true};
+  a.backends[id] = {key, row.generation, 0, 0, true, false};
   a.backend_ids.insert(id);
   return true;
 }
@@ -356,6 +361,7 @@ bool Assignment::adopt_frontend(const fw_frontend_key& key, const fw_frontend& r
 
 Change Assignment::release_unclaimed() {
   Impl& a = *impl_;
+  a.adopted();
   Change change;
   Impl::Touched touched;
   for (std::uint32_t number = 0; number < a.frontends.size(); ++number)
@@ -368,6 +374,7 @@ Change Assignment::release_unclaimed() {
 
 Result<Change> Assignment::set(std::uint32_t service, const std::vector<Frontend>& frontends) {
   Impl& a = *impl_;
+  a.adopted();
   Change change;
   // First all that can fail: whose the frontends are, and room for the slots.
   struct Step {
