@@ -18,6 +18,7 @@
 #include "lib/masquerade.h"
 #include "lib/service.h"
 #include "lib/sock_lb.h"
+#include "lib/straight.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -193,26 +194,14 @@ static __always_inline bool fw_is_loopback(const struct fw_addr *addr)
 	return addr->halves[0] == 0 && addr->halves[1] == bpf_cpu_to_be64(1);
 }
 
-/* From a pod. The way to another pod of this node is straight through: two lookups, no ports. */
-SEC("tc")
-int pod_in(struct __sk_buff *skb)
+/* From a pod, past the straight way: whatever is not plainly one pod of this node speaking to another. */
+static __always_inline int fw_pod_in(struct __sk_buff *skb, struct fw_local_if *pod)
 {
-	__u32 ifindex = skb->ifindex, for_stack = 0;
-	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
+	__u32 for_stack = 0;
 	struct fw_endpoint *ep;
 	struct fw_pkt pkt = {};
-	struct ethhdr *eth;
 	int why;
 
-	if (!pod)
-		return fw_drop(skb, FW_DROP_UNKNOWN_IF);
-	if (!fw_pull(skb, FW_ETH_HLEN))
-		return fw_drop(skb, FW_DROP_MALFORMED);
-	eth = (void *)(long)skb->data;
-	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
-		return fw_drop(skb, FW_DROP_MALFORMED);
-	if (!fw_mac_eq(eth->h_source, pod->mac))
-		return fw_drop(skb, FW_DROP_SPOOFED_MAC);
 	if (!fw_is_ip(skb))
 		return skb->protocol == bpf_htons(ETH_P_ARP) ? fw_pod_arp(skb, pod) : fw_drop(skb, FW_DROP_NOT_IP);
 	why = fw_parse_l3(skb, &pkt);
@@ -247,6 +236,27 @@ int pod_in(struct __sk_buff *skb)
 	if (ep->flags & FW_EP_LOCAL)
 		return fw_to_pod(skb, ep, true);
 	return fw_to_node(skb, &pkt, ep->node, 1);
+}
+
+SEC("tc")
+int pod_in(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
+	struct ethhdr *eth;
+	int verdict;
+
+	if (!pod)
+		return fw_drop(skb, FW_DROP_UNKNOWN_IF);
+	if (!fw_pull(skb, FW_ETH_HLEN))
+		return fw_drop(skb, FW_DROP_MALFORMED);
+	eth = (void *)(long)skb->data;
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return fw_drop(skb, FW_DROP_MALFORMED);
+	if (!fw_mac_eq(eth->h_source, pod->mac))
+		return fw_drop(skb, FW_DROP_SPOOFED_MAC);
+	verdict = fw_straight(skb, pod);
+	return verdict != FW_NOT_STRAIGHT ? verdict : fw_pod_in(skb, pod);
 }
 
 /* From the node's stack to a pod: what was redirected does not come by here. The node's own answers to a translated flow
