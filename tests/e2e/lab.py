@@ -171,7 +171,10 @@ class Case(unittest.TestCase):
 
     @classmethod
     def wait_ready(cls, *what, timeout=120):
-        cls.k("wait", "--for=condition=Ready", f"--timeout={timeout}s", *what, timeout=timeout + 10)
+        code, _, err = cls.k("wait", "--for=condition=Ready", f"--timeout={timeout}s", *what, check=False, timeout=timeout + 10)
+        if code != 0:
+            events = cls.k("get", "events", "--sort-by=.lastTimestamp", check=False)[1].splitlines()[-25:]
+            raise Failed("\n".join([err, cls.k("get", "pods", "-o", "wide", check=False)[1], *events]))
 
     @classmethod
     def sh(cls, pod, script, check=True, timeout=60, container=None):
