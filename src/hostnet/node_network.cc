@@ -240,8 +240,17 @@ Result<std::vector<net::Prefix>> dump_remote_ranges() {
 
 Status ensure_blackhole(const std::vector<net::Prefix>& pod_cidrs) {
   FW_ASSIGN(io::Netlink netlink, io::Netlink::open());
+  FW_ASSIGN(const io::LinkInfo lo, netlink.link(kLoopback));
+  FW_ASSIGN(const auto addresses, netlink.addresses());
   io::NetlinkBatch batch;
-  for (const auto& range : pod_cidrs) batch.replace_route({.dst = range, .metric = kBlackholeMetric, .type = kUnreachable});
+  for (const auto& range : pod_cidrs) {
+    batch.replace_route({.dst = range, .metric = kBlackholeMetric, .type = kUnreachable});
+    const bool has_address = std::any_of(addresses.begin(), addresses.end(), [&](const io::AddressInfo& row) {
+      return row.addr.family() == range.family() && !row.addr.is_loopback() && !row.addr.is_link_local() && row.link != lo.index;
+    });
+    const auto own = range.nth(1);
+    if (!has_address && own && range.size() >= 8) batch.replace_address({.link = lo.index, .addr = *own, .prefix_length = full_length(*own)});
+  }
   FW_TRY(netlink.run(batch));
   return {};
 }

@@ -83,7 +83,8 @@ Status remove_remote_range(const net::Prefix& pods);
 Result<std::vector<net::Prefix>> dump_remote_ranges();
 
 // This node's own pod ranges as unreachable routes: an address that no pod has is refused at once, not looped to the
-// default gateway.
+// default gateway. A node without an address of a range's family takes the range's first (IPAM gives it to no pod): it
+// could not send an ICMP error else, and a packet too large for the overlay would vanish.
 Status ensure_blackhole(const std::vector<net::Prefix>& pod_cidrs);
 
 }  // namespace fairway::hostnet

@@ -63,7 +63,7 @@ void put_single_queue(Message& message) {
   message.u32(IFLA_NUM_RX_QUEUES, 1);
 }
 
-void put_route(Message& message, const RouteSpec& spec) {
+rtmsg& put_route(Message& message, const RouteSpec& spec) {
   const auto family = spec.dst.family();
   auto& route = message.body<rtmsg>();
   route.rtm_family = family_number(family);
@@ -78,6 +78,7 @@ void put_route(Message& message, const RouteSpec& spec) {
   message.addr(RTA_DST, spec.dst.addr());
   if (spec.link != 0) message.u32(RTA_OIF, spec.link);
   if (spec.metric != 0) message.u32(RTA_PRIORITY, spec.metric);
+  return route;
 }
 
 void put_gateway(Message& message, const RouteSpec& spec) {
@@ -276,7 +277,7 @@ void NetlinkBatch::replace_route(const RouteSpec& spec) {
 
 void NetlinkBatch::delete_route(const RouteSpec& spec) {
   Message message(RTM_DELROUTE, 0);
-  put_route(message, spec);
+  put_route(message, spec).rtm_scope = RT_SCOPE_NOWHERE;       // of whatever scope: the gateway need not be told
   append(message.header(), Forgive::kMissing, "delete route " + spec.dst.to_string() + on_link(spec.link));
 }
 
