@@ -105,6 +105,7 @@ class Container {
   std::string waiting_reason_ = "ContainerCreating", waiting_message_;
   std::optional<Attempt> attempt_, last_;
   std::chrono::milliseconds crash_backoff_{0}, image_backoff_{0};
+  std::optional<unsigned> backed_off_for_;            // the attempt whose exit the back-off was counted for
   std::chrono::steady_clock::time_point crash_retry_, image_retry_, start_retry_;
   std::string image_error_;
   bool image_backoff_said_ = false;

@@ -48,20 +48,17 @@ bool Container::in_crash_backoff() {
   if (state_ != State::kExited) return false;
   const auto now = steady_clock::now();
   if (now < crash_retry_) return true;
-  const bool ran_long = attempt_->finished_ns - attempt_->started_ns > std::chrono::nanoseconds(kBackoffReset).count();
-  if (ran_long) crash_backoff_ = milliseconds(0);
-  if (crash_backoff_.count() > 0 && !state_shows_waiting_) {
-    const auto since = std::chrono::nanoseconds(now_unix_ns() - attempt_->finished_ns);
-    if (since < crash_backoff_) {
-      crash_retry_ = now + std::chrono::duration_cast<milliseconds>(crash_backoff_ - since);
-      const std::string what = " restarting failed container";
-      event("Warning", "BackOff", "Back-off" + what + " " + name_ + " in pod " + pod_.full_name());
-      const auto s = crash_backoff_.count() / 1000;
-      wait_for("CrashLoopBackOff", "back-off " + (s >= 60 ? std::to_string(s / 60) + "m" + std::to_string(s % 60) + "s" : std::to_string(s) + "s") + what + "=" + name_ + " pod=" + pod_.full_name());
-      return true;
-    }
-  }
-  return false;
+  if (attempt_->finished_ns - attempt_->started_ns > std::chrono::nanoseconds(kBackoffReset).count()) crash_backoff_ = milliseconds(0);
+  if (crash_backoff_.count() == 0 || backed_off_for_ == attempt_->number) return false;
+  backed_off_for_ = attempt_->number;   // once for each exit
+  const auto since = std::chrono::nanoseconds(now_unix_ns() - attempt_->finished_ns);
+  if (since >= crash_backoff_) return false;
+  crash_retry_ = now + std::chrono::duration_cast<milliseconds>(crash_backoff_ - since);
+  const std::string what = " restarting failed container";
+  event("Warning", "BackOff", "Back-off" + what + " " + name_ + " in pod " + pod_.full_name());
+  const auto s = crash_backoff_.count() / 1000;
+  wait_for("CrashLoopBackOff", "back-off " + (s >= 60 ? std::to_string(s / 60) + "m" + std::to_string(s % 60) + "s" : std::to_string(s) + "s") + what + "=" + name_ + " pod=" + pod_.full_name());
+  return true;
 }
 
 void Container::start() {

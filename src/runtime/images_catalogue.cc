@@ -47,15 +47,14 @@ LayerRecipe busybox_layer() {
 
 LayerRecipe curl_tool_layer() {
   LayerRecipe layer{.name = "curl"};
-  layer.packages = {"curl"};
+  layer.packages = {"curl", "iputils-ping"};   // busybox's ping wants root
   layer.copies = {{"etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt"}};
   return layer;
 }
 
 CatalogueImage nginx_image() {
   LayerRecipe layer{.name = "nginx"};
-  layer.packages = {"nginx", "curl"};
-  layer.optional_packages = {"iputils-ping"};
+  layer.packages = {"nginx", "curl", "iputils-ping"};
   layer.copies = {{"etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt"}};
   layer.files = {{"etc/nginx/nginx.conf", kNginxConf}, {"etc/nginx/conf.d/default.conf", kNginxDefaultConf}, {"etc/nginx/mime.types", kNginxMimeTypes},
                  {"usr/share/nginx/html/index.html", kNginxIndex}, {"usr/share/nginx/html/50x.html", kNginx50x}, {"docker-entrypoint.sh", kNginxEntrypoint, 0755},

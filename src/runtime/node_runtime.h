@@ -30,6 +30,7 @@ struct NodeRuntimeConfig {
   std::string runc = "/usr/sbin/runc";
   std::string shim;                            // path of fairway-shim
   std::string agnhost;                         // path of fairway-agnhost, copied into the agnhost and pause images
+  std::string pod_netns_prefix = "/run/netns/fwp-";  // of the pods' network namespaces
   std::string cgroup_parent;                   // "/fairway-lab/NODE/pods": below cgroup2's mount and each v1 controller's
   std::string image_dir = "/var/cache/fairway/images";
   std::vector<std::string> dns_servers;        // the cluster DNS Service's addresses

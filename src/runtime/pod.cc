@@ -199,7 +199,7 @@ void Pod::start_sandbox() {
     slot_ = std::move(slot);
     if (terminating()) { attaching_ = false; slot_.reset(); return schedule_sync(); }
     const std::string id = random_hex(64);
-    sandbox_ = {.id = id, .netns = "/run/netns/fwp-" + id.substr(0, 12), .ips = {}, .result = {}, .ready = false};
+    sandbox_ = {.id = id, .netns = node_.config.pod_netns_prefix + id.substr(0, 12), .ips = {}, .result = {}, .ready = false};
     save_sandbox();   // before it exists: whatever dies now, it can be found and removed
     Status made = sys::create_netns(sandbox_.netns);
     if (made.ok()) {

@@ -1,5 +1,7 @@
 #include "runtime_file_api.h"
 
+#include <sys/stat.h>
+
 #include <boost/json.hpp>
 #include <filesystem>
 
@@ -51,8 +53,10 @@ Result<Json> FileApi::read(const k8s::ResourceRef& ref) const {
   boost::system::error_code ec;
   Json value = boost::json::parse(*content, ec);
   if (ec) return make_error(Code::kInvalid, path(ref));
-  // The version is the content's: a file that a test rewrites has another one.
-  value.get_object()["metadata"].as_object()["resourceVersion"] = std::to_string(std::hash<std::string>{}(*content) % 1'000'000'000 + 1);
+  // The version is the file's time: it rises with each write, also with the test's.
+  struct stat st{};
+  ::stat(path(ref).c_str(), &st);
+  value.get_object()["metadata"].as_object()["resourceVersion"] = std::to_string(st.st_mtim.tv_sec * 1'000'000LL + st.st_mtim.tv_nsec / 1000);
   return value;
 }
 
