@@ -82,9 +82,9 @@ std::string Attachments::pin_of(const Attachment& a) const {
   return {};
 }
 
-Status Attachments::attach_device(const std::string& program, int prog_fd, std::uint32_t ifindex, Hook hook) {
+Status Attachments::attach_device(const std::string& program, int prog_fd, std::uint32_t ifindex, Hook hook, AttachMode mode) {
   if (ifindex == 0) return make_error(Code::kInvalid, "attach " + program + ": device number 0");
-  const bool tcx = mode_ == AttachMode::kTcx;
+  const bool tcx = mode == AttachMode::kTcx;
   const Attachment a{tcx ? Attachment::Kind::kTcx : Attachment::Kind::kClsact, program, ifindex};
   FW_TRY(tcx ? attach_tcx(a, prog_fd, hook) : attach_clsact(a, prog_fd, hook));
   // An attachment of the other kind, left by an agent on another setting, goes only now: never a moment without a program.

@@ -28,7 +28,10 @@ class Attachments {
 
   AttachMode mode() const { return mode_; }
   // Attaches, or swaps what is attached by us there for this program.
-  Status attach_device(const std::string& program, int prog_fd, std::uint32_t ifindex, Hook hook);
+  Status attach_device(const std::string& program, int prog_fd, std::uint32_t ifindex, Hook hook) {
+    return attach_device(program, prog_fd, ifindex, hook, mode_);
+  }
+  Status attach_device(const std::string& program, int prog_fd, std::uint32_t ifindex, Hook hook, AttachMode mode);
   Status detach_device(const std::string& program, std::uint32_t ifindex);
   Status attach_cgroup(const std::string& program, int prog_fd, const std::string& path, int attach_type);
   // Unpins links whose device or cgroup is gone, and swaps the others for the program that `fd_of` gives for the name

@@ -18,6 +18,7 @@
 
 #include "datapath/attach.h"
 #include "datapath/drops.h"
+#include "datapath/epoch.h"
 #include "datapath/fd_map.h"
 #include "datapath/flow_sweep.h"
 #include "datapath/programs.h"
@@ -85,8 +86,8 @@ class KernelDatapath final : public Datapath {
   static Result<std::unique_ptr<Datapath>> open(const DatapathConfig& config);
 
   Status attach_pod(std::uint32_t ifindex) override {
-    FW_TRY(attach("pod_in", ifindex));
-    return attach("pod_out", ifindex);
+    FW_TRY(attach("pod_in", ifindex, AttachMode::kClsact));
+    return attach("pod_out", ifindex, AttachMode::kClsact);
   }
   Status detach_pod(std::uint32_t ifindex) override {
     FW_TRY(attachments_->detach_device("pod_out", ifindex));
@@ -123,8 +124,11 @@ class KernelDatapath final : public Datapath {
   }
 
  private:
-  Status attach(const char* program, std::uint32_t ifindex) {
-    return attachments_->attach_device(program, programs_->program_fd(program), ifindex, hook_of(program));
+  Status attach(const char* program, std::uint32_t ifindex) { return attach(program, ifindex, attachments_->mode()); }
+  // Pods' devices get clsact filters even where there is tcx: attaching a tcx link waits for an RCU grace period under the
+  // rtnl lock (tcx_entry_sync, 10 to 20 ms each), which every ADD would pay, one after the other; a filter takes 20 µs.
+  Status attach(const char* program, std::uint32_t ifindex, AttachMode mode) {
+    return attachments_->attach_device(program, programs_->program_fd(program), ifindex, hook_of(program), mode);
   }
   Status open_maps();
   Status swap_attached() {
@@ -135,8 +139,9 @@ class KernelDatapath final : public Datapath {
   std::unique_ptr<Programs> programs_;
   std::unique_ptr<Attachments> attachments_;
   std::unique_ptr<FdMap<std::uint32_t, fw_config>> config_;
-  std::unique_ptr<FdMap<fw_addr, fw_endpoint>> endpoints_;
-  std::unique_ptr<FdMap<std::uint32_t, fw_local_if>> local_ifs_;
+  std::unique_ptr<Epoch> epoch_;
+  std::unique_ptr<RememberedMap<fw_addr, fw_endpoint>> endpoints_;
+  std::unique_ptr<RememberedMap<std::uint32_t, fw_local_if>> local_ifs_;
   std::unique_ptr<FdMap<std::uint32_t, fw_node>> nodes_;
   std::unique_ptr<FdMap<fw_frontend_key, fw_frontend>> frontends_;
   std::unique_ptr<FdMap<std::uint32_t, std::uint32_t>> svc_slots_;
@@ -163,8 +168,12 @@ Result<std::unique_ptr<Datapath>> KernelDatapath::open(const DatapathConfig& con
 
 Status KernelDatapath::open_maps() {
   FW_ASSIGN(config_, (typed_map<std::uint32_t, fw_config>(*programs_, "config")));
-  FW_ASSIGN(endpoints_, (typed_map<fw_addr, fw_endpoint>(*programs_, "endpoints")));
-  FW_ASSIGN(local_ifs_, (typed_map<std::uint32_t, fw_local_if>(*programs_, "local_ifs")));
+  FW_ASSIGN(sys::Fd epoch_fd, programs_->map_fd("epoch"));
+  FW_ASSIGN(epoch_, Epoch::open(std::move(epoch_fd)));
+  FW_ASSIGN(auto endpoints, (typed_map<fw_addr, fw_endpoint>(*programs_, "endpoints")));
+  endpoints_ = std::make_unique<RememberedMap<fw_addr, fw_endpoint>>(std::move(endpoints), *epoch_);
+  FW_ASSIGN(auto local_ifs, (typed_map<std::uint32_t, fw_local_if>(*programs_, "local_ifs")));
+  local_ifs_ = std::make_unique<RememberedMap<std::uint32_t, fw_local_if>>(std::move(local_ifs), *epoch_);
   FW_ASSIGN(nodes_, (typed_map<std::uint32_t, fw_node>(*programs_, "nodes")));
   FW_ASSIGN(frontends_, (typed_map<fw_frontend_key, fw_frontend>(*programs_, "frontends")));
   FW_ASSIGN(svc_slots_, (typed_map<std::uint32_t, std::uint32_t>(*programs_, "svc_slots")));
