@@ -33,6 +33,8 @@ Result<std::vector<std::string>> spooled_files(const std::string& dir) {
 Status ServerImpl::adopt() {
   Status status = adopt_links();
   process_spool();
+  adopted_ = true;
+  if (!store_.ranges().empty()) spread_mtu();
   tidy_timer_ = loop_.every(kTidyPeriod, [this] { tidy(); });
   return status;
 }
@@ -129,6 +131,37 @@ void ServerImpl::process_spooled(const std::string& path) {
   });
 }
 
+void ServerImpl::spread_mtu() {
+  mtu_warning_.clear();
+  std::vector<Attachment> keys;
+  for (const auto& [key, row] : store_.all()) {
+    if (row.finished && row.endpoint.mtu != network_.mtu && !busy_.contains(key) && !lost_.contains(key)) keys.push_back(key);
+  }
+  for (const auto& key : keys) (void)exclusive(key, [this, key] { spread_mtu_to(key); });   // one that is refused waits for tidy()
+}
+
+void ServerImpl::spread_mtu_to(const Attachment& key) {
+  const StoredEndpoint* row = store_.find(key);
+  if (row == nullptr) return release(key);
+  workers_->post([this, key, endpoint = row->endpoint, mtu = network_.mtu](io::Netlink& node) {
+    auto change = [&]() -> Status {
+      FW_ASSIGN(const sys::Fd netns, open_pod_netns(endpoint.netns_path));
+      FW_ASSIGN(io::Netlink pod, io::Netlink::open_in(netns));
+      FW_ASSIGN(const std::uint64_t cookie, pod.netns_cookie());
+      if (cookie != endpoint.netns_cookie) return make_error(Code::kConflict, endpoint.netns_path + " is another namespace now");
+      return hostnet::set_pod_link_mtu(node, pod, pod_link_of(endpoint), mtu);
+    };
+    Status status = change();
+    post([this, key, endpoint, mtu, outcome = std::move(status)]() mutable {
+      endpoint.mtu = mtu;
+      if (outcome.ok()) outcome = store_.finish(endpoint);
+      if (!outcome.ok()) mtu_warning_ = "sandbox " + key.container_id + " keeps an old MTU: " + outcome.error().message;
+      else announce({endpoint, true});
+      release(key);
+    });
+  });
+}
+
 // Retries what failed, and takes up DELs that were spooled while this agent was starting.
 void ServerImpl::tidy() {
   process_spool();
@@ -138,6 +171,7 @@ void ServerImpl::tidy() {
     else if (!busy_.contains(key)) announce(*row);
   }
   for (const auto& name : std::exchange(unreaped_, {})) reap(name);
+  if (!store_.ranges().empty()) spread_mtu();
   for (const auto& key : std::set<Attachment>(unfreed_)) {
     if (busy_.contains(key)) continue;                       // that call settles it
     const StoredEndpoint* row = store_.find(key);

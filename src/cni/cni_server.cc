@@ -63,6 +63,7 @@ Status ServerImpl::start() {
 void ServerImpl::set_network(PodNetwork network) {
   store_.set_ranges(network.pod_cidrs, network.reserved);
   network_ = std::move(network);
+  if (adopted_) spread_mtu();
 }
 
 void ServerImpl::set_unavailable(std::string reason, bool running_pods_suffer) {
@@ -82,7 +83,7 @@ std::vector<std::string> ServerImpl::warnings() const {
   for (const auto& [key, why] : unannounced_) out.push_back("sandbox " + key.container_id + " is not in the datapath: " + why);
   for (const auto& key : lost_) out.push_back("sandbox " + key.container_id + " has lost its interface " + key.ifname);
   for (const auto& key : unfreed_) out.push_back("sandbox " + key.container_id + " is deleted, but its addresses could not be freed in the journal");
-  for (const auto* text : {&reap_warning_, &spool_warning_}) if (!text->empty()) out.push_back(*text);
+  for (const auto* text : {&reap_warning_, &spool_warning_, &mtu_warning_}) if (!text->empty()) out.push_back(*text);
   std::size_t host_ports = 0;
   for (const auto& [key, row] : store_.all()) {
     if (row.endpoint.port_mappings.empty() || ++host_ports > kMaxListed) continue;

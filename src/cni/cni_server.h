@@ -51,7 +51,7 @@ class CniServer {
   static Result<std::unique_ptr<CniServer>> create(io::Loop& loop, CniServerConfig config, EndpointSink& sink);
   virtual ~CniServer() = default;
 
-  // Sets or changes the network; pods that have addresses keep them. Until it is set, ADD answers 11 and STATUS 50.
+  // Sets or changes the network; pods that have addresses keep them, a new MTU is set on their interfaces too. Until it is set, ADD answers 11 and STATUS 50.
   virtual void set_network(PodNetwork network) = 0;
   // A reason why ADD must be refused for now ("datapath not loaded"), or empty. STATUS shows it: 50, or 51 where
   // running pods suffer too.

@@ -87,12 +87,15 @@ class ServerImpl final : public CniServer {
   void process_spooled(const std::string& path);
   Status settle_spooled(const Attachment& key);                // a DEL that came before this ADD
   void tidy();
+  void spread_mtu();                                           // to pods made under another one
+  void spread_mtu_to(const Attachment& key);
 
   io::Loop& loop_;
   const CniServerConfig config_;
   EndpointSink& sink_;
   EndpointStore store_;
   PodNetwork network_;
+  bool adopted_ = false;
   std::string unavailable_;
   bool running_pods_suffer_ = false;
   Stats stats_;
@@ -105,7 +108,7 @@ class ServerImpl final : public CniServer {
   std::set<Attachment> unfreed_;                               // withdrawn, but the journal could not take it
   std::set<std::string> spool_under_way_;
   std::map<Attachment, std::chrono::steady_clock::time_point> finished_at_;
-  std::string reap_warning_, spool_warning_;
+  std::string reap_warning_, spool_warning_, mtu_warning_;
   io::Loop::Timer tidy_timer_;
   std::shared_ptr<int> alive_ = std::make_shared<int>();
   const std::weak_ptr<int> alive_watch_ = alive_;              // for any thread: never written again

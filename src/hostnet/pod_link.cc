@@ -158,6 +158,15 @@ Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& lin
   }
 }
 
+Status set_pod_link_mtu(io::Netlink& node, io::Netlink& pod, const PodLink& link, std::uint32_t mtu) {
+  io::NetlinkBatch host_end, pod_end;
+  host_end.change_link({.index = link.host_ifindex, .mtu = mtu});
+  pod_end.change_link({.index = link.pod_ifindex, .mtu = mtu});
+  FW_TRY(node.run(host_end));
+  FW_TRY(pod.run(pod_end));
+  return {};
+}
+
 namespace {
 
 Error differs(const std::string& what, const std::string& is, const std::string& should) {

@@ -48,6 +48,8 @@ struct PodLink {
 Result<io::Netlink> create_pod_link(io::Netlink& node, const sys::Fd& pod_netns, PodLink& link);
 // Host side up, with its routes, neighbours and shaper; returns when both ends accept packets.
 Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& link);
+// Both ends of a running pod's interface; packets under way are not lost.
+Status set_pod_link_mtu(io::Netlink& node, io::Netlink& pod, const PodLink& link, std::uint32_t mtu);
 // CHECK: the first thing on either side that is not as made.
 Status check_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& link);
 // Removes host sides (and so the pairs), all in one RCU grace period. Missing ones are no error.

@@ -340,6 +340,18 @@ TEST_F(CniTest, ARepeatedAddAnswersTheSameAndADeadOneIsMadeAnew) {
   EXPECT_EQ(check("sandbox-a", b, moved).exit_code, 0);
 }
 
+TEST_F(CniTest, ANewMtuReachesRunningPods) {
+  ASSERT_TRUE(start());
+  const std::string a = pod("a");
+  const Answer added = add("sandbox-a", a);
+  ASSERT_EQ(added.exit_code, 0) << added.out;
+  stop();
+  ASSERT_TRUE(start({"mtu=1300"}));
+  EXPECT_TRUE(eventually([&] { return in(a, {"ip", "link", "show", "eth0"})->find("mtu 1300") != std::string::npos; }));
+  EXPECT_TRUE(eventually([&] { return check("sandbox-a", a, added).exit_code == 0; })) << check("sandbox-a", a, added).out;
+  EXPECT_EQ(warnings(), "");
+}
+
 TEST_F(CniTest, HundredInParallelHaveHundredAddresses) {
   ASSERT_TRUE(start());
   constexpr int kPods = 100;
