@@ -110,12 +110,16 @@ static __always_inline void fw_mark_client(const struct fw_addr *client, __u32 i
 {
 	struct fw_endpoint *ep = bpf_map_lookup_elem(&endpoints, client);
 	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
-	__u32 want = FW_IF_NAT | (hairpin ? FW_IF_HAIRPIN : 0);
+	__u32 want = FW_IF_NAT | (hairpin ? FW_IF_HAIRPIN : 0), *now = fw_get_epoch();
+	bool changed;
 
+	changed = (ep && !(ep->flags & FW_EP_NAT)) || (pod && (pod->flags & want) != want);
 	if (ep && !(ep->flags & FW_EP_NAT))
 		__sync_fetch_and_or(&ep->flags, FW_EP_NAT);
 	if (pod && (pod->flags & want) != want)
 		__sync_fetch_and_or(&pod->flags, want);
+	if (now && changed)
+		__sync_fetch_and_add(now, 1);
 }
 
 /* pod -> an address that no endpoint has: a Service, or beyond the cluster. */
@@ -195,7 +199,7 @@ static __always_inline bool fw_is_loopback(const struct fw_addr *addr)
 }
 
 /* From a pod, past the straight way: whatever is not plainly one pod of this node speaking to another. */
-static __always_inline int fw_pod_in(struct __sk_buff *skb, struct fw_local_if *pod)
+static __always_inline int fw_pod_in(struct __sk_buff *skb, const struct fw_local_if *pod, __u32 now)
 {
 	__u32 for_stack = 0;
 	struct fw_endpoint *ep;
@@ -233,19 +237,26 @@ static __always_inline int fw_pod_in(struct __sk_buff *skb, struct fw_local_if *
 		if (why)
 			return fw_drop(skb, why);
 	}
-	if (ep->flags & FW_EP_LOCAL)
+	if (ep->flags & FW_EP_LOCAL) {
+		fw_straight_learn(skb, &pkt, pod, ep, now);
 		return fw_to_pod(skb, ep, true);
+	}
 	return fw_to_node(skb, &pkt, ep->node, 1);
 }
 
 SEC("tc")
 int pod_in(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex;
-	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
+	__u32 ifindex = skb->ifindex, *now = fw_get_epoch();
+	__u32 epoch_before = now ? *(volatile __u32 *)now : 0;
+	struct fw_local_if *pod;
 	struct ethhdr *eth;
 	int verdict;
 
+	verdict = epoch_before ? fw_straight_try(skb, epoch_before) : FW_NOT_STRAIGHT;
+	if (verdict != FW_NOT_STRAIGHT)
+		return verdict;
+	pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
 	if (!pod)
 		return fw_drop(skb, FW_DROP_UNKNOWN_IF);
 	if (!fw_pull(skb, FW_ETH_HLEN))
@@ -255,8 +266,7 @@ int pod_in(struct __sk_buff *skb)
 		return fw_drop(skb, FW_DROP_MALFORMED);
 	if (!fw_mac_eq(eth->h_source, pod->mac))
 		return fw_drop(skb, FW_DROP_SPOOFED_MAC);
-	verdict = fw_straight(skb, pod);
-	return verdict != FW_NOT_STRAIGHT ? verdict : fw_pod_in(skb, pod);
+	return fw_pod_in(skb, pod, epoch_before);
 }
 
 /* From the node's stack to a pod: what was redirected does not come by here. The node's own answers to a translated flow

@@ -25,6 +25,7 @@ FW_MAP(flows_new, BPF_MAP_TYPE_LRU_HASH, struct fw_flow_key, struct fw_flow, 0);
 FW_MAP(flows, BPF_MAP_TYPE_HASH, struct fw_flow_key, struct fw_flow, BPF_F_NO_PREALLOC);
 FW_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fw_fragment_key, struct fw_fragment, 0);
 FW_MAP(sock_origin, BPF_MAP_TYPE_LRU_HASH, __u64, struct fw_sock_origin, 0);
+FW_MAP(epoch, BPF_MAP_TYPE_ARRAY, __u32, __u32, BPF_F_MMAPABLE);
 FW_MAP(metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fw_metric, 0);
 
 static __always_inline const struct fw_config *fw_get_config(void)
@@ -32,6 +33,14 @@ static __always_inline const struct fw_config *fw_get_config(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&config, &zero);
+}
+
+/* The epoch of what was remembered (lib/straight.h); never 0 while there is an agent's map. */
+static __always_inline __u32 *fw_get_epoch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&epoch, &zero);
 }
 
 /* The endpoint of an address, from wherever the address lies (FW_GLOBAL). */

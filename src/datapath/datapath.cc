@@ -18,6 +18,7 @@
 
 #include "datapath/attach.h"
 #include "datapath/drops.h"
+#include "datapath/epoch.h"
 #include "datapath/fd_map.h"
 #include "datapath/flow_sweep.h"
 #include "datapath/programs.h"
@@ -138,8 +139,9 @@ class KernelDatapath final : public Datapath {
   std::unique_ptr<Programs> programs_;
   std::unique_ptr<Attachments> attachments_;
   std::unique_ptr<FdMap<std::uint32_t, fw_config>> config_;
-  std::unique_ptr<FdMap<fw_addr, fw_endpoint>> endpoints_;
-  std::unique_ptr<FdMap<std::uint32_t, fw_local_if>> local_ifs_;
+  std::unique_ptr<Epoch> epoch_;
+  std::unique_ptr<RememberedMap<fw_addr, fw_endpoint>> endpoints_;
+  std::unique_ptr<RememberedMap<std::uint32_t, fw_local_if>> local_ifs_;
   std::unique_ptr<FdMap<std::uint32_t, fw_node>> nodes_;
   std::unique_ptr<FdMap<fw_frontend_key, fw_frontend>> frontends_;
   std::unique_ptr<FdMap<std::uint32_t, std::uint32_t>> svc_slots_;
@@ -166,8 +168,12 @@ Result<std::unique_ptr<Datapath>> KernelDatapath::open(const DatapathConfig& con
 
 Status KernelDatapath::open_maps() {
   FW_ASSIGN(config_, (typed_map<std::uint32_t, fw_config>(*programs_, "config")));
-  FW_ASSIGN(endpoints_, (typed_map<fw_addr, fw_endpoint>(*programs_, "endpoints")));
-  FW_ASSIGN(local_ifs_, (typed_map<std::uint32_t, fw_local_if>(*programs_, "local_ifs")));
+  FW_ASSIGN(sys::Fd epoch_fd, programs_->map_fd("epoch"));
+  FW_ASSIGN(epoch_, Epoch::open(std::move(epoch_fd)));
+  FW_ASSIGN(auto endpoints, (typed_map<fw_addr, fw_endpoint>(*programs_, "endpoints")));
+  endpoints_ = std::make_unique<RememberedMap<fw_addr, fw_endpoint>>(std::move(endpoints), *epoch_);
+  FW_ASSIGN(auto local_ifs, (typed_map<std::uint32_t, fw_local_if>(*programs_, "local_ifs")));
+  local_ifs_ = std::make_unique<RememberedMap<std::uint32_t, fw_local_if>>(std::move(local_ifs), *epoch_);
   FW_ASSIGN(nodes_, (typed_map<std::uint32_t, fw_node>(*programs_, "nodes")));
   FW_ASSIGN(frontends_, (typed_map<fw_frontend_key, fw_frontend>(*programs_, "frontends")));
   FW_ASSIGN(svc_slots_, (typed_map<std::uint32_t, std::uint32_t>(*programs_, "svc_slots")));

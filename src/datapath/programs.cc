@@ -44,7 +44,10 @@ std::string tail(const std::string& text, std::size_t n) {
 }
 
 // Holds nothing from one packet to the next: not pinned, not adopted.
-bool is_transient(const bpf_map* map) { return bpf_map__is_internal(map) || std::strcmp(bpf_map__name(map), "scratch") == 0; }
+bool is_transient(const bpf_map* map) {
+  return bpf_map__is_internal(map) || std::strcmp(bpf_map__name(map), "scratch") == 0 ||
+         std::strcmp(bpf_map__name(map), "straight") == 0;
+}
 
 bool is_cgroup_program(const bpf_program* program) { return bpf_program__type(program) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR; }
 

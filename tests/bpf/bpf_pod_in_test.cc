@@ -67,6 +67,38 @@ TEST_P(PodIn, ToAPodOfThisNode) {
   }
 }
 
+// What was remembered of A ──▶ B holds until a table changes, and not a packet longer
+TEST_P(PodIn, TheStraightWayForgetsInTime) {
+  PacketSpec spec = from_a(b_.ip(v6()));
+  const Bytes first = send(spec).frame;
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(send(spec).frame, first) << "remembered or not, the frame is the same";
+  PacketSpec other = spec;
+  other.smac.bytes[5] ^= 1;
+  expect_dropped(other, "spoofed-mac");
+  other = spec;
+  other.saddr = b_.ip(v6());
+  expect_dropped(other, "spoofed-ip");
+  EXPECT_EQ(run(*cluster_, 1, "pod_in", b_.ifindex, build(spec)).code, kShot) << "A's frame out of B's interface";
+  other = spec;
+  other.hops = 1;
+  EXPECT_EQ(send(other).code, kPass);
+  EXPECT_EQ(send(spec).frame, first);
+
+  datapath::Datapath& dp = cluster_->datapath(1);
+  const fw_addr addr = datapath::to_abi(b_.ip(v6()));
+  fw_endpoint row = *dp.endpoints().lookup(addr);
+  row.mac[5] ^= 0x55;  // another pod has the address by now
+  row.generation++;
+  ASSERT_TRUE(dp.put_endpoint(addr, row).ok());
+  EXPECT_EQ(parse(send(spec).frame)->dmac.bytes[5], b_.mac.bytes[5] ^ 0x55);
+  ASSERT_TRUE(dp.endpoints().remove(addr).ok());
+  EXPECT_EQ(send(spec).code, kPass) << "nobody has it: the kernel's routes";
+  ASSERT_TRUE(dp.put_endpoint(addr, row).ok());
+  EXPECT_EQ(send(spec).code, kRedirect);
+  ASSERT_TRUE(dp.local_ifs().remove(a_.ifindex).ok());
+  expect_dropped(spec, "unknown-interface");
+}
+
 TEST_P(PodIn, SpoofedSources) {
   PacketSpec spec = from_a(b_.ip(v6()));
   spec.smac.bytes[5] ^= 1;

@@ -167,6 +167,19 @@ TEST_P(Edges, DirectAndTranslatedFlowsAreNotConfused) {
   EXPECT_EQ(cluster.count(1, "port-clash"), 2u);
 }
 
+// A and B speak straight; then A reaches B through a Service, and B's answer to that has to be looked up from now on
+TEST_P(Edges, ARememberedWayEndsWithTheFirstTranslatedFlow) {
+  FW_CLUSTER(cluster, {});
+  const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
+  cluster.set_service(1, {vip(), 53}, net::Protocol::kUdp, {{{b.ip(v6()), 5353}, 1}});
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(udp_echo(cluster, a.netns, {b.ip(v6()), 5353}, b.netns, {b.ip(v6()), 5353}), "");
+    EXPECT_EQ(udp_echo(cluster, b.netns, {a.ip(v6()), 53}, a.netns, {a.ip(v6()), 53}), "");
+  }
+  EXPECT_EQ(udp_echo(cluster, a.netns, {vip(), 53}, b.netns, {b.ip(v6()), 5353}), "");
+  EXPECT_EQ(udp_echo(cluster, a.netns, {b.ip(v6()), 5353}, b.netns, {b.ip(v6()), 5353}), "");
+}
+
 // The client uses its port again for a new connection, before the old row has expired.
 TEST_P(Edges, ASynReplacesAnOldRow) {
   FW_CLUSTER(cluster, {});
