@@ -260,6 +260,7 @@ void Flow::report() {
   };
   for (const auto& [number, failure] : services_.failures())
     say(number == ServiceSink::kNoService ? "Services" : service_object(number), "maps", failure.error);
+  if (services_.removal_error()) say("Services", "backends", *services_.removal_error());
   endpoints_.for_each_failure([&](const net::IpAddr& addr, const Error& e) { say("Endpoint " + addr.to_string(), "endpoints", e); });
   nodes_.for_each_failure([&](std::uint32_t id, const Error& e) { say("Node number " + std::to_string(id), "nodes", e); });
   routes_.for_each_failure([&](const net::Prefix& pods, const Error& e) { say("Route " + pods.to_string(), "routes", e); });
@@ -310,7 +311,7 @@ Status Flow::prune(TimePoint now) {
   return {};
 }
 
-bool Flow::idle() const { return services_.failures().empty() && endpoints_.idle() && nodes_.idle() && routes_.idle(); }
+bool Flow::idle() const { return !services_.next_due() && endpoints_.idle() && nodes_.idle() && routes_.idle(); }
 
 std::shared_ptr<const compile::dns::Zone> Flow::take_zone() {
   auto zone = zone_.snapshot();

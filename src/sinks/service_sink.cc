@@ -1,7 +1,7 @@
 #include "sinks/service_sink.h"
 
+#include <algorithm>
 #include <cstring>
-#include <set>
 #include <unordered_map>
 
 namespace fairway::sinks {
@@ -34,18 +34,13 @@ bool same(const T& a, const T& b) {
   return std::memcmp(&a, &b, sizeof(T)) == 0;
 }
 
+// Only what comes after the writes: what is to be written follows from the assignment.
 void append(compile::services::Change& to, compile::services::Change&& from) {
   const auto move_all = [](auto& a, auto& b) { a.insert(a.end(), b.begin(), b.end()); };
   move_all(to.frontends_gone, from.frontends_gone);
+  move_all(to.backends_after, from.backends_after);
   move_all(to.backends_gone, from.backends_gone);
   move_all(to.runs_gone, from.runs_gone);
-}
-
-// The part of a change that is not writes of present rows.
-compile::services::Change gone_of(compile::services::Change&& change) {
-  compile::services::Change out;
-  append(out, std::move(change));
-  return out;
 }
 
 }  // namespace
@@ -74,26 +69,76 @@ Status ServiceSink::write(const std::vector<const Change*>& changes) {
   return write_all(maps_.frontends, changes, &Change::frontends);
 }
 
-Status ServiceSink::remove(const std::vector<const Change*>& changes) {
-  std::vector<fw_frontend_key> frontends;
-  std::vector<std::uint32_t> backends;
-  for (const Change* change : changes) {
+Status ServiceSink::remove_frontends(const std::vector<const Change*>& changes) {
+  std::vector<fw_frontend_key> keys;
+  for (const Change* change : changes)
     for (const auto& key : change->frontends_gone)
-      if (!assignment_.has_frontend(key)) frontends.push_back(key);  // else another Service has it by now
-    for (const std::uint32_t id : change->backends_gone) backends.push_back(id);
-  }
-  if (frontends.size() == 1) FW_TRY(maps_.frontends.remove(frontends.front()));
-  else if (!frontends.empty()) FW_TRY(maps_.frontends.remove_batch(frontends));
-  FW_TRY(write_all(maps_.backends, changes, &Change::backends_after));
-  if (backends.size() == 1) return maps_.backends.remove(backends.front());
-  return backends.empty() ? Status{} : maps_.backends.remove_batch(backends);
+      if (!assignment_.has_frontend(key)) keys.push_back(key);  // else another Service has it by now
+  if (keys.size() == 1) FW_TRY(maps_.frontends.remove(keys.front()));
+  else if (!keys.empty()) FW_TRY(maps_.frontends.remove_batch(keys));
+  // The row as it should be now: the change may be an old one, repeated.
+  std::vector<std::uint32_t> ids;
+  std::vector<fw_backend> rows;
+  for (const Change* change : changes)
+    for (const auto& [id, old] : change->backends_after)
+      if (const auto row = assignment_.backend(id)) ids.push_back(id), rows.push_back(*row);
+  return ids.empty() ? Status{} : maps_.backends.update_batch(ids, rows);
 }
 
-// All rows of the Service, whatever is in the maps already, and the removals that are owed.
-Status ServiceSink::apply_one(std::uint32_t service, const Change& gone) {
-  const Change rows = service == kNoService ? Change{} : assignment_.rows_of(service);
-  FW_TRY(write({&rows}));
-  return remove({&gone});
+// The backends that rows in force lead to, of Services whose change has failed: read from the maps, as nothing else
+// knows how far it came. Nothing: could not be read.
+std::optional<std::set<std::uint32_t>> ServiceSink::stood_on() const {
+  std::set<std::uint32_t> out;
+  for (const auto& [service, failure] : failures_) {
+    std::vector<fw_frontend_key> keys = failure.gone.frontends_gone;
+    if (service != kNoService)
+      for (const auto& [key, row] : assignment_.rows_of(service).frontends) keys.push_back(key);
+    for (const auto& key : keys) {
+      const auto row = maps_.frontends.lookup(key);
+      if (!row.ok() && row.error().code == Code::kNotFound) continue;
+      if (!row.ok()) return std::nullopt;
+      for (std::uint32_t i = 0; i < row->count; ++i) {
+        const auto id = maps_.slots.lookup(row->slot_base + i);
+        if (!id.ok()) return std::nullopt;
+        out.insert(*id);
+      }
+    }
+  }
+  return out;
+}
+
+void ServiceSink::remove_unused(reconcile::TimePoint now) {
+  std::vector<std::uint32_t> free;
+  std::swap(free, unused_.ids);
+  if (!failures_.empty()) {
+    const auto held = stood_on();
+    const auto keeps = std::stable_partition(free.begin(), free.end(), [&](std::uint32_t id) { return held && !held->contains(id); });
+    unused_.ids.assign(keeps, free.end());
+    free.erase(keeps, free.end());
+  }
+  const Status removed = free.empty() ? Status{} : free.size() == 1 ? maps_.backends.remove(free.front()) : maps_.backends.remove_batch(free);
+  if (removed.ok()) {
+    Change done;
+    done.backends_gone = std::move(free);
+    assignment_.released(done);
+    unused_.error.reset();
+    unused_.failures = 0;
+  } else {
+    unused_.ids.insert(unused_.ids.end(), free.begin(), free.end());
+    unused_.error = removed.error();
+  }
+  if (!unused_.ids.empty()) unused_.due = now + reconcile::backoff(unused_.failures++);
+}
+
+// Changes whose frontends are as they should be: what they leave behind goes.
+void ServiceSink::retire(const std::vector<const Change*>& done, reconcile::TimePoint now) {
+  Change runs;
+  for (const Change* change : done) {
+    runs.runs_gone.insert(runs.runs_gone.end(), change->runs_gone.begin(), change->runs_gone.end());
+    unused_.ids.insert(unused_.ids.end(), change->backends_gone.begin(), change->backends_gone.end());
+  }
+  assignment_.released(runs);
+  if (!unused_.ids.empty()) remove_unused(now);
 }
 
 void ServiceSink::fail(std::uint32_t service, Change gone, Error error, reconcile::TimePoint now) {
@@ -103,37 +148,45 @@ void ServiceSink::fail(std::uint32_t service, Change gone, Error error, reconcil
   failure.due = now + reconcile::backoff(failure.failures++);
 }
 
+// Only where nothing is owed from before: then each change stands on rows that are in force.
+bool ServiceSink::apply_together(const std::vector<Unit>& units, reconcile::TimePoint now) {
+  std::vector<const Change*> changes;
+  changes.reserve(units.size());
+  for (const auto& [service, change] : units) changes.push_back(&change);
+  if (!write(changes).ok() || !remove_frontends(changes).ok()) return false;
+  retire(changes, now);
+  return true;
+}
+
 std::vector<std::uint32_t> ServiceSink::apply(std::vector<Unit> units, reconcile::TimePoint now) {
   std::vector<std::uint32_t> done;
-  // All together, where nothing is owed from before: then each change stands on rows that are in force.
-  if (failures_.empty()) {
-    std::vector<const Change*> changes;
-    changes.reserve(units.size());
-    for (const auto& [service, change] : units) changes.push_back(&change);
-    if (write(changes).ok() && remove(changes).ok()) {
-      for (const auto& [service, change] : units) {
-        assignment_.released(change);
-        done.push_back(service);
-      }
-      return done;
-    }
+  if (failures_.empty() && apply_together(units, now)) {
+    for (const auto& [service, change] : units) done.push_back(service);
+    return done;
   }
+  // One by one, each with all its rows, whatever is in the maps already. First all writes, then all removals: a unit
+  // that fails may still stand on what another gives up.
+  std::vector<Unit> written;
   for (auto& [service, change] : units) {
-    Change gone = gone_of(std::move(change));
-    if (const auto it = failures_.find(service); it != failures_.end()) {
-      Change owed = std::move(it->second.gone);
-      append(owed, std::move(gone));
-      gone = std::move(owed);
-    }
-    const Status status = apply_one(service, gone);
-    if (!status.ok()) {
-      fail(service, std::move(gone), status.error(), now);
+    Change gone;
+    const auto owed = failures_.find(service);
+    if (owed != failures_.end()) append(gone, std::move(owed->second.gone));
+    append(gone, std::move(change));
+    const Change rows = service == kNoService ? Change{} : assignment_.rows_of(service);
+    if (Status status = write({&rows}); !status.ok()) fail(service, std::move(gone), std::move(status).error(), now);
+    else written.emplace_back(service, std::move(gone));
+  }
+  std::vector<const Change*> retired;
+  for (auto& [service, gone] : written) {
+    if (Status status = remove_frontends({&gone}); !status.ok()) {
+      fail(service, std::move(gone), std::move(status).error(), now);
       continue;
     }
-    assignment_.released(gone);
     failures_.erase(service);
     done.push_back(service);
+    retired.push_back(&gone);
   }
+  retire(retired, now);
   return done;
 }
 
@@ -141,11 +194,14 @@ std::vector<std::uint32_t> ServiceSink::retry(reconcile::TimePoint now) {
   std::vector<Unit> due;
   for (const auto& [service, failure] : failures_)
     if (failure.due <= now) due.emplace_back(service, Change{});
-  return due.empty() ? std::vector<std::uint32_t>{} : apply(std::move(due), now);
+  auto done = due.empty() ? std::vector<std::uint32_t>{} : apply(std::move(due), now);
+  if (!unused_.ids.empty() && unused_.due <= now) remove_unused(now);
+  return done;
 }
 
 std::optional<reconcile::TimePoint> ServiceSink::next_due() const {
   std::optional<reconcile::TimePoint> out;
+  if (!unused_.ids.empty()) out = unused_.due;
   for (const auto& [service, failure] : failures_)
     if (!out || failure.due < *out) out = failure.due;
   return out;
@@ -189,17 +245,16 @@ Result<std::size_t> ServiceSink::resync() {
   }
   const std::size_t differing = change.backends.size() + change.slots.size() + change.frontends.size() +
                                 change.frontends_gone.size() + change.backends_gone.size();
+  // Beside failed units only what is in excess goes, as its room may be what is missing; writing again is theirs.
   if (failures_.empty()) {
     FW_TRY(write({&change}));
   } else {
-    // What a failed unit still stands on is owed by that unit. All else that is in excess goes, as its room may be
-    // what is missing; writing again is the failed units' own affair.
-    std::set<std::uint32_t> owed;
-    for (const auto& [service, failure] : failures_) owed.insert(failure.gone.backends_gone.begin(), failure.gone.backends_gone.end());
-    std::erase_if(change.backends_gone, [&](std::uint32_t id) { return owed.contains(id); });
-    change.frontends.clear(), change.slots.clear(), change.backends.clear();
+    const auto held = stood_on();
+    std::erase_if(change.backends_gone, [&](std::uint32_t id) { return !held || held->contains(id); });
   }
-  FW_TRY(remove({&change}));  // nothing to release: these ids are not the assignment's, or cool down there
+  FW_TRY(remove_frontends({&change}));
+  // Nothing to release: these ids are not the assignment's, or are on their way back to it.
+  if (!change.backends_gone.empty()) FW_TRY(maps_.backends.remove_batch(change.backends_gone));
   return differing;
 }
 

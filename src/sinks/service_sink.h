@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -53,16 +54,28 @@ class ServiceSink {
     reconcile::TimePoint due{};
   };
   const std::map<std::uint32_t, Failure>& failures() const { return failures_; }
+  // Backends that nobody uses any more and whose rows could not be removed yet.
+  const std::optional<Error>& removal_error() const { return unused_.error; }
 
  private:
   Status write(const std::vector<const Change*>& changes);
-  Status remove(const std::vector<const Change*>& changes);
-  Status apply_one(std::uint32_t service, const Change& gone);
+  Status remove_frontends(const std::vector<const Change*>& changes);
+  bool apply_together(const std::vector<Unit>& units, reconcile::TimePoint now);
+  void retire(const std::vector<const Change*>& done, reconcile::TimePoint now);
+  void remove_unused(reconcile::TimePoint now);
+  std::optional<std::set<std::uint32_t>> stood_on() const;
   void fail(std::uint32_t service, Change gone, Error error, reconcile::TimePoint now);
 
   ServiceMaps maps_;
   Assignment& assignment_;
   std::map<std::uint32_t, Failure> failures_;
+  // Backends to be removed: at once, but for those that the old rows of a failed unit still lead to.
+  struct Unused {
+    std::vector<std::uint32_t> ids;
+    std::optional<Error> error;
+    unsigned failures = 0;
+    reconcile::TimePoint due{};
+  } unused_;
 };
 
 }  // namespace fairway::sinks

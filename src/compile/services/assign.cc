@@ -123,7 +123,7 @@ struct Assignment::Impl {
   std::uint32_t next_service_id = 1;
 
   SlotRuns runs;
-  std::vector<std::uint32_t> slots;                           // the array as it should be, as far as it is used
+  std::vector<std::uint32_t> slots;                           // the array as it should be: runs in use, up to their counts
 
   std::vector<std::uint32_t> cooling_backends[2];
   std::vector<Run> cooling_runs[2];
@@ -178,6 +178,10 @@ struct Assignment::Impl {
     if (index >= slots.size()) slots.resize(std::max<std::size_t>(index + 1, slots.size() + slots.size() / 4));
     slots[index] = id;
     change.slots.emplace_back(index, id);
+  }
+
+  void forget_slots(std::uint32_t begin, std::uint32_t end) {
+    for (std::uint32_t i = begin; i < end && i < slots.size(); ++i) slots[i] = 0;
   }
 
   // What a change touches among the backends: their rows are worked out at the end, from the counts before and after.
@@ -255,6 +259,7 @@ void Assignment::Impl::place_slots(FrontendRecord& f, const std::vector<std::uin
     --backends[id].slots;
   }
   for (std::uint32_t i = 0; i < next.size(); ++i) set_slot(f.run.base + i, next[i], change);
+  forget_slots(f.run.base + static_cast<std::uint32_t>(next.size()), f.run.base + f.count);
   f.count = static_cast<std::uint32_t>(next.size());
 }
 
@@ -298,7 +303,9 @@ void Assignment::Impl::set_frontend(std::uint32_t number, const Frontend& wanted
   for (const std::uint32_t id : ids) touch(touched, id);
   for (const std::uint32_t id : leaving) touch(touched, id);
   if (room) {
-    // Moves to a larger run; the old one stays as it is for programs that still read it.
+    // Moves to a larger run; the old one stays as it is for programs that still read it. What the new one was thought
+    // to hold counts for nothing: that may never have been written.
+    forget_slots(room->base, room->base + room->capacity);
     for (std::uint32_t i = 0; i < f.count; ++i) set_slot(room->base + i, slot(f.run.base + i), change);
     if (f.run.capacity > 0) change.runs_gone.push_back(f.run);
     f.run = *room;
@@ -478,7 +485,10 @@ void Assignment::cool_down() {
 }
 
 bool Assignment::has_frontend(const fw_frontend_key& key) const { return impl_->frontend_numbers.find(key).has_value(); }
-bool Assignment::has_backend(std::uint32_t id) const { return id < impl_->backends.size() && impl_->backends[id].used; }
+std::optional<fw_backend> Assignment::backend(std::uint32_t id) const {
+  if (id >= impl_->backends.size() || !impl_->backends[id].used) return std::nullopt;
+  return impl_->backend_row(id);
+}
 
 void Assignment::for_each_frontend(const std::function<void(const fw_frontend_key&, const fw_frontend&)>& visit) const {
   for (const auto& f : impl_->frontends)

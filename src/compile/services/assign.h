@@ -69,7 +69,8 @@ class Assignment {
   void cool_down();
 
   bool has_frontend(const fw_frontend_key& key) const;
-  bool has_backend(std::uint32_t id) const;
+  // The backend's row as it should be now; nothing if there is none.
+  std::optional<fw_backend> backend(std::uint32_t id) const;
 
   // Every row there should be, for coming even with a map's dump.
   void for_each_frontend(const std::function<void(const fw_frontend_key&, const fw_frontend&)>& visit) const;
