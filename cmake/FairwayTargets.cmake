@@ -36,10 +36,18 @@ function(fairway_library name)
 endfunction()
 
 #   fairway_test(NAME SOURCES ... [DEPS ...]): one gtest binary, run by ctest as one test.
+# Part of target root_tests (bpf_*, netns_*, apiserver_*: they need root and are built as release) or of unit_tests.
+add_custom_target(unit_tests)
+add_custom_target(root_tests)
 function(fairway_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
+  if(name MATCHES "^(bpf|netns|apiserver)_")
+    add_dependencies(root_tests ${name})
+  else()
+    add_dependencies(unit_tests ${name})
+  endif()
 endfunction()
