@@ -1,56 +1,76 @@
 #include "k8s/http_api_client.h"
 
-#include <boost/json.hpp>
+#include <algorithm>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "io/http_client.h"
+#include "sys/file.h"
 
 namespace fairway::k8s {
-namespace json = boost::json;
 namespace {
 
-constexpr std::size_t kMaxLine = 16 << 20;      // one watch event
-constexpr std::chrono::seconds kSilence{90};    // bookmarks come every 30 s
+namespace json = boost::json;
+using std::chrono::steady_clock;
 
-class HttpCall : public Call {
- public:
-  std::unique_ptr<io::Pending> pending;
-};
+constexpr std::size_t kMaxLineBytes = 16 << 20;    // one watch event; etcd stops objects at 1.5 MiB, a Table may be larger
+constexpr std::size_t kMaxErrorBytes = 1 << 20;
+constexpr std::size_t kMaxDepth = 128;
+constexpr std::chrono::seconds kListTimeout{120}, kTokenAge{60}, kSilenceCheck{15};
+constexpr std::chrono::seconds kSilence{150};       // bookmarks come every minute, from the lab's server every half of one
 
-Code code_of(int http_status, std::string_view reason) {
-  switch (http_status) {
+Result<Json> parse_json(std::string_view text) {
+  json::parse_options options;
+  options.max_depth = kMaxDepth;
+  boost::system::error_code ec;
+  Json value = json::parse(text, ec, {}, options);
+  if (ec) return make_error(Code::kInvalid, "JSON: " + ec.message());
+  return value;
+}
+
+std::string text_of(const json::object& object, std::string_view key) {
+  const Json* value = object.if_contains(key);
+  return value && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+Code code_of(int status, const std::string& reason) {
+  switch (status) {
     case 400: case 422: return Code::kInvalid;
     case 401: return Code::kUnauthorized;
     case 403: return Code::kForbidden;
     case 404: return Code::kNotFound;
+    case 405: case 406: case 415: case 501: return Code::kUnsupported;
     case 409: return reason == "AlreadyExists" ? Code::kAlreadyExists : Code::kConflict;
     case 410: return Code::kGone;
     case 408: case 504: return Code::kTimeout;
-    case 429: case 503: return Code::kUnavailable;
-    default: return Code::kInternal;
+    case 413: return Code::kExhausted;
+    case 429: case 502: case 503: return Code::kUnavailable;
+    default: return reason == "Expired" ? Code::kGone : Code::kInternal;
   }
 }
 
-Error error_of_status(const json::object& status, int http_status) {
-  const auto text = [&](const char* key) {
-    const auto* value = status.if_contains(key);
-    return value && value->is_string() ? std::string(value->as_string()) : std::string();
-  };
-  const auto* code = status.if_contains("code");
-  if (code && code->is_int64()) http_status = static_cast<int>(code->as_int64());
-  Error out = make_error(code_of(http_status, text("reason")), text("message"));
-  out.reason = text("reason");
-  if (out.message.empty()) out.message = "the API server answered " + std::to_string(http_status);
-  return out;
+Error error_of_status(const Json& status) {
+  const json::object* fields = status.if_object();
+  if (!fields) return make_error(Code::kInternal, "the server answered with something that is no Status");
+  int number = 0;
+  if (const Json* code = fields->if_contains("code"); code && code->is_int64()) number = static_cast<int>(code->get_int64());
+  const std::string reason = text_of(*fields, "reason");
+  std::string message = text_of(*fields, "message");
+  if (message.empty()) message = reason.empty() ? "the server answered " + std::to_string(number) : reason;
+  Error error = make_error(code_of(number, reason), std::move(message));
+  error.reason = reason;
+  return error;
 }
 
-void add_query(std::string& target, std::string_view key, const std::string& value) {
+void add_query(std::string& path, bool& first, std::string_view name, const std::string& value) {
   if (value.empty()) return;
-  target += target.find('?') == std::string::npos ? '?' : '&';
-  target.append(key).append("=").append(io::percent_encode(value));
-}
-
-void add_selectors(std::string& target, const ListOptions& options) {
-  add_query(target, "labelSelector", options.label_selector);
-  add_query(target, "fieldSelector", options.field_selector);
-  add_query(target, "resourceVersion", options.resource_version);
+  path += std::exchange(first, false) ? '?' : '&';
+  path += name;
+  path += '=';
+  path += io::percent_encode(value);
 }
 
 std::string_view content_type_of(PatchType type) {
@@ -63,154 +83,243 @@ std::string_view content_type_of(PatchType type) {
   return "application/json";
 }
 
-// One watch: cuts the stream into lines, each {"type":T,"object":O}.
-class WatchCall : public Call {
- public:
-  WatchCall(io::Loop& loop, WatchCallbacks callbacks) : loop_(loop), callbacks_(std::move(callbacks)) {}
+struct HttpCall : Call {
+  std::unique_ptr<io::Pending> pending;
+};
 
-  void start(io::HttpClient& http, std::string target) {
-    io::HttpRequest request;
-    request.target = std::move(target);
-    request.headers.set("Accept", "application/json");
-    listen();
-    pending_ = http.stream(std::move(request), {.on_head = [this](int status, const io::Headers&) { status_ = status; },
-                                                .on_data = [this](std::string_view data) { receive(data); },
-                                                .on_end = [this](Status status) { finish(status_ >= 300 ? Status(error_of(status_, buffer_)) : std::move(status)); }});
+// A watch under way. The Call owns it; callbacks that end the Call meanwhile find `over` set.
+class Watch : public std::enable_shared_from_this<Watch> {
+ public:
+  Watch(io::Loop& loop, WatchCallbacks callbacks) : loop_(loop), callbacks_(std::move(callbacks)), heard_(steady_clock::now()) {}
+
+  void start(io::HttpClient& client, io::HttpRequest request) {
+    silence_ = loop_.every(kSilenceCheck, [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (self && steady_clock::now() - self->heard_ > kSilence) self->end(make_error(Code::kTimeout, "watch: the server fell silent"));
+    });
+    pending_ = client.stream(std::move(request), {
+      .on_head = [this](int status, const io::Headers&) { status_ = status; heard_ = steady_clock::now(); },
+      .on_data = [this](std::string_view data) { const auto keep = shared_from_this(); on_data(data); },
+      .on_end = [this](Status status) { const auto keep = shared_from_this(); on_stream_end(std::move(status)); }});
+  }
+  void cancel() {
+    over_ = true;
+    silence_.cancel();
+    pending_.reset();
   }
 
  private:
-  void listen() { silence_ = loop_.after(kSilence, [this] { finish(make_error(Code::kTimeout, "the watch is silent")); }); }
-
-  void receive(std::string_view data) {
-    listen();
-    const std::weak_ptr<bool> alive = alive_;
-    buffer_.append(data);
-    if (status_ >= 300) return;
-    std::size_t begin = 0;
-    for (std::size_t end; (end = buffer_.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      take_line(std::string_view(buffer_).substr(begin, end - begin));
-      if (alive.expired()) return;   // the callback destroyed this call
-      if (ended_) return;
-    }
-    buffer_.erase(0, begin);
-    if (buffer_.size() > kMaxLine) finish(make_error(Code::kExhausted, "a watch event is larger than " + std::to_string(kMaxLine) + " bytes"));
-  }
-
-  void take_line(std::string_view line) {
-    if (line.empty()) return;
-    boost::system::error_code ec;
-    auto value = json::parse(line, ec);
-    auto* event = ec ? nullptr : value.if_object();
-    auto* type = event ? event->if_contains("type") : nullptr;
-    auto* object = event ? event->if_contains("object") : nullptr;
-    if (!type || !type->is_string() || !object || !object->is_object()) return finish(make_error(Code::kInternal, "a watch event is not as it should be"));
-    const auto& name = type->as_string();
-    if (name == "ERROR") return finish(error_of_status(object->as_object(), 500));
-    const auto kind = name == "ADDED" ? EventType::kAdded : name == "MODIFIED" ? EventType::kModified : name == "DELETED" ? EventType::kDeleted : EventType::kBookmark;
-    callbacks_.on_event(kind, std::move(*object));
-  }
-
-  void finish(Status status) {
-    if (std::exchange(ended_, true)) return;
-    silence_.cancel();
-    // Moved out, as the callback may destroy this call.
-    const auto on_end = std::move(callbacks_.on_end);
-    on_end(std::move(status));
+  void on_data(std::string_view data);
+  void on_line(std::string_view line);
+  void on_stream_end(Status status);
+  void end(Result<void> result) {
+    if (over_) return;
+    const auto keep = shared_from_this();
+    cancel();
+    if (const auto done = std::exchange(callbacks_.on_end, nullptr)) done(std::move(result));
   }
 
   io::Loop& loop_;
   WatchCallbacks callbacks_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-  std::string buffer_;
-  int status_ = 0;
-  bool ended_ = false;
-  io::Loop::Timer silence_;
+  steady_clock::time_point heard_;
   std::unique_ptr<io::Pending> pending_;
+  io::Loop::Timer silence_;
+  std::string partial_;
+  int status_ = 0;
+  bool over_ = false;
 };
+
+void Watch::on_data(std::string_view data) {
+  heard_ = steady_clock::now();
+  if (status_ != 200) {
+    partial_.append(data.substr(0, kMaxErrorBytes - std::min(partial_.size(), kMaxErrorBytes)));
+    return;
+  }
+  while (!over_ && !data.empty()) {
+    const std::size_t newline = data.find('\n');
+    const std::string_view piece = data.substr(0, newline);
+    if (partial_.size() + piece.size() > kMaxLineBytes) {
+      return end(make_error(Code::kExhausted, "watch: an event is larger than " + std::to_string(kMaxLineBytes) + " bytes"));
+    }
+    if (newline == std::string_view::npos) {
+      partial_.append(piece);
+      return;
+    }
+    data.remove_prefix(newline + 1);
+    if (partial_.empty()) {
+      on_line(piece);  // whole in the receive buffer: no copy
+    } else {
+      partial_.append(piece);
+      const std::string line = std::exchange(partial_, {});
+      on_line(line);
+    }
+  }
+}
+
+void Watch::on_line(std::string_view line) {
+  if (line.empty() || line == "\r") return;
+  Result<Json> event = parse_json(line);
+  if (!event.ok()) return end(std::move(event).error().with_context("watch event"));
+  json::object* fields = event->if_object();
+  Json* object = fields ? fields->if_contains("object") : nullptr;
+  if (!object || !object->is_object()) return end(make_error(Code::kInvalid, "watch event: no object"));
+  const std::string type = text_of(*fields, "type");
+  if (type == "ERROR") return end(error_of_status(*object).with_context("watch"));
+  EventType kind;
+  if (type == "ADDED") kind = EventType::kAdded;
+  else if (type == "MODIFIED") kind = EventType::kModified;
+  else if (type == "DELETED") kind = EventType::kDeleted;
+  else if (type == "BOOKMARK") kind = EventType::kBookmark;
+  else return end(make_error(Code::kInvalid, "watch event: unknown type \"" + type.substr(0, 64) + "\""));
+  if (callbacks_.on_event) callbacks_.on_event(kind, std::move(*object));
+}
+
+void Watch::on_stream_end(Status status) {
+  if (!status.ok()) return end(std::move(status));
+  if (status_ != 200) return end(error_of(status_, partial_).with_context("watch"));
+  if (!partial_.empty()) return end(make_error(Code::kUnavailable, "watch: the stream ended within an event"));
+  end({});
+}
+
+struct WatchCall : Call {
+  explicit WatchCall(std::shared_ptr<Watch> w) : watch(std::move(w)) {}
+  ~WatchCall() override { watch->cancel(); }
+  std::shared_ptr<Watch> watch;
+};
+
+class Client : public HttpApiClient {
+ public:
+  Client(io::Loop& loop, KubeConfig config, std::string manager, std::unique_ptr<io::HttpClient> http)
+      : loop_(loop), config_(std::move(config)), manager_(std::move(manager)), http_(std::move(http)), random_(std::random_device{}()) {}
+
+  CallPtr get(const ResourceRef& ref, Done done) override { return send("GET", path_of(ref), {}, std::move(done)); }
+  CallPtr list(const ResourceRef& ref, const ListOptions& options, Done done) override {
+    return send("GET", list_target(ref, options, {}), {}, std::move(done), kListTimeout);
+  }
+  CallPtr create(const ResourceRef& ref, Json object, Done done) override {
+    ResourceRef at = ref;
+    if (at.subresource.empty()) at.name.clear();  // the object's own name is in it
+    return send("POST", managed(at), json::serialize(object), std::move(done));
+  }
+  CallPtr update(const ResourceRef& ref, Json object, Done done) override {
+    return send("PUT", managed(ref), json::serialize(object), std::move(done));
+  }
+  CallPtr patch(const ResourceRef& ref, PatchType type, Json patch, Done done) override {
+    std::string target = managed(ref);
+    if (type == PatchType::kApply) target += "&force=true";
+    return send("PATCH", std::move(target), json::serialize(patch), std::move(done), std::chrono::seconds(30), content_type_of(type));
+  }
+  CallPtr remove(const ResourceRef& ref, const DeleteOptions& options, Done done) override;
+  CallPtr watch(const ResourceRef& ref, const ListOptions& options, WatchCallbacks callbacks) override;
+
+ private:
+  CallPtr send(std::string method, std::string target, std::string body, Done done, std::chrono::seconds timeout = std::chrono::seconds(30),
+               std::string_view content_type = "application/json");
+  io::HttpRequest make_request(std::string method, std::string target);
+  std::string managed(const ResourceRef& ref) const { return path_of(ref) + "?fieldManager=" + io::percent_encode(manager_); }
+  static std::string list_target(const ResourceRef& ref, const ListOptions& options, const std::string& watch_timeout);
+  void refresh_token();
+
+  io::Loop& loop_;
+  KubeConfig config_;
+  std::string manager_;
+  std::unique_ptr<io::HttpClient> http_;
+  std::mt19937_64 random_;
+  std::string token_;
+  std::optional<steady_clock::time_point> token_read_;
+};
+
+std::string Client::list_target(const ResourceRef& ref, const ListOptions& options, const std::string& watch_timeout) {
+  std::string target = path_of(ref);
+  bool first = true;
+  if (!watch_timeout.empty()) {
+    add_query(target, first, "watch", "true");
+    add_query(target, first, "allowWatchBookmarks", "true");
+    add_query(target, first, "timeoutSeconds", watch_timeout);
+  }
+  add_query(target, first, "labelSelector", options.label_selector);
+  add_query(target, first, "fieldSelector", options.field_selector);
+  add_query(target, first, "resourceVersion", options.resource_version);
+  return target;
+}
+
+// A bound service account token is replaced in its file long before it ends (an hour).
+void Client::refresh_token() {
+  const auto now = steady_clock::now();
+  if (config_.token_file.empty() || (token_read_ && now - *token_read_ < kTokenAge)) return;
+  Result<std::string> text = sys::read_file(config_.token_file, 64 << 10);
+  if (!text.ok()) return;  // the old token goes on; where it has ended the server says so
+  while (!text->empty() && (text->back() == '\n' || text->back() == '\r' || text->back() == ' ')) text->pop_back();
+  token_ = std::move(*text);
+  token_read_ = now;
+}
+
+io::HttpRequest Client::make_request(std::string method, std::string target) {
+  io::HttpRequest request;
+  request.method = std::move(method);
+  request.target = config_.path_prefix + target;
+  request.headers.set("Accept", "application/json");
+  request.headers.set("User-Agent", manager_);
+  refresh_token();
+  if (!token_.empty()) request.headers.set("Authorization", "Bearer " + token_);
+  return request;
+}
+
+CallPtr Client::send(std::string method, std::string target, std::string body, Done done, std::chrono::seconds timeout, std::string_view content_type) {
+  io::HttpRequest request = make_request(std::move(method), std::move(target));
+  if (!body.empty()) request.headers.set("Content-Type", std::string(content_type));
+  request.body = std::move(body);
+  auto call = std::make_unique<HttpCall>();
+  call->pending = http_->request(std::move(request), [done = std::move(done)](Result<io::HttpResponse> answer) {
+    if (!answer.ok()) return done(std::move(answer).error());
+    if (answer->status < 200 || answer->status > 299) return done(error_of(answer->status, answer->body));
+    if (answer->body.empty()) return done(Json(json::object()));
+    done(parse_json(answer->body));
+  }, timeout);
+  return call;
+}
+
+CallPtr Client::remove(const ResourceRef& ref, const DeleteOptions& options, Done done) {
+  json::object body{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}};
+  if (options.grace_period_seconds >= 0) body["gracePeriodSeconds"] = options.grace_period_seconds;
+  if (!options.propagation_policy.empty()) body["propagationPolicy"] = options.propagation_policy;
+  if (!options.precondition_uid.empty()) body["preconditions"] = json::object{{"uid", options.precondition_uid}};
+  return send("DELETE", path_of(ref), json::serialize(body), std::move(done));
+}
+
+CallPtr Client::watch(const ResourceRef& ref, const ListOptions& options, WatchCallbacks callbacks) {
+  // Spread, so that the watches of many nodes do not end at the same time.
+  const std::chrono::seconds timeout(300 + random_() % 300);
+  auto watch = std::make_shared<Watch>(loop_, std::move(callbacks));
+  watch->start(*http_, make_request("GET", list_target(ref, options, std::to_string(timeout.count()))));
+  return std::make_unique<WatchCall>(std::move(watch));
+}
 
 }  // namespace
 
 std::string path_of(const ResourceRef& ref) {
-  std::string out = (ref.group.empty() ? "/api/" : "/apis/" + io::percent_encode(ref.group) + "/") + io::percent_encode(ref.version);
-  if (!ref.ns.empty()) out += "/namespaces/" + io::percent_encode(ref.ns);
-  out += "/" + io::percent_encode(ref.resource);
-  if (!ref.name.empty()) out += "/" + io::percent_encode(ref.name);
-  if (!ref.subresource.empty()) out += "/" + io::percent_encode(ref.subresource);
-  return out;
+  std::string path = ref.group.empty() ? "/api/" : "/apis/" + io::percent_encode(ref.group) + "/";
+  path += io::percent_encode(ref.version);
+  if (!ref.ns.empty()) path += "/namespaces/" + io::percent_encode(ref.ns);
+  path += "/" + io::percent_encode(ref.resource);
+  if (!ref.name.empty()) path += "/" + io::percent_encode(ref.name);
+  if (!ref.subresource.empty()) path += "/" + io::percent_encode(ref.subresource);
+  return path;
 }
 
 Error error_of(int http_status, std::string_view body) {
-  boost::system::error_code ec;
-  const auto value = json::parse(body, ec);
-  return error_of_status(!ec && value.is_object() ? value.as_object() : json::object{}, http_status);
-}
-
-HttpApiClient::HttpApiClient(io::Loop& loop, std::unique_ptr<io::HttpClient> http) : loop_(loop), http_(std::move(http)) {}
-HttpApiClient::~HttpApiClient() = default;
-
-Result<std::unique_ptr<HttpApiClient>> HttpApiClient::create(io::Loop& loop, const KubeConfig& config) {
-  FW_ASSIGN(auto http, io::HttpClient::create(loop, config.origin));
-  return std::unique_ptr<HttpApiClient>(new HttpApiClient(loop, std::move(http)));
-}
-
-CallPtr HttpApiClient::send(std::string method, std::string target, const Json* body, std::string_view content_type, Done done) {
-  io::HttpRequest request;
-  request.method = std::move(method);
-  request.target = std::move(target);
-  request.headers.set("Accept", "application/json");
-  if (body) {
-    request.headers.set("Content-Type", std::string(content_type));
-    request.body = json::serialize(*body);
+  if (Result<Json> parsed = parse_json(body.substr(0, kMaxErrorBytes)); parsed.ok() && parsed->is_object()) {
+    if (text_of(parsed->get_object(), "kind") == "Status") {
+      if (!parsed->get_object().contains("code")) parsed->get_object()["code"] = http_status;
+      return error_of_status(*parsed);
+    }
   }
-  auto call = std::make_unique<HttpCall>();
-  call->pending = http_->request(std::move(request), [done = std::move(done)](Result<io::HttpResponse> result) {
-    if (!result.ok()) return done(std::move(result).error());
-    if (result->status >= 300) return done(error_of(result->status, result->body));
-    boost::system::error_code ec;
-    auto value = json::parse(result->body, ec);
-    if (ec) return done(make_error(Code::kInternal, "the API server's answer is no JSON: " + ec.message()));
-    done(std::move(value));
-  });
-  return call;
+  return make_error(code_of(http_status, ""), "the server answered " + std::to_string(http_status) + (body.empty() ? "" : ": " + std::string(body.substr(0, 512))));
 }
 
-CallPtr HttpApiClient::get(const ResourceRef& ref, Done done) { return send("GET", path_of(ref), nullptr, "", std::move(done)); }
-
-CallPtr HttpApiClient::list(const ResourceRef& ref, const ListOptions& options, Done done) {
-  std::string target = path_of(ref);
-  add_selectors(target, options);
-  return send("GET", std::move(target), nullptr, "", std::move(done));
-}
-
-CallPtr HttpApiClient::create(const ResourceRef& ref, Json object, Done done) {
-  ResourceRef collection = ref;
-  if (collection.subresource.empty()) collection.name.clear();
-  return send("POST", path_of(collection), &object, "application/json", std::move(done));
-}
-
-CallPtr HttpApiClient::update(const ResourceRef& ref, Json object, Done done) { return send("PUT", path_of(ref), &object, "application/json", std::move(done)); }
-
-CallPtr HttpApiClient::patch(const ResourceRef& ref, PatchType type, Json patch, Done done) {
-  std::string target = path_of(ref);
-  if (type == PatchType::kApply) target += "?fieldManager=fairway&force=true";
-  return send("PATCH", std::move(target), &patch, content_type_of(type), std::move(done));
-}
-
-CallPtr HttpApiClient::remove(const ResourceRef& ref, const DeleteOptions& options, Done done) {
-  json::object body = {{"kind", "DeleteOptions"}, {"apiVersion", "v1"}};
-  if (options.grace_period_seconds >= 0) body["gracePeriodSeconds"] = options.grace_period_seconds;
-  if (!options.propagation_policy.empty()) body["propagationPolicy"] = options.propagation_policy;
-  if (!options.precondition_uid.empty()) body["preconditions"] = {{"uid", options.precondition_uid}};
-  const Json value = std::move(body);
-  return send("DELETE", path_of(ref), &value, "application/json", std::move(done));
-}
-
-CallPtr HttpApiClient::watch(const ResourceRef& ref, const ListOptions& options, WatchCallbacks callbacks) {
-  std::string target = path_of(ref) + "?watch=true&allowWatchBookmarks=true";
-  add_selectors(target, options);
-  auto call = std::make_unique<WatchCall>(loop_, std::move(callbacks));
-  call->start(*http_, std::move(target));
-  return call;
+Result<std::unique_ptr<HttpApiClient>> HttpApiClient::create(io::Loop& loop, KubeConfig config, std::string field_manager) {
+  FW_ASSIGN(std::unique_ptr<io::HttpClient> http, io::HttpClient::create(loop, config.origin));
+  return std::unique_ptr<HttpApiClient>(new Client(loop, std::move(config), std::move(field_manager), std::move(http)));
 }
 
 }  // namespace fairway::k8s

@@ -1,7 +1,13 @@
 // HttpApiClient: k8s::ApiClient over HTTP(S), for the node runtime and whoever is not in the API server's process.
+//
+// A watch is split into lines as it arrives, parsed in the receive buffer, with a limit on each line; it ends with
+// kTimeout when the server is silent for longer than its bookmarks should take, so a dead peer is noticed.
+// A token file is read again as it is rotated. Destroying a call inside one of its own callbacks is fine.
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "io/http_client.h"
 #include "io/loop.h"
@@ -12,23 +18,9 @@ namespace fairway::k8s {
 
 class HttpApiClient : public ApiClient {
  public:
-  static Result<std::unique_ptr<HttpApiClient>> create(io::Loop& loop, const KubeConfig& config);
-  ~HttpApiClient() override;
-
-  [[nodiscard]] CallPtr get(const ResourceRef& ref, Done done) override;
-  [[nodiscard]] CallPtr list(const ResourceRef& ref, const ListOptions& options, Done done) override;
-  [[nodiscard]] CallPtr create(const ResourceRef& ref, Json object, Done done) override;
-  [[nodiscard]] CallPtr update(const ResourceRef& ref, Json object, Done done) override;
-  [[nodiscard]] CallPtr patch(const ResourceRef& ref, PatchType type, Json patch, Done done) override;
-  [[nodiscard]] CallPtr remove(const ResourceRef& ref, const DeleteOptions& options, Done done) override;
-  // Ends with kTimeout if the server is silent for longer than its bookmarks should take: a dead peer is noticed.
-  [[nodiscard]] CallPtr watch(const ResourceRef& ref, const ListOptions& options, WatchCallbacks callbacks) override;
-
- private:
-  HttpApiClient(io::Loop& loop, std::unique_ptr<io::HttpClient> http);
-  CallPtr send(std::string method, std::string target, const Json* body, std::string_view content_type, Done done);
-  io::Loop& loop_;
-  std::unique_ptr<io::HttpClient> http_;
+  using ApiClient::create;
+  // `field_manager` names us in the managedFields of what we write.
+  static Result<std::unique_ptr<HttpApiClient>> create(io::Loop& loop, KubeConfig config, std::string field_manager = "fairway");
 };
 
 // "/api/v1/namespaces/NS/pods/NAME/status", percent-encoded.
