@@ -317,7 +317,11 @@ Cluster::Changes Cluster::take_changes() {
   std::sort(out.pods.begin(), out.pods.end());
   const bool large = out.services.size() + out.addresses.size() + out.pods.size() > 4096;
   c.changed_services.clear(), c.changed_addresses.clear(), c.changed_nodes.clear(), c.changed_pods.clear();
-  if (large) c.changed_services = {}, c.changed_addresses = {}, c.changed_pods = {};  // gives a cold sync's buckets back
+  if (large) {  // a cold sync's buckets go, as clear() would walk them at every change from now on
+    c.changed_services = std::unordered_set<std::uint32_t>();
+    c.changed_addresses = std::unordered_set<net::IpAddr>();
+    c.changed_pods = std::unordered_set<std::string>();
+  }
   return out;
 }
 

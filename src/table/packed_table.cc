@@ -201,7 +201,7 @@ std::vector<std::string> PackedTable::take_changes(Reader reader) {
   out.reserve(feed.size());
   const bool large = feed.bucket_count() > 4096;
   while (!feed.empty()) out.push_back(std::move(feed.extract(feed.begin()).value()));
-  if (large) feed = {};  // gives the buckets of a cold sync back
+  if (large) feed = std::unordered_set<std::string>();  // gives the buckets of a cold sync back; {} would keep them
   std::sort(out.begin(), out.end());
   return out;
 }
