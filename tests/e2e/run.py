@@ -36,9 +36,12 @@ class Report(unittest.TestResult):
 
     def fail(self, test, err):
         self.line("FAIL", test)
-        # A failed check says all in its message; another exception needs its trace.
-        lines = traceback.format_exception(*err)
-        print("    " + "".join(lines[-4:] if isinstance(err[1], AssertionError) else lines).replace("\n", "\n    "), flush=True)
+        # A failed check says all in its message and the case's own line; another exception needs its trace.
+        text = "".join(traceback.format_exception(*err))
+        if isinstance(err[1], AssertionError):
+            frames = [f for f in traceback.extract_tb(err[2]) if os.path.basename(f.filename).startswith("test_")]
+            text = (f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}: {frames[-1].line}\n" if frames else "") + str(err[1])
+        print("    " + text.rstrip().replace("\n", "\n    "), flush=True)
 
     def addError(self, test, err):
         super().addError(test, err)
@@ -62,17 +65,21 @@ def all_tests(only):
     here = os.path.dirname(os.path.abspath(__file__))
     loader = unittest.defaultTestLoader
     found = []
+    modules = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(here, "test_*.py")))
+
+    def wanted(test):
+        # A module's name means that module, not every test that begins so.
+        return not only or any(word == type(test).__module__ if word in modules else word in test.id() for word in only)
 
     def flatten(suite):
         for item in suite:
             if isinstance(item, unittest.TestSuite):
                 flatten(item)
-            elif not only or any(word in item.id() for word in only):
+            elif wanted(item):
                 found.append(item)
 
     # The lab's own cases take labs up and down, so they come last, when the shared one is gone.
-    names = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(here, "test_*.py")))
-    for name in sorted(names, key=lambda n: n == "test_lab"):
+    for name in sorted(modules, key=lambda n: n == "test_lab"):
         flatten(loader.loadTestsFromName(name))
     return found
 

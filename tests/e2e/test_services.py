@@ -227,7 +227,7 @@ class Readiness(Case):
 class NamedPorts(Case):
     def test_one_name_two_numbers(self):
         """targetPort by name is resolved pod by pod: in a migration two pods mean two numbers."""
-        self.start_pods(netexec("old", http=8080, udp=-1, labels={"app": "n"}), netexec("new", http=9090, udp=-1, labels={"app": "n"}), shell_pod("client"))
+        self.start_pods(netexec("old", http=8080, labels={"app": "n"}), netexec("new", http=9090, labels={"app": "n"}), shell_pod("client"))
         self.apply(service("n", {"app": "n"}, [("http", 80, "http", "TCP")]))
         vip = self.get("svc", "n")["spec"]["clusterIP"]
         script = f"for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do curl -sS --max-time 2 http://{vip}/hostname; echo; done"
