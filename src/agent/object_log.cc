@@ -19,6 +19,7 @@ constexpr std::string_view kMagic = "fairway-objects ";
 constexpr const char* kWholeSuffix = ".whole";
 constexpr std::size_t kMaxFile = std::size_t{1} << 30;
 constexpr std::size_t kSmall = 1 << 20;       // not worth rewriting below this
+constexpr std::size_t kTornBytes = 64 << 10;
 constexpr std::size_t kBuffer = 1 << 20;
 constexpr std::size_t kMaxKey = 1024, kMaxRow = 16 << 20;
 
@@ -69,7 +70,7 @@ std::size_t sound_record(std::string_view data, RecordHead& head) {
 Result<std::unique_ptr<ObjectLog>> ObjectLog::open(const std::string& path, Cluster& cluster) {
   std::unique_ptr<ObjectLog> log(new ObjectLog(path, cluster));
   FW_TRY(log->restore());
-  log->restored_whole_ = log->restored_ > 0 && ::access((path + kWholeSuffix).c_str(), F_OK) == 0;
+  log->restored_whole_ = log->restored_ > 0 && !log->damaged_ && ::access((path + kWholeSuffix).c_str(), F_OK) == 0;
   for (const Kind kind : Cluster::kKinds) {
     log->readers_.push_back(cluster.table(kind).subscribe());
     (void)cluster.table(kind).take_changes(log->readers_.back());  // what was restored is on disk
@@ -108,6 +109,8 @@ Status ObjectLog::restore() {
     else if (cluster_.restore(kind, key, rest.substr(sizeof(head) + head.key_bytes, head.row_bytes))) ++restored_;
     rest.remove_prefix(size);
   }
+  // A power cut takes the last second or so; more is damage, and what is left is any part of a cluster.
+  damaged_ = rest.size() > kTornBytes;
   if (!rest.empty()) log::warn("agent", "{}: the last {} bytes are not whole and are left out", path_, rest.size());
   return {};
 }

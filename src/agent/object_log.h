@@ -53,7 +53,7 @@ class ObjectLog {
   sys::Fd fd_;
   std::size_t file_bytes_ = 0;
   std::size_t restored_ = 0;
-  bool restored_whole_ = false;
+  bool restored_whole_ = false, damaged_ = false;
   bool broken_ = false;          // a write failed: the file's end is not known
 
   std::mutex mutex_;
