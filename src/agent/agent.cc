@@ -77,6 +77,15 @@ std::vector<net::SocketAddr> resolv_conf(const std::vector<net::IpAddr>& own) {
   return out;
 }
 
+// The file, or, in a pod without one, its service account.
+Result<k8s::KubeConfig> find_cluster(const std::string& kubeconfig) {
+  if (!kubeconfig.empty()) return k8s::load_kubeconfig(kubeconfig);
+  const char* host = std::getenv("KUBERNETES_SERVICE_HOST");
+  const char* port = std::getenv("KUBERNETES_SERVICE_PORT");
+  if (host == nullptr) return make_error(Code::kInvalid, "no --kubeconfig, no KUBECONFIG, and this is no pod: KUBERNETES_SERVICE_HOST is not set");
+  return k8s::in_cluster_config(host, port != nullptr ? port : "443");
+}
+
 struct InheritedSockets {
   std::vector<sys::Fd> udp, tcp;
 };
@@ -270,7 +279,7 @@ Status Agent::Impl::start_http() {
 }
 
 Status Agent::Impl::start_sources() {
-  FW_ASSIGN(auto kubeconfig, k8s::load_kubeconfig(options.kubeconfig));
+  FW_ASSIGN(auto kubeconfig, find_cluster(options.kubeconfig));
   FW_ASSIGN(servers, k8s::ApiServers::create(loop, std::move(kubeconfig.origin)));
   learn_servers();
   for (std::size_t i = 0; i < std::size(kSources); ++i) {

@@ -88,7 +88,7 @@ Parsed parse_options(int argc, char** argv) {
   app.footer(kExamples);
   app.set_version_flag("--version", FAIRWAY_VERSION);
   app.add_option("--node-name", o.node_name, "This node's name in the API")->required();
-  app.add_option("--kubeconfig", o.kubeconfig, "How to reach the API server (default: $KUBECONFIG)")->envname("KUBECONFIG")->required();
+  app.add_option("--kubeconfig", o.kubeconfig, "How to reach the API server (default: $KUBECONFIG, else the pod's service account)")->envname("KUBECONFIG");
   app.add_option("--run-dir", o.run_dir, "Folder of agent.sock")->capture_default_str();
   app.add_option("--state-dir", o.state_dir, "Folder of what must outlive a reboot: IPAM journal, last known objects")->capture_default_str();
   app.add_option("--bpf-dir", o.bpf_dir, "Folder on a bpffs for pinned programs and maps")->capture_default_str();
