@@ -31,6 +31,7 @@ enum class FieldValidation { kIgnore, kWarn, kStrict };
 
 struct WriteOptions {
   std::string manager;       // empty: field ownership is not recorded
+  std::string recorded_subresource;     // in managedFields, where it is not the target's: scale writes the main object
   bool dry_run = false;
   bool force = false;        // server-side apply
   FieldValidation validation = FieldValidation::kWarn;

@@ -174,7 +174,9 @@ ApiResult<Written> Engine::update_scale(const Target& target, const Json& scale,
   set_at(object.get_object(), scale_paths(*target.kind).replicas, count);
   Target main = target;
   main.subresource.clear();
-  FW_ASSIGN(Written out, commit_update(main, std::move(object), before, options, {}));
+  WriteOptions recorded = options;
+  recorded.recorded_subresource = "scale";
+  FW_ASSIGN(Written out, commit_update(main, std::move(object), before, recorded, {}));
   FW_ASSIGN(out.object, get_scale(target));
   if (options.dry_run) set_at(out.object.get_object(), "spec.replicas", count);
   out.stored = nullptr;

@@ -83,6 +83,11 @@ ApiResult<Done> Engine::decode_object(const Target& target, Json& object, const 
   const Kind& kind = *target.kind;
   if (!object.is_object()) return unfit(kind, fmt::format("json: cannot unmarshal {} into Go value of type v1.{}", object.is_array() ? "array" : object.is_string() ? "string" : "number", kind.kind));
   Object& root = object.get_object();
+  if (!root.contains("kind") || !root.contains("apiVersion")) {  // first, as people expect to read them
+    Object named{{"kind", nullptr}, {"apiVersion", nullptr}};
+    for (auto& entry : root) named[entry.key()] = std::move(entry.value());
+    root = std::move(named);
+  }
   for (const auto& [field, expected] : {std::pair<const char*, std::string>{"kind", kind.kind}, {"apiVersion", kind.api_version()}}) {
     Json& value = root[field];
     if (value.is_null() || (value.is_string() && value.get_string().empty())) value = boost::json::string(expected);
@@ -231,7 +236,7 @@ ApiResult<Written> Engine::commit_update(const Target& target, Json object, cons
   FW_TRY(default_and_validate(target, root, &old));
   if (kind.collection() == "/services" && target.subresource.empty()) FW_TRY(allocator_.allocate(root, &old));
   if (kind.counts_generations && !same_spec(root, old)) set_at(root, "metadata.generation", int_at(old, "metadata.generation") + 1);
-  if (!options.manager.empty()) record_update(kind, root, &old, options.manager, target.subresource);
+  if (!options.manager.empty()) record_update(kind, root, &old, options.manager, options.recorded_subresource.empty() ? target.subresource : options.recorded_subresource);
   set_at(root, "metadata.resourceVersion", boost::json::string(std::to_string(before->revision)));
 
   Written out;

@@ -49,7 +49,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, std::size_t 
     FW_TRY(store->open_database(path));
     FW_TRY(store->load());
   }
-  store->first_revision_ = store->revision_;
+  store->forget_history();
   return store;
 }
 

@@ -64,7 +64,7 @@ class Store {
 
   // Events after `since`, in order; false when some of them are no longer known (410).
   bool events_since(std::string_view collection, std::uint64_t since, std::vector<EventPtr>& out) const;
-  void forget_history();  // fault injection: every watch that is behind is too old
+  void forget_history();  // every watch that is behind is too old: after a restart, and for fault injection
 
   // Called for each event once it is durable. Listeners stay for the store's life.
   void listen(std::function<void(const EventPtr&)> listener) { listeners_.push_back(std::move(listener)); }
