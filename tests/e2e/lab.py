@@ -100,11 +100,13 @@ class Lab:
         return json.loads(self.fairway("lab", "status", "-o", "json"))
 
     def process(self, node, which):
-        """The pid of a node's "agent" or "runtime", or (node None) of the API server."""
-        status = self.status()
-        if node is None:
-            return status["server"]["pid"]
-        return next(n[which]["pid"] for n in status["nodes"] if n["name"] == node)
+        """The pid of a node's "agent" or "runtime", or (node None) of the API server. Waits for one that is being started
+        again: while it is down its pid is none, and a signal to a pid of 0 or -1 would go to everybody."""
+        def running():
+            status = self.status()
+            pid = status["server"]["pid"] if node is None else next(n[which]["pid"] for n in status["nodes"] if n["name"] == node)
+            return pid if pid > 1 else None
+        return eventually(f"{which} of {node or 'the lab'} runs", running, timeout=30)
 
     def node_ip(self, node, family=4):
         addresses = next(n["addresses"] for n in self.status()["nodes"] if n["name"] == node)

@@ -28,7 +28,7 @@ class AgentRestart(Case):
 
         def is_back():
             new = self.lab.process(node, "agent")
-            return new and new != old and self.agent_ready(node)
+            return new != old and self.agent_ready(node)
         eventually(f"the agent of {node} is back", is_back, timeout=30)
 
     def agent_ready(self, node):
@@ -132,7 +132,7 @@ class ApiServer(Case):
     def kill_server(self):
         old = self.lab.process(None, "server")
         os.kill(old, signal.SIGKILL)
-        eventually("the API server is back", lambda: self.lab.process(None, "server") not in (0, old) and self.lab.kubectl("get", "--raw", "/readyz", check=False)[0] == 0)
+        eventually("the API server is back", lambda: self.lab.process(None, "server") != old and self.lab.kubectl("get", "--raw", "/readyz", check=False)[0] == 0)
 
     def test_nothing_acknowledged_is_lost(self):
         for i in range(20):
