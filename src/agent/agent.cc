@@ -180,6 +180,7 @@ FlowConfig Agent::Impl::flow_config() const {
   config.services.node = options.node_name;
   config.services.service_ranges = options.service_ranges;
   if (options.dns_ips.empty()) config.services.dns_service = {};  // somebody else serves DNS: a Service like any other
+  config.dns_ips = options.dns_ips;
   config.zone.domain = options.cluster_domain;
   config.zone.nameservers = options.dns_ips;
   config.zone.reverse = options.service_ranges;

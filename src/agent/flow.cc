@@ -22,7 +22,9 @@ Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets tar
       nodes_(targets.nodes),
       routes_(targets.routes),
       node_target_(targets.nodes),
-      zone_(config_.zone) {}
+      zone_(config_.zone) {
+  if (!config_.dns_ips.empty()) cluster_.touch_service(model::key_of(config_.services.dns_service));
+}
 
 Result<bool> Flow::adopt() {
   FW_ASSIGN(const auto nodes, node_target_.dump());
@@ -185,6 +187,16 @@ std::vector<std::pair<std::string, Route>> Flow::routes() const {
 
 // --- Services
 
+// The node's resolver has its address without the Service too: before the cluster's first sync, or where nobody made one.
+std::optional<model::Service> Flow::built_in_dns(std::uint32_t number) const {
+  if (config_.dns_ips.empty() || model::name_of(cluster_.service_key(number)) != config_.services.dns_service) return std::nullopt;
+  model::Service service;
+  service.id = config_.services.dns_service;
+  service.cluster_ips = config_.dns_ips;
+  service.ports = {{"dns", net::Protocol::kUdp, 53, 0}, {"dns-tcp", net::Protocol::kTcp, 53, 0}};
+  return service;
+}
+
 void Flow::compile_one(std::uint32_t number, Batch& batch) {
   const std::string object = service_object(number);
   auto service = cluster_.find_service(cluster_.service_key(number));
@@ -192,7 +204,8 @@ void Flow::compile_one(std::uint32_t number, Batch& batch) {
   if (!service) zone_.remove_service(model::name_of(cluster_.service_key(number)));
   compile::services::Compiled compiled;
   auto slices = cluster_.admitted_slices(number);  // also of a Service that is gone: what it refuses is told anew
-  if (service) compiled = compile_service(*service, slices, config_.services);
+  const auto compiled_from = service ? service : built_in_dns(number);
+  if (compiled_from) compiled = compile_service(*compiled_from, slices, config_.services);
   auto change = assignment_.set(number, compiled.frontends);
   if (!change.ok()) {
     compiled.problems.push_back({"svc_slots", change.error().message + ": the old state stays in force"});

@@ -31,6 +31,7 @@ struct FlowConfig {
   compile::dns::ZoneConfig zone;
   compile::routing::Local local;            // what is known before the node is
   std::uint32_t generation = 1;             // see compile::services::Assignment
+  std::vector<net::IpAddr> dns_ips;         // answered by this node itself, whether or not the DNS Service exists (yet)
 };
 
 // Where the rows go. All outlive the flow.
@@ -94,6 +95,7 @@ class Flow {
     bool freed = false;                                 // frontends or slots that others may wait for
   };
   void compile_one(std::uint32_t number, Batch& batch);
+  std::optional<model::Service> built_in_dns(std::uint32_t number) const;
   void in_force(const std::vector<std::uint32_t>& numbers, const Batch& batch);
   void run_pods(const std::vector<std::string>& keys);
   void report();

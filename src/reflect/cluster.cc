@@ -240,6 +240,8 @@ std::optional<std::uint32_t> Cluster::service_number(std::string_view key) const
   return impl_->service_numbers.find(key);
 }
 
+void Cluster::touch_service(std::string_view key) { impl_->service_changed(std::string(key)); }
+
 std::vector<model::EndpointSlice> Cluster::admitted_slices(std::uint32_t service) {
   const model::Name id = model::name_of(service_key(service));
   const auto ns = find_namespace(id.ns);

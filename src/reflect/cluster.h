@@ -55,6 +55,8 @@ class Cluster {
   // Services have small numbers, given at first sight and kept while the agent lives.
   const std::string& service_key(std::uint32_t service) const;
   std::optional<std::uint32_t> service_number(std::string_view key) const;
+  // Counts a Service as changed, whether or not there is one of this name.
+  void touch_service(std::string_view key);
   // The Service's slices, less the endpoints that it may not have: addresses of nodes, or of pods of other namespaces
   // only (CVE-2021-25740). What is refused is listed in problems() under the slice.
   std::vector<model::EndpointSlice> admitted_slices(std::uint32_t service);
