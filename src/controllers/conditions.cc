@@ -14,8 +14,10 @@ void Conditions::set(std::string_view type, std::string_view status, std::string
   if (!same_status) condition["lastTransitionTime"] = now;
   if (with_update_time) condition["lastUpdateTime"] = now;
   condition["status"] = status;
-  condition["reason"] = reason;
-  condition["message"] = message;
+  for (const auto& [key, value] : {std::pair(std::string_view("reason"), reason), std::pair(std::string_view("message"), message)}) {
+    if (value.empty()) condition.erase(key);
+    else condition[key] = value;
+  }
 }
 
 void Conditions::touch(std::string_view type) {

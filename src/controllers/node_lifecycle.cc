@@ -15,6 +15,7 @@ constexpr std::string_view kNotReady = "node.kubernetes.io/not-ready";
 constexpr std::string_view kUnreachable = "node.kubernetes.io/unreachable";
 constexpr std::string_view kUnschedulable = "node.kubernetes.io/unschedulable";
 constexpr std::string_view kLeaseNamespace = "kube-node-lease";
+constexpr std::string_view kMarkedReason = "NodeNotReady";  // in the Ready condition of pods that were marked here
 
 std::string_view ready_status(const Json& node) {
   for (const auto& condition : items(node, "status", "conditions")) {
@@ -125,7 +126,9 @@ Task<Status> NodeLifecycleController::reconcile(Key key) {
   if (!found) co_return Status{};
   const Json node = *found;
   FW_CO_TRY(co_await write_taints(node));
-  if (ready_status(node) != "True" && !ready_status(node).empty()) FW_CO_TRY(co_await mark_pods_not_ready(node));
+  const auto ready = ready_status(node);
+  if (ready == "True") FW_CO_TRY(co_await unmark_pods(node));
+  else if (!ready.empty()) FW_CO_TRY(co_await mark_pods_not_ready(node));
   co_return co_await evict(node);
 }
 
@@ -166,10 +169,29 @@ Task<Status> NodeLifecycleController::mark_pods_not_ready(Json node) {
   }
   for (Json& pod : ready) {
     Conditions conditions(items(pod, "status", "conditions"));
-    conditions.set("Ready", "False", "NodeNotReady", "The node has stopped posting its status.");
+    conditions.set("Ready", "False", kMarkedReason, "The node has stopped posting its status.");
     Json status = fields(pod, "status");
     status.get_object()["conditions"] = conditions.list();
     context_.events.warning(kComponent, pod, kPodType, "NodeNotReady", "Node is not ready");
+    FW_CO_TRY(co_await write_status_if_new(api_, stores_.pods, std::move(pod), std::move(status)));
+  }
+  co_return Status{};
+}
+
+// The node is back, and what its kubelet last said of the containers holds again. It does not say it again by itself:
+// for it nothing has changed.
+Task<Status> NodeLifecycleController::unmark_pods(Json node) {
+  std::vector<Json> marked;
+  for (const Json* pod : stores_.pods.by(kByNode, name_of(node))) {
+    const Json* ready = pod_condition(*pod, "Ready");
+    const Json* containers = pod_condition(*pod, "ContainersReady");
+    if (ready && text(*ready, "reason") == kMarkedReason && containers && text(*containers, "status") == "True") marked.push_back(*pod);
+  }
+  for (Json& pod : marked) {
+    Conditions conditions(items(pod, "status", "conditions"));
+    conditions.set("Ready", "True", "", "");
+    Json status = fields(pod, "status");
+    status.get_object()["conditions"] = conditions.list();
     FW_CO_TRY(co_await write_status_if_new(api_, stores_.pods, std::move(pod), std::move(status)));
   }
   co_return Status{};

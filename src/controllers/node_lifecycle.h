@@ -35,6 +35,7 @@ class NodeLifecycleController : public Controller {
   Task<Status> mark_unknown(Json node);
   Task<Status> write_taints(Json node);
   Task<Status> mark_pods_not_ready(Json node);
+  Task<Status> unmark_pods(Json node);
   Task<Status> evict(Json node);
 
   std::unordered_map<Key, Health> health_;

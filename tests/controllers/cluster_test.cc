@@ -163,6 +163,7 @@ TEST_F(Cluster, SilentNodeIsUnknownTaintedEvictedAndHeals) {
   EXPECT_FALSE(is_terminating(world.get("pods", "far")));  // the default is 300 s
   world.wake("node-2");
   EXPECT_TRUE(world.until([&] { return node_condition("node-2") == "True" && !has_taint("node-2", "node.kubernetes.io/unreachable"); }));
+  EXPECT_TRUE(world.until([&] { return endpoints("web")[far] == "110"; }));
 }
 
 TEST_F(Cluster, APauseOfThisProcessIsNotTheNodesSilence) {

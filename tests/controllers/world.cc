@@ -182,7 +182,7 @@ void World::kubelet(const Json& pod) {
   const std::string time = render_time(std::chrono::system_clock::now());
   r.subresource = "status";
   Json status = json::parse(fmt::format(R"({{"status":{{"phase":"Running","podIP":"10.244.{0}.{1}","podIPs":[{{"ip":"10.244.{0}.{1}"}},{{"ip":"fd00:10:244::{2:x}"}}],
-      "conditions":[{{"type":"Ready","status":"{3}","lastTransitionTime":"{4}"}}]}}}})", n / 200, n % 200 + 2, n, ready ? "True" : "False", time));
+      "conditions":[{{"type":"Ready","status":"{3}","lastTransitionTime":"{4}"}},{{"type":"ContainersReady","status":"{3}","lastTransitionTime":"{4}"}}]}}}})", n / 200, n % 200 + 2, n, ready ? "True" : "False", time));
   forget(client_->patch(r, k8s::PatchType::kStrategic, std::move(status), [](Result<Json>) {}));
 }
 
