@@ -237,23 +237,19 @@ static __always_inline int fw_pod_in(struct __sk_buff *skb, const struct fw_loca
 		if (why)
 			return fw_drop(skb, why);
 	}
-	if (ep->flags & FW_EP_LOCAL) {
-		fw_straight_learn(skb, &pkt, pod, ep, now);
-		return fw_to_pod(skb, ep, true);
-	}
-	return fw_to_node(skb, &pkt, ep->node, 1);
+	if (!pod->flags)
+		fw_straight_learn(skb, &pkt, ep, ep->flags & FW_EP_LOCAL ? FW_WAY_POD : FW_WAY_NODE, now);
+	return ep->flags & FW_EP_LOCAL ? fw_to_pod(skb, ep, true) : fw_to_node(skb, &pkt, ep->node, 1);
 }
 
 SEC("tc")
 int pod_in(struct __sk_buff *skb)
 {
-	__u32 ifindex = skb->ifindex, *now = fw_get_epoch();
-	__u32 epoch_before = now ? *(volatile __u32 *)now : 0;
+	__u32 ifindex = skb->ifindex, now = fw_straight_now();
+	int verdict = fw_straight_try(skb, now);
 	struct fw_local_if *pod;
 	struct ethhdr *eth;
-	int verdict;
 
-	verdict = epoch_before ? fw_straight_try(skb, epoch_before) : FW_NOT_STRAIGHT;
 	if (verdict != FW_NOT_STRAIGHT)
 		return verdict;
 	pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
@@ -266,7 +262,7 @@ int pod_in(struct __sk_buff *skb)
 		return fw_drop(skb, FW_DROP_MALFORMED);
 	if (!fw_mac_eq(eth->h_source, pod->mac))
 		return fw_drop(skb, FW_DROP_SPOOFED_MAC);
-	return fw_pod_in(skb, pod, epoch_before);
+	return fw_pod_in(skb, pod, now);
 }
 
 /* From the node's stack to a pod: what was redirected does not come by here. The node's own answers to a translated flow
@@ -346,9 +342,13 @@ SEC("tc")
 int uplink_in(struct __sk_buff *skb)
 {
 	const struct fw_config *cfg = fw_get_config();
+	__u32 now = fw_straight_now();
+	int verdict = fw_straight_try(skb, now);
 	struct fw_endpoint *ep;
 	struct fw_pkt pkt = {};
 
+	if (verdict != FW_NOT_STRAIGHT)
+		return verdict;
 	if (!cfg || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
 		return FW_PASS;
 	if (fw_is_martian(cfg, &pkt.saddr))
@@ -356,8 +356,10 @@ int uplink_in(struct __sk_buff *skb)
 	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
 	if (!ep)
 		return FW_PASS;
-	if (ep->flags & FW_EP_LOCAL)
+	if (ep->flags & FW_EP_LOCAL) {
+		fw_straight_learn(skb, &pkt, ep, FW_WAY_ARRIVAL, now);
 		return fw_arrive(skb, &pkt, ep);
+	}
 	if ((ep->flags & FW_EP_NODE) && ep->node == 0)
 		return fw_arrive_at_node(skb, &pkt, ep->flags);
 	return FW_PASS;
@@ -393,9 +395,13 @@ SEC("tc")
 int overlay_in(struct __sk_buff *skb)
 {
 	const struct fw_config *cfg = fw_get_config();
+	__u32 now = fw_straight_now();
+	int verdict = fw_straight_try(skb, now);
 	struct fw_endpoint *ep;
 	struct fw_pkt pkt = {};
 
+	if (verdict != FW_NOT_STRAIGHT)
+		return verdict;
 	if (!cfg)
 		return fw_drop(skb, FW_DROP_NO_CONFIG);
 	if (!fw_is_ip(skb))
@@ -405,8 +411,10 @@ int overlay_in(struct __sk_buff *skb)
 	if (fw_is_martian(cfg, &pkt.saddr))
 		return fw_drop(skb, FW_DROP_MARTIAN);
 	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
-	if (ep && (ep->flags & FW_EP_LOCAL))
+	if (ep && (ep->flags & FW_EP_LOCAL)) {
+		fw_straight_learn(skb, &pkt, ep, FW_WAY_ARRIVAL, now);
 		return fw_arrive(skb, &pkt, ep);
+	}
 	if (!ep && fw_in_cluster_range(cfg, &pkt.daddr))
 		return fw_drop(skb, FW_DROP_NO_ENDPOINT);
 	if (skb->pkt_type != 0 && bpf_skb_change_type(skb, 0))

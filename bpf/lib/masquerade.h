@@ -16,8 +16,8 @@
 
 static __always_inline bool fw_in_cluster_range(const struct fw_config *cfg, const struct fw_addr *addr)
 {
-	return fw_in_range(addr, &cfg->cluster_v4, cfg->cluster_v4_len) ||
-	       fw_in_range(addr, &cfg->cluster_v6, cfg->cluster_v6_len);
+	return fw_addr_is_v4(addr) ? fw_in_range(addr, &cfg->cluster_v4, cfg->cluster_v4_len) :
+				     fw_in_range(addr, &cfg->cluster_v6, cfg->cluster_v6_len);
 }
 
 /* Not a destination beyond the cluster: multicast, broadcast and link-local stay as they are. */

@@ -23,8 +23,8 @@ static __always_inline const struct fw_frontend *fw_find_frontend(const struct f
 
 static __always_inline bool fw_in_service_range(const struct fw_config *cfg, const struct fw_addr *addr)
 {
-	return fw_in_range(addr, &cfg->service_v4, cfg->service_v4_len) ||
-	       fw_in_range(addr, &cfg->service_v6, cfg->service_v6_len);
+	return fw_addr_is_v4(addr) ? fw_in_range(addr, &cfg->service_v4, cfg->service_v4_len) :
+				     fw_in_range(addr, &cfg->service_v6, cfg->service_v6_len);
 }
 
 /* A live backend of the frontend, copied to `out`: its id, or 0. */

@@ -131,6 +131,11 @@ class KernelDatapath final : public Datapath {
     return attachments_->attach_device(program, programs_->program_fd(program), ifindex, hook_of(program), mode);
   }
   Status open_maps();
+  template <AbiType K, AbiType V>
+  Result<std::unique_ptr<RememberedMap<K, V>>> remembered_map(const char* name) const {
+    FW_ASSIGN(auto map, (typed_map<K, V>(*programs_, name)));
+    return std::make_unique<RememberedMap<K, V>>(std::move(map), *epoch_);
+  }
   Status swap_attached() {
     return attachments_->swap_all([this](const std::string& name) { return programs_->program_fd(name); });
   }
@@ -138,11 +143,11 @@ class KernelDatapath final : public Datapath {
 
   std::unique_ptr<Programs> programs_;
   std::unique_ptr<Attachments> attachments_;
-  std::unique_ptr<FdMap<std::uint32_t, fw_config>> config_;
   std::unique_ptr<Epoch> epoch_;
+  std::unique_ptr<RememberedMap<std::uint32_t, fw_config>> config_;
   std::unique_ptr<RememberedMap<fw_addr, fw_endpoint>> endpoints_;
   std::unique_ptr<RememberedMap<std::uint32_t, fw_local_if>> local_ifs_;
-  std::unique_ptr<FdMap<std::uint32_t, fw_node>> nodes_;
+  std::unique_ptr<RememberedMap<std::uint32_t, fw_node>> nodes_;
   std::unique_ptr<FdMap<fw_frontend_key, fw_frontend>> frontends_;
   std::unique_ptr<FdMap<std::uint32_t, std::uint32_t>> svc_slots_;
   std::unique_ptr<FdMap<std::uint32_t, fw_backend>> backends_;
@@ -167,14 +172,12 @@ Result<std::unique_ptr<Datapath>> KernelDatapath::open(const DatapathConfig& con
 }
 
 Status KernelDatapath::open_maps() {
-  FW_ASSIGN(config_, (typed_map<std::uint32_t, fw_config>(*programs_, "config")));
   FW_ASSIGN(sys::Fd epoch_fd, programs_->map_fd("epoch"));
   FW_ASSIGN(epoch_, Epoch::open(std::move(epoch_fd)));
-  FW_ASSIGN(auto endpoints, (typed_map<fw_addr, fw_endpoint>(*programs_, "endpoints")));
-  endpoints_ = std::make_unique<RememberedMap<fw_addr, fw_endpoint>>(std::move(endpoints), *epoch_);
-  FW_ASSIGN(auto local_ifs, (typed_map<std::uint32_t, fw_local_if>(*programs_, "local_ifs")));
-  local_ifs_ = std::make_unique<RememberedMap<std::uint32_t, fw_local_if>>(std::move(local_ifs), *epoch_);
-  FW_ASSIGN(nodes_, (typed_map<std::uint32_t, fw_node>(*programs_, "nodes")));
+  FW_ASSIGN(config_, (remembered_map<std::uint32_t, fw_config>("config")));
+  FW_ASSIGN(endpoints_, (remembered_map<fw_addr, fw_endpoint>("endpoints")));
+  FW_ASSIGN(local_ifs_, (remembered_map<std::uint32_t, fw_local_if>("local_ifs")));
+  FW_ASSIGN(nodes_, (remembered_map<std::uint32_t, fw_node>("nodes")));
   FW_ASSIGN(frontends_, (typed_map<fw_frontend_key, fw_frontend>(*programs_, "frontends")));
   FW_ASSIGN(svc_slots_, (typed_map<std::uint32_t, std::uint32_t>(*programs_, "svc_slots")));
   FW_ASSIGN(backends_, (typed_map<std::uint32_t, fw_backend>(*programs_, "backends")));

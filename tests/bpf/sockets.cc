@@ -12,7 +12,7 @@
 namespace fairway::test {
 namespace {
 
-constexpr int kTimeoutMs = 1000;
+constexpr int kTimeoutMs = 3000;  // only a failure waits so long; an emulated guest is slow
 
 socklen_t fill(sockaddr_storage& out, net::SocketAddr addr, bool v6) {
   std::memset(&out, 0, sizeof(out));

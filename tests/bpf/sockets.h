@@ -24,7 +24,7 @@ int send_to(const sys::Fd& socket, net::SocketAddr to, const std::string& text);
 std::string receive(const sys::Fd& socket, net::SocketAddr* from = nullptr);
 std::uint16_t port_of(const sys::Fd& socket);
 net::SocketAddr peer_of(const sys::Fd& socket);
-int wait_error(const sys::Fd& socket);  // the pending error (ICMP, RST), waited for up to a second
+int wait_error(const sys::Fd& socket);  // the pending error (ICMP, RST), waited for as long as an answer is
 
 // One TCP connection, a line each way. Empty on success, else what went wrong. *seen: the client as the server saw it.
 std::string tcp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server,
