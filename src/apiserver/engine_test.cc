@@ -79,6 +79,7 @@ TEST(Engine, RefusesWhatKubernetesRefuses) {
       {"discovery.k8s.io/endpointslices", "{'metadata':{'name':'e'},'addressType':'IPv4','endpoints':[{'addresses':['127.0.0.1']}]}", "may not be in the loopback range"},
       {"networking.k8s.io/ingresses", "{'metadata':{'name':'i'},'spec':{'rules':[{'http':{'paths':[{'path':'a','pathType':'Prefix','backend':{'service':{'name':'s','port':{'number':1}}}}]}}]}}", "must be an absolute path"},
       {"namespaces", "{'metadata':{'name':'a.b'}}", "must not contain dots"},
+      {"networking.k8s.io/ingressclasses", "{'metadata':{'name':'a'}}", "spec.controller: Required value"},
   };
   for (const auto& [where, object, words] : cases) EXPECT_THAT(rig.try_create(where, object), HasSubstr(words)) << object;
 }
@@ -223,6 +224,14 @@ TEST(Engine, SecretsTakePlainText) {
   ASSERT_EQ(rig.try_create("secrets", "{'metadata':{'name':'s'},'stringData':{'a':'b'}}"), "created");
   EXPECT_EQ(text_at(rig.object("secrets", "s"), "data.a"), "Yg==");
   EXPECT_EQ(find(rig.object("secrets", "s"), "stringData"), nullptr);
+}
+
+TEST(Engine, HugeObjectsAreRefused) {
+  Rig rig;
+  auto huge = rig.engine.create(rig.target("apps/controllerrevisions"), Object{{"metadata", Object{{"name", "r"}}}, {"data", boost::json::string(2 << 20, 'x')}, {"revision", 1}}, {});
+  EXPECT_EQ(huge.error().code, 413);
+  EXPECT_THAT(rig.try_create("configmaps", "{'metadata':{'name':'c'},'data':{'a':'" + std::string(1 << 21, 'x') + "'}}"), HasSubstr("Too long"));
+  EXPECT_THAT(rig.try_create("configmaps", "{'metadata':{'name':'c','annotations':{'a':'" + std::string(300 << 10, 'x') + "'}}}"), HasSubstr("metadata.annotations: Too long"));
 }
 
 TEST(Engine, OldEventsGo) {

@@ -162,7 +162,7 @@ ApiResult<Done> Engine::default_and_validate(const Target& target, Object& objec
 
 ApiResult<ObjectPtr> Engine::save(const Kind& kind, Json object) {
   auto stored = store_.put(kind.collection(), std::move(object));
-  if (!stored.ok()) return internal_error(stored.error().message);
+  if (!stored.ok()) return stored.error().code == Code::kExhausted ? too_large(stored.error().message) : internal_error(stored.error().message);
   ObjectPtr result = *stored;
   if (kind.kind == "CustomResourceDefinition") kinds_.set_custom(result->name, kinds_of_definition(result->value));
   return result;

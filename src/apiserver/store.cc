@@ -106,7 +106,7 @@ Status Store::step(sqlite3_stmt* statement) {
   const int rc = sqlite3_step(statement);
   sqlite3_reset(statement);
   if (rc == SQLITE_DONE) return {};
-  return make_error(rc == SQLITE_FULL ? Code::kExhausted : Code::kIo, fmt::format("write to the API server's database: {}", sqlite3_errmsg(db_)));
+  return make_error(Code::kIo, fmt::format("write to the API server's database: {}", sqlite3_errmsg(db_)));
 }
 
 // Object and revision in one transaction, so that a deletion's revision is not given twice after a restart.
@@ -160,6 +160,7 @@ std::vector<std::string> Store::collections() const {
 
 Result<ObjectPtr> Store::put(std::string_view name, Json value) {
   ObjectPtr object = make_object(std::move(value), revision_ + 1);
+  if (object->text.size() > kMaxObjectBytes) return make_error(Code::kExhausted, fmt::format("Request entity too large: limit is {}", kMaxObjectBytes));
   FW_TRY(write(upsert_, name, object->ns, object->name, object->revision, &object->text));
   revision_ = object->revision;
   Collection& into = collection(name);

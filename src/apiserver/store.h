@@ -42,6 +42,8 @@ struct StoreEvent {
 };
 using EventPtr = std::shared_ptr<const StoreEvent>;
 
+inline constexpr std::size_t kMaxObjectBytes = 1536 << 10;  // etcd's limit, which clients know
+
 class Store {
  public:
   using Key = std::pair<std::string, std::string>;  // namespace, name
@@ -58,7 +60,7 @@ class Store {
   const Objects& objects(std::string_view collection) const;
   std::vector<std::string> collections() const;
 
-  // Sets metadata.resourceVersion. The object's key is its own namespace and name.
+  // Sets metadata.resourceVersion. The object's key is its own namespace and name. kExhausted: larger than kMaxObjectBytes.
   Result<ObjectPtr> put(std::string_view collection, Json object);
   Result<ObjectPtr> remove(std::string_view collection, std::string_view ns, std::string_view name);
 

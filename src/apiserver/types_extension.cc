@@ -39,7 +39,7 @@ message NonResourceRule; verbs 1 []string zero; nonResourceURLs 2 []string
 message FieldSelectorAttributes; rawSelector 1 string; requirements 2 []FieldSelectorRequirement
 message LabelSelectorAttributes; rawSelector 1 string; requirements 2 []LabelSelectorRequirement
 message FieldSelectorRequirement; key 1 string zero; operator 2 string zero; values 3 []string
-message CustomResourceDefinition; metadata 1 ObjectMeta; spec 2 CustomResourceDefinitionSpec; status 3 CustomResourceDefinitionStatus
+message CustomResourceDefinition; metadata 1 ObjectMeta; spec 2 CustomResourceDefinitionSpec ={}; status 3 CustomResourceDefinitionStatus
 message CustomResourceDefinitionSpec
   group                    1 string ! is(dns_subdomain)
   names                    3 CustomResourceDefinitionNames

@@ -4,15 +4,15 @@
 namespace fairway::apiserver {
 
 const char* const kNetworkingTypes = R"(
-message NetworkPolicy; metadata 1 ObjectMeta; spec 2 NetworkPolicySpec
+message NetworkPolicy; metadata 1 ObjectMeta; spec 2 NetworkPolicySpec ={}
 message Ingress; metadata 1 ObjectMeta; spec 2 IngressSpec ={}; status 3 IngressStatus ={}
-message IngressClass; metadata 1 ObjectMeta; spec 2 IngressClassSpec
+message IngressClass; metadata 1 ObjectMeta; spec 2 IngressClassSpec ={}
 message EndpointSlice
   metadata       1 ObjectMeta
   addressType    4 string ! in(FQDN,IPv4,IPv6)
   endpoints      2 []Endpoint
   ports          3 []SlicePort
-message Lease; metadata 1 ObjectMeta; spec 2 LeaseSpec
+message Lease; metadata 1 ObjectMeta; spec 2 LeaseSpec ={}
 message NetworkPolicySpec
   podSelector    1 LabelSelector ={} atomic
   ingress        2 []NetworkPolicyIngressRule
