@@ -1,7 +1,7 @@
 """Services on real packets: TCP by the socket hook, UDP per packet, from pods and from host processes, on one node and across."""
 import time
 
-from lab import NETSHOOT, Case, deployment, eventually, netexec, service, shell_pod
+from lab import NETSHOOT, Case, Failed, deployment, eventually, netexec, service, shell_pod
 
 
 def udp_ask(case, client, address, port, text="hostname"):
@@ -178,11 +178,19 @@ class Readiness(Case):
         return {e["targetRef"]["name"]: (e["conditions"]["ready"], e["conditions"]["serving"], e["conditions"]["terminating"])
                 for s in slices for e in s.get("endpoints") or []}
 
+    def expect(self, what, name, *ready_serving_terminating, timeout=30):
+        def as_wanted():
+            now = self.conditions()
+            if now.get(name) != ready_serving_terminating:
+                raise Failed(f"{name} is {now.get(name)} (ready, serving, terminating); all: {now}")
+            return True
+        eventually(what, as_wanted, timeout=timeout)
+
     def test_not_ready_gets_nothing(self):
         self.start_pods(self.server("a"), self.server("b"))
         eventually("both serve", lambda: self.seen() == {"a", "b"}, timeout=30)
         self.sh("a", "rm /ready", container="shell")
-        eventually("a is not ready", lambda: self.conditions().get("a") == (False, False, False), timeout=30)
+        self.expect("a is not ready", "a", False, False, False)
         eventually("only b serves", lambda: self.seen() == {"b"}, timeout=10)
         self.sh("a", "touch /ready", container="shell")
         eventually("both serve again", lambda: self.seen() == {"a", "b"}, timeout=30)
@@ -192,7 +200,7 @@ class Readiness(Case):
         self.start_pods(self.server("leaving", **stay), self.server("staying"))
         eventually("both serve", lambda: self.seen() == {"leaving", "staying"}, timeout=30)
         self.k("delete", "pod", "leaving", "--wait=false")
-        eventually("it is terminating, still serving", lambda: self.conditions().get("leaving") == (False, True, True), timeout=30)
+        self.expect("it is terminating, still serving", "leaving", False, True, True)
         eventually("the other one serves", lambda: self.seen() == {"staying"}, timeout=10)
         self.k("delete", "pod", "staying", "--now")
         eventually("what still serves is used", lambda: self.seen() == {"leaving"}, timeout=30)
@@ -202,7 +210,7 @@ class Readiness(Case):
         self.addCleanup(self.k, "patch", "svc", "front", "-p", '{"spec":{"publishNotReadyAddresses":false}}', check=False)
         self.start_pods(self.server("a"))
         self.sh("a", "rm /ready", container="shell")
-        eventually("it is not ready", lambda: self.conditions().get("a") == (False, False, False), timeout=30)
+        self.expect("it is not ready", "a", False, False, False)
         self.k("patch", "svc", "front", "-p", '{"spec":{"publishNotReadyAddresses":true}}')
         eventually("it is served all the same", lambda: self.seen(4) == {"a"}, timeout=20)
 
