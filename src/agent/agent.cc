@@ -44,8 +44,8 @@ constexpr SourceSpec kSources[] = {{"namespaces", Kind::kNamespace, "/api/v1/nam
                                    {"services", Kind::kService, "/api/v1/services"},
                                    {"endpointslices", Kind::kEndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"}};
 
-constexpr std::chrono::seconds kTick{1};             // ids cool down, setup and prune are tried again
-constexpr std::size_t kSweepRows = 4096;             // of the flow table, a tick
+constexpr std::chrono::seconds kTick{1};  // ids cool down, setup and prune are tried again
+constexpr std::size_t kSweepRows = 4096;  // of the flow table, a tick
 
 datapath::MapSizes small_sizes() {
   datapath::MapSizes sizes;
@@ -82,7 +82,8 @@ Result<k8s::KubeConfig> find_cluster(const std::string& kubeconfig) {
   if (!kubeconfig.empty()) return k8s::load_kubeconfig(kubeconfig);
   const char* host = std::getenv("KUBERNETES_SERVICE_HOST");
   const char* port = std::getenv("KUBERNETES_SERVICE_PORT");
-  if (host == nullptr) return make_error(Code::kInvalid, "no --kubeconfig, no KUBECONFIG, and this is no pod: KUBERNETES_SERVICE_HOST is not set");
+  if (host == nullptr)
+    return make_error(Code::kInvalid, "no --kubeconfig, no KUBECONFIG, and this is no pod: KUBERNETES_SERVICE_HOST is not set");
   return k8s::in_cluster_config(host, port != nullptr ? port : "443");
 }
 
@@ -148,7 +149,7 @@ struct Agent::Impl {
   std::array<std::unique_ptr<k8s::ListWatch>, std::size(kSources)> watches;
 
   std::shared_ptr<const compile::dns::Zone> zone;
-  std::string own_node;              // its row, as it was set up
+  std::string own_node;  // its row, as it was set up
   bool own_node_done = false, early_done = false, pruned = false, cni_adopted = false;
   std::uint32_t pod_mtu = 0;
   unsigned setup_failures = 0;
@@ -226,12 +227,14 @@ Status Agent::Impl::start_datapath() {
   FW_ASSIGN(datapath, datapath::Datapath::open(config));
   endpoint_target = std::make_unique<sinks::EndpointTarget>(datapath->endpoints());
   node_target = std::make_unique<sinks::NodeTarget>(datapath->nodes());
-  flow = std::make_unique<Flow>(cluster, problems,
-                                FlowTargets{{datapath->frontends(), datapath->svc_slots(), datapath->backends()}, *endpoint_target, *node_target, route_target},
-                                flow_config());
+  flow = std::make_unique<Flow>(
+      cluster, problems,
+      FlowTargets{{datapath->frontends(), datapath->svc_slots(), datapath->backends()}, *endpoint_target, *node_target, route_target},
+      flow_config());
   FW_ASSIGN(const bool adopted, flow->adopt());
   if (adopted)
-    log::info("agent", "adopted the pinned datapath: {} frontends, {} backends", flow->assignment().frontends(), flow->assignment().backends());
+    log::info("agent", "adopted the pinned datapath: {} frontends, {} backends", flow->assignment().frontends(),
+              flow->assignment().backends());
   return {};
 }
 
@@ -285,12 +288,11 @@ Status Agent::Impl::start_sources() {
   learn_servers();
   for (std::size_t i = 0; i < std::size(kSources); ++i) {
     const Kind kind = kSources[i].kind;
-    watches[i] = std::make_unique<k8s::ListWatch>(loop, *servers, kind, kSources[i].path,
-                                                  k8s::ListWatch::Callbacks{[this, kind] { cluster.begin_relist(kind); },
-                                                                            [this](const k8s::SlimObject& o) { cluster.put(o); },
-                                                                            [this](const k8s::SlimObject& o) { cluster.remove(o); },
-                                                                            [this, kind] { cluster.end_relist(kind); },
-                                                                            [this] { step(); }});
+    watches[i] = std::make_unique<k8s::ListWatch>(
+        loop, *servers, kind, kSources[i].path,
+        k8s::ListWatch::Callbacks{[this, kind] { cluster.begin_relist(kind); }, [this](const k8s::SlimObject& o) { cluster.put(o); },
+                                  [this](const k8s::SlimObject& o) { cluster.remove(o); }, [this, kind] { cluster.end_relist(kind); },
+                                  [this] { step(); }});
   }
   return {};
 }
@@ -393,9 +395,10 @@ void Agent::Impl::finish_sync() {
     const Status marked = kept.ok() ? log->mark_whole() : kept;
     if (!marked.ok()) problems.set(Stage::kAgent, "Agent log", {{"objects.log", marked.error().message}});
   }
-  if (const auto node = cluster.find_node(options.node_name); node && setup->pod_mtu(flow->any_overlay()) != pod_mtu) set_pod_network(*node);
-  log::info("agent", "synced: {} Services, {} pods, {} nodes in force", cluster.table(Kind::kService).size(), cluster.table(Kind::kPod).size(),
-            cluster.table(Kind::kNode).size());
+  if (const auto node = cluster.find_node(options.node_name); node && setup->pod_mtu(flow->any_overlay()) != pod_mtu)
+    set_pod_network(*node);
+  log::info("agent", "synced: {} Services, {} pods, {} nodes in force", cluster.table(Kind::kService).size(),
+            cluster.table(Kind::kPod).size(), cluster.table(Kind::kNode).size());
   ::malloc_trim(0);
 }
 
@@ -431,9 +434,8 @@ void Agent::Impl::serve(io::ServerRequest request, std::unique_ptr<io::Responder
   if (request.path == "/v1/cni") {
     if (request.method != "POST") return responder->respond(json_response(405, message_json("POST only")));
     auto answer = std::make_shared<std::unique_ptr<io::Responder>>(std::move(responder));
-    return cni->handle(request.body, [answer](cni::CniReply reply) {
-      (*answer)->respond(json_response(reply.http_status, std::move(reply.body)));
-    });
+    return cni->handle(request.body,
+                       [answer](cni::CniReply reply) { (*answer)->respond(json_response(reply.http_status, std::move(reply.body))); });
   }
   constexpr std::string_view kTable = "/v1/tables/";
   if (get && request.path == "/v1/status") return responder->respond(json_response(200, render_status(view())));

@@ -45,9 +45,8 @@ void Flow::set_restored() {
     if (!service || !number) return;
     const auto slices = cluster_.admitted_slices(*number);
     const auto compiled = compile_service(*service, slices, config_.services);
-    const bool programmed = std::all_of(compiled.frontends.begin(), compiled.frontends.end(), [&](const auto& f) {
-      return assignment_.has_frontend(compile::services::to_abi(f.key));
-    });
+    const bool programmed = std::all_of(compiled.frontends.begin(), compiled.frontends.end(),
+                                        [&](const auto& f) { return assignment_.has_frontend(compile::services::to_abi(f.key)); });
     if (programmed) zone_.set_service(*service, slices);
   });
   cluster_.table(k8s::Kind::kPod).for_each([&](std::string_view key, std::string_view bytes) {
@@ -226,9 +225,8 @@ void Flow::compile_one(std::uint32_t number, Batch& batch) {
 void Flow::run_services(std::vector<std::uint32_t> numbers, TimePoint now) {
   constexpr std::size_t kPart = 2048;
   // Those that are gone first, so that a successor in the same batch can have their addresses.
-  std::stable_partition(numbers.begin(), numbers.end(), [&](std::uint32_t n) {
-    return !cluster_.table(k8s::Kind::kService).find(cluster_.service_key(n)).has_value();
-  });
+  std::stable_partition(numbers.begin(), numbers.end(),
+                        [&](std::uint32_t n) { return !cluster_.table(k8s::Kind::kService).find(cluster_.service_key(n)).has_value(); });
   for (std::size_t begin = 0; begin < numbers.size(); begin += kPart) {
     const auto part = std::span(numbers).subspan(begin, std::min(kPart, numbers.size() - begin));
     Batch batch;

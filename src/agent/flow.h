@@ -29,9 +29,9 @@ namespace fairway::agent {
 struct FlowConfig {
   compile::services::Config services;
   compile::dns::ZoneConfig zone;
-  compile::routing::Local local;            // what is known before the node is
-  std::uint32_t generation = 1;             // see compile::services::Assignment
-  std::vector<net::IpAddr> dns_ips;         // answered by this node itself, whether or not the DNS Service exists (yet)
+  compile::routing::Local local;     // what is known before the node is
+  std::uint32_t generation = 1;      // see compile::services::Assignment
+  std::vector<net::IpAddr> dns_ips;  // answered by this node itself, whether or not the DNS Service exists (yet)
 };
 
 // Where the rows go. All outlive the flow.
@@ -71,8 +71,8 @@ class Flow {
   void release_address(const net::IpAddr& addr);
 
   bool open() const { return open_; }
-  bool any_overlay() const;                 // some node is reached over VXLAN
-  bool idle() const;                        // nothing waits for a retry
+  bool any_overlay() const;  // some node is reached over VXLAN
+  bool idle() const;         // nothing waits for a retry
   // The zone as it should be served now, or null if it is the same as at the last call.
   std::shared_ptr<const compile::dns::Zone> take_zone();
   void set_zone_complete(bool complete) { zone_.set_complete(complete); }
@@ -92,7 +92,7 @@ class Flow {
   struct Batch {
     std::vector<sinks::ServiceSink::Unit> units;
     std::map<std::uint32_t, std::pair<model::Service, std::vector<model::EndpointSlice>>> rows;  // what the zone needs of them
-    bool freed = false;                                 // frontends or slots that others may wait for
+    bool freed = false;  // frontends or slots that others may wait for
   };
   void compile_one(std::uint32_t number, Batch& batch);
   std::optional<model::Service> built_in_dns(std::uint32_t number) const;
@@ -108,13 +108,13 @@ class Flow {
 
   compile::services::Assignment assignment_;
   sinks::ServiceSink services_;
-  std::set<std::uint32_t> refused_;                     // lost a frontend to another Service, or no ids were free
-  std::set<std::uint32_t> reported_;                    // Services with a failure in problems_
+  std::set<std::uint32_t> refused_;   // lost a frontend to another Service, or no ids were free
+  std::set<std::uint32_t> reported_;  // Services with a failure in problems_
 
   compile::routing::NodeIds node_ids_;
   std::map<std::string, std::vector<compile::routing::Route>> node_routes_;
   std::map<net::Prefix, std::string> range_owner_;
-  std::set<std::string> outbid_;                        // nodes that wait for another's pod range
+  std::set<std::string> outbid_;  // nodes that wait for another's pod range
   reconcile::Reconciler<net::IpAddr, fw_endpoint> endpoints_;
   reconcile::Reconciler<std::uint32_t, fw_node> nodes_;
   reconcile::Reconciler<net::Prefix, compile::routing::Route> routes_;

@@ -18,7 +18,7 @@ using reflect::Cluster;
 constexpr std::string_view kMagic = "fairway-objects ";
 constexpr const char* kWholeSuffix = ".whole";
 constexpr std::size_t kMaxFile = std::size_t{1} << 30;
-constexpr std::size_t kSmall = 1 << 20;       // not worth rewriting below this
+constexpr std::size_t kSmall = 1 << 20;  // not worth rewriting below this
 constexpr std::size_t kTornBytes = 64 << 10;
 constexpr std::size_t kBuffer = 1 << 20;
 constexpr std::size_t kMaxKey = 1024, kMaxRow = 16 << 20;

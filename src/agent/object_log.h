@@ -54,12 +54,12 @@ class ObjectLog {
   std::size_t file_bytes_ = 0;
   std::size_t restored_ = 0;
   bool restored_whole_ = false, damaged_ = false;
-  bool broken_ = false;          // a write failed: the file's end is not known
+  bool broken_ = false;  // a write failed: the file's end is not known
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  int sync_fd_ = -1;             // to be synced and closed by the thread
-  bool publish_ = false;         // ... and then to take the file's name
+  int sync_fd_ = -1;      // to be synced and closed by the thread
+  bool publish_ = false;  // ... and then to take the file's name
   bool stop_ = false;
   std::thread thread_;
 };

@@ -24,7 +24,7 @@ struct Copy {
 
 class ObjectLogTest : public ::testing::Test {
  protected:
-  ObjectLogTest() : dir_(std::filesystem::temp_directory_path() / ("fw-objects-" + std::to_string(::getpid()))) { 
+  ObjectLogTest() : dir_(std::filesystem::temp_directory_path() / ("fw-objects-" + std::to_string(::getpid()))) {
     std::filesystem::create_directories(dir_);
     log::set_level(log::Level::kError);
   }
@@ -38,7 +38,8 @@ class ObjectLogTest : public ::testing::Test {
   }
   static void put(Copy& copy, const std::string& name, const std::string& vip) {
     k8s::Decoder decoder(Kind::kService);
-    std::string json = R"({"metadata":{"namespace":"d","name":")" + name + R"("},"spec":{"clusterIPs":[")" + vip + R"("],"ports":[{"port":80}]}})";
+    std::string json =
+        R"({"metadata":{"namespace":"d","name":")" + name + R"("},"spec":{"clusterIPs":[")" + vip + R"("],"ports":[{"port":80}]}})";
     json.reserve(json.size() + k8s::Decoder::kPadding);
     ASSERT_TRUE(decoder.decode_object(json).ok());
     copy.cluster.put(decoder.object());

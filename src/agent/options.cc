@@ -69,7 +69,8 @@ Status convert(const Raw& raw, Options& out) {
   for (const auto& cluster : out.cluster_ranges)
     for (const auto& service : out.service_ranges)
       if (cluster.overlaps(service))
-        return make_error(Code::kInvalid, "--cluster-cidr " + cluster.to_string() + " and --service-cidr " + service.to_string() + " overlap");
+        return make_error(Code::kInvalid,
+                          "--cluster-cidr " + cluster.to_string() + " and --service-cidr " + service.to_string() + " overlap");
   for (const auto& ip : out.dns_ips)
     if (std::none_of(out.service_ranges.begin(), out.service_ranges.end(), [&](const auto& r) { return r.contains(ip); }))
       return make_error(Code::kInvalid, "--dns-ip " + ip.to_string() + " lies in no --service-cidr");
@@ -84,23 +85,32 @@ Parsed parse_options(int argc, char** argv) {
   Parsed out;
   Options& o = out.options;
   Raw raw;
-  CLI::App app{"fairway-agent: a node's pod network, Services and DNS. Programs the kernel from the Kubernetes API, and serves the CNI plugin.", "fairway-agent"};
+  CLI::App app{
+      "fairway-agent: a node's pod network, Services and DNS. Programs the kernel from the Kubernetes API, and serves the CNI plugin.",
+      "fairway-agent"};
   app.footer(kExamples);
   app.set_version_flag("--version", FAIRWAY_VERSION);
   app.add_option("--node-name", o.node_name, "This node's name in the API")->required();
-  app.add_option("--kubeconfig", o.kubeconfig, "How to reach the API server (default: $KUBECONFIG, else the pod's service account)")->envname("KUBECONFIG");
+  app.add_option("--kubeconfig", o.kubeconfig, "How to reach the API server (default: $KUBECONFIG, else the pod's service account)")
+      ->envname("KUBECONFIG");
   app.add_option("--run-dir", o.run_dir, "Folder of agent.sock")->capture_default_str();
-  app.add_option("--state-dir", o.state_dir, "Folder of what must outlive a reboot: IPAM journal, last known objects")->capture_default_str();
+  app.add_option("--state-dir", o.state_dir, "Folder of what must outlive a reboot: IPAM journal, last known objects")
+      ->capture_default_str();
   app.add_option("--bpf-dir", o.bpf_dir, "Folder on a bpffs for pinned programs and maps")->capture_default_str();
-  app.add_option("--cgroup", o.cgroup, "cgroup2 folder under which processes' connections are translated (default: the root of the cgroup2 mount)");
+  app.add_option("--cgroup", o.cgroup,
+                 "cgroup2 folder under which processes' connections are translated (default: the root of the cgroup2 mount)");
   app.add_option("--datapath", raw.datapath, "How other nodes' pods are reached; auto: natively on the same subnet, else over VXLAN")
-      ->check(CLI::IsMember({"auto", "native", "vxlan"}))->capture_default_str();
+      ->check(CLI::IsMember({"auto", "native", "vxlan"}))
+      ->capture_default_str();
   app.add_option("--cluster-cidr", raw.cluster, "Pod range of the whole cluster, at most one a family")->required();
   app.add_option("--service-cidr", raw.service, "Service range, at most one a family")->required();
   app.add_option("--dns-ip", raw.dns, "Address of the cluster DNS Service, at most one a family; none: no DNS server");
   app.add_option("--cluster-domain", o.cluster_domain, "The cluster's DNS domain")->capture_default_str();
-  app.add_option("--upstream", raw.upstream, "DNS server for names beyond the cluster, IP or IP:PORT, or none (default: those of /etc/resolv.conf)");
-  app.add_option("--map-size", raw.map_size, "Size of the kernel's tables; small: a lab")->check(CLI::IsMember({"small", "default"}))->capture_default_str();
+  app.add_option("--upstream", raw.upstream,
+                 "DNS server for names beyond the cluster, IP or IP:PORT, or none (default: those of /etc/resolv.conf)");
+  app.add_option("--map-size", raw.map_size, "Size of the kernel's tables; small: a lab")
+      ->check(CLI::IsMember({"small", "default"}))
+      ->capture_default_str();
   app.add_option("--vni", o.vni, "VXLAN network identifier")->check(CLI::Range(1, 0xffffff))->capture_default_str();
   app.add_flag("-v,--verbose", o.verbose, "Log every change");
   try {

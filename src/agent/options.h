@@ -12,18 +12,18 @@ namespace fairway::agent {
 
 struct Options {
   std::string node_name;
-  std::string kubeconfig;                    // empty: KUBECONFIG, else the pod's service account
+  std::string kubeconfig;  // empty: KUBECONFIG, else the pod's service account
   std::string run_dir = "/run/fairway";
   std::string state_dir = "/var/lib/fairway";
   std::string bpf_dir = "/sys/fs/bpf/fairway";
-  std::string cgroup;                        // cgroup2 folder for the socket programs; empty: found by itself
+  std::string cgroup;  // cgroup2 folder for the socket programs; empty: found by itself
   compile::routing::Mode datapath = compile::routing::Mode::kAuto;
   std::vector<net::Prefix> cluster_ranges;
   std::vector<net::Prefix> service_ranges;
   std::vector<net::IpAddr> dns_ips;
   std::string cluster_domain = "cluster.local";
-  std::vector<net::SocketAddr> upstreams;    // empty: /etc/resolv.conf
-  bool no_upstreams = false;                 // names beyond the cluster are refused at once
+  std::vector<net::SocketAddr> upstreams;  // empty: /etc/resolv.conf
+  bool no_upstreams = false;               // names beyond the cluster are refused at once
   bool small_maps = false;
   std::uint32_t vni = 1;
   bool verbose = false;

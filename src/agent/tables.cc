@@ -1,10 +1,10 @@
 #include "agent/tables.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <fmt/format.h>
 
 namespace fairway::agent {
 namespace {
@@ -57,7 +57,10 @@ Result<Table> nodes(const View& view) {
     const bool self = n.name == view.options.node_name;
     const auto id = view.flow.node_ids().find(n.name);
     t.add({n.name, self || !id ? 0 : *id, joined(n.addresses), joined(n.pod_cidrs),
-                      self ? "this node" : route == routes.end() ? "-" : route->second.overlay ? "vxlan" : "native"});
+           self                    ? "this node"
+           : route == routes.end() ? "-"
+           : route->second.overlay ? "vxlan"
+                                   : "native"});
   });
   return t;
 }
@@ -98,10 +101,15 @@ Result<Table> slices(const View& view) {
 }
 
 std::string frontend_flags(std::uint32_t flags) {
-  static constexpr std::pair<std::uint32_t, const char*> kNames[] = {
-      {FW_FE_CLUSTER_IP, "cluster-ip"}, {FW_FE_NODE_PORT, "node-port"},         {FW_FE_EXTERNAL_IP, "external-ip"},
-      {FW_FE_LOAD_BALANCER, "load-balancer"}, {FW_FE_AFFINITY, "affinity"},     {FW_FE_NO_SOCKET_LB, "no-socket-lb"},
-      {FW_FE_LOCAL_INTERNAL, "internal-local"}, {FW_FE_LOCAL_EXTERNAL, "external-local"}, {FW_FE_NODE_LOCAL, "node-local"}};
+  static constexpr std::pair<std::uint32_t, const char*> kNames[] = {{FW_FE_CLUSTER_IP, "cluster-ip"},
+                                                                     {FW_FE_NODE_PORT, "node-port"},
+                                                                     {FW_FE_EXTERNAL_IP, "external-ip"},
+                                                                     {FW_FE_LOAD_BALANCER, "load-balancer"},
+                                                                     {FW_FE_AFFINITY, "affinity"},
+                                                                     {FW_FE_NO_SOCKET_LB, "no-socket-lb"},
+                                                                     {FW_FE_LOCAL_INTERNAL, "internal-local"},
+                                                                     {FW_FE_LOCAL_EXTERNAL, "external-local"},
+                                                                     {FW_FE_NODE_LOCAL, "node-local"}};
   std::string out;
   for (const auto& [bit, name] : kNames)
     if ((flags & bit) != 0) out += (out.empty() ? "" : ",") + std::string(name);
@@ -123,7 +131,8 @@ Result<Table> frontends(const View& view) {
     if (row.count > 64) backends += fmt::format(",… {} in all", row.count);
     const auto owner = view.flow.assignment().owner(key);
     t.add({datapath::from_abi(key.addr).to_string(), ntohs(key.port_be), net::to_string(static_cast<net::Protocol>(key.protocol)),
-                      owner ? view.cluster.service_key(*owner) : "-", frontend_flags(row.flags), fmt::format("{}+{}", row.slot_base, row.count), backends});
+           owner ? view.cluster.service_key(*owner) : "-", frontend_flags(row.flags), fmt::format("{}+{}", row.slot_base, row.count),
+           backends});
   }
   return t;
 }
@@ -133,7 +142,7 @@ Result<Table> backends(const View& view) {
   FW_ASSIGN(const auto rows, view.datapath.backends().dump());
   for (const auto& [id, row] : rows)
     t.add({id, datapath::from_abi(row.addr).to_string(), ntohs(row.port_be), net::to_string(static_cast<net::Protocol>(row.protocol)),
-                      row.state == FW_BE_ACTIVE ? "active" : "terminating", row.generation});
+           row.state == FW_BE_ACTIVE ? "active" : "terminating", row.generation});
   return t;
 }
 
@@ -144,13 +153,14 @@ Result<Table> endpoints(const View& view) {
     const auto ip = datapath::from_abi(addr);
     const auto node = view.cluster.node_of(ip);
     std::string flags;
-    for (const auto& [bit, name] : {std::pair<unsigned, const char*>{FW_EP_LOCAL, "local"}, {FW_EP_NODE, "node"}, {FW_EP_NAT, "nat"}, {FW_EP_TRACK, "track"}})
+    for (const auto& [bit, name] :
+         {std::pair<unsigned, const char*>{FW_EP_LOCAL, "local"}, {FW_EP_NODE, "node"}, {FW_EP_NAT, "nat"}, {FW_EP_TRACK, "track"}})
       if ((row.flags & bit) != 0) flags += (flags.empty() ? "" : ",") + std::string(name);
     net::MacAddr mac;
     std::copy(std::begin(row.mac), std::end(row.mac), mac.bytes.begin());
     const auto pods_there = view.cluster.pods_of(ip);
     t.add({ip.to_string(), node ? "node " + *node : joined(pods_there, [](const std::string& p) { return p; }), row.node, row.ifindex,
-                      row.ifindex != 0 ? mac.to_string() : "", flags, row.generation});
+           row.ifindex != 0 ? mac.to_string() : "", flags, row.generation});
   }
   return t;
 }
@@ -165,7 +175,8 @@ Result<Table> local_pods(const View& view) {
 
 Result<Table> routes(const View& view) {
   Table t{{"pods", "node", "underlay", "mode", "mtu"}, {}};
-  for (const auto& [node, r] : view.flow.routes()) t.add({r.pods.to_string(), node, r.underlay.to_string(), r.overlay ? "vxlan" : "native", r.mtu});
+  for (const auto& [node, r] : view.flow.routes())
+    t.add({r.pods.to_string(), node, r.underlay.to_string(), r.overlay ? "vxlan" : "native", r.mtu});
   return t;
 }
 
@@ -181,9 +192,18 @@ Result<Table> dns_records(const View& view) {
   using compile::dns::RecordType;
   for (const auto& r : view.zone->dump()) {
     const bool address = r.type == RecordType::kA || r.type == RecordType::kAaaa;
-    const char* type = r.type == RecordType::kA ? "A" : r.type == RecordType::kAaaa ? "AAAA" : r.type == RecordType::kSrv ? "SRV" : r.type == RecordType::kPtr ? "PTR"
-                     : r.type == RecordType::kCname ? "CNAME" : r.type == RecordType::kNs ? "NS" : r.type == RecordType::kSoa ? "SOA" : "TXT";
-    t.add({r.owner, type, address ? r.addr.to_string() : r.type == RecordType::kSrv ? fmt::format("{} {} {} {}", r.priority, r.weight, r.port, r.target) : r.target});
+    const char* type = r.type == RecordType::kA       ? "A"
+                       : r.type == RecordType::kAaaa  ? "AAAA"
+                       : r.type == RecordType::kSrv   ? "SRV"
+                       : r.type == RecordType::kPtr   ? "PTR"
+                       : r.type == RecordType::kCname ? "CNAME"
+                       : r.type == RecordType::kNs    ? "NS"
+                       : r.type == RecordType::kSoa   ? "SOA"
+                                                      : "TXT";
+    t.add({r.owner, type,
+           address                      ? r.addr.to_string()
+           : r.type == RecordType::kSrv ? fmt::format("{} {} {} {}", r.priority, r.weight, r.port, r.target)
+                                        : r.target});
   }
   return t;
 }
@@ -247,7 +267,8 @@ json::array sources_json(const View& view) {
   json::array out;
   const auto now = std::chrono::steady_clock::now();
   for (const Source& source : view.sources) {
-    json::object o{{"name", source.name}, {"synced", view.cluster.synced(source.kind)}, {"objects", view.cluster.table(source.kind).size()}};
+    json::object o{
+        {"name", source.name}, {"synced", view.cluster.synced(source.kind)}, {"objects", view.cluster.table(source.kind).size()}};
     if (source.watch != nullptr) {
       const auto& state = source.watch->state();
       o["revision"] = state.revision;
@@ -274,7 +295,8 @@ void add_datapath(const View& view, json::object& out, json::array& errors_out) 
   }
   const auto stats = view.datapath.stats();
   if (stats.ok()) {
-    for (const auto& m : stats->maps) maps_out.push_back(json::object{{"name", m.name}, {"rows", m.rows}, {"capacity", m.capacity}, {"bytes", m.bytes}});
+    for (const auto& m : stats->maps)
+      maps_out.push_back(json::object{{"name", m.name}, {"rows", m.rows}, {"capacity", m.capacity}, {"bytes", m.bytes}});
     for (const auto& c : stats->counts)
       if (c.drop) drops.push_back(json::object{{"reason", c.name}, {"packets", c.packets}, {"bytes", c.bytes}});
     for (const auto& f : stats->failures) errors_out.push_back(json::object{{"object", "kernel"}, {"field", "feature"}, {"reason", f}});
@@ -310,17 +332,29 @@ std::string render_status(const View& view) {
   });
   for (const Source& source : view.sources)
     if (source.watch != nullptr && !source.watch->state().last_error.empty())
-      errors_out.push_back(json::object{{"object", "source " + source.name}, {"field", source.watch->state().phase}, {"reason", source.watch->state().last_error}});
+      errors_out.push_back(json::object{
+          {"object", "source " + source.name}, {"field", source.watch->state().phase}, {"reason", source.watch->state().last_error}});
   if (view.cni != nullptr) {
-    for (const auto& warning : view.cni->warnings()) errors_out.push_back(json::object{{"object", "cni"}, {"field", "-"}, {"reason", warning}});
+    for (const auto& warning : view.cni->warnings())
+      errors_out.push_back(json::object{{"object", "cni"}, {"field", "-"}, {"reason", warning}});
     const auto s = view.cni->stats();
-    out["cni"] = json::object{{"added", s.added}, {"deleted", s.deleted}, {"failed", s.failed}, {"collected", s.collected}, {"spooled", s.spooled}, {"inUse", s.in_use}, {"cooling", s.cooling}};
+    out["cni"] = json::object{{"added", s.added},     {"deleted", s.deleted}, {"failed", s.failed},  {"collected", s.collected},
+                              {"spooled", s.spooled}, {"inUse", s.in_use},    {"cooling", s.cooling}};
   }
   if (view.dns != nullptr) {
     const auto s = view.dns->stats();
-    out["dns"] = json::object{{"queriesUdp", s.queries_udp}, {"queriesTcp", s.queries_tcp}, {"malformed", s.malformed}, {"clusterAnswers", s.cluster_answers},
-                              {"clusterNxdomain", s.cluster_nxdomain}, {"clusterIncomplete", s.cluster_incomplete}, {"forwarded", s.forwarded},
-                              {"cacheHits", s.cache_hits}, {"staleAnswers", s.stale_answers}, {"servfail", s.servfail}, {"refused", s.refused}, {"limited", s.limited}};
+    out["dns"] = json::object{{"queriesUdp", s.queries_udp},
+                              {"queriesTcp", s.queries_tcp},
+                              {"malformed", s.malformed},
+                              {"clusterAnswers", s.cluster_answers},
+                              {"clusterNxdomain", s.cluster_nxdomain},
+                              {"clusterIncomplete", s.cluster_incomplete},
+                              {"forwarded", s.forwarded},
+                              {"cacheHits", s.cache_hits},
+                              {"staleAnswers", s.stale_answers},
+                              {"servfail", s.servfail},
+                              {"refused", s.refused},
+                              {"limited", s.limited}};
   }
   add_datapath(view, out, errors_out);
   out["errors"] = std::move(errors_out);

@@ -25,7 +25,7 @@ namespace fairway::agent {
 struct Source {
   std::string name;
   k8s::Kind kind;
-  const k8s::ListWatch* watch = nullptr;     // null before the agent has dialed
+  const k8s::ListWatch* watch = nullptr;  // null before the agent has dialed
 };
 
 // What there is to be shown; the parts outlive it.

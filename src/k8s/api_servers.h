@@ -37,7 +37,7 @@ class ApiServers {
   struct Server {
     std::string name;
     std::unique_ptr<io::HttpClient> client;
-    bool known = true;       // false: no longer an endpoint; kept, as a request may be under way
+    bool known = true;  // false: no longer an endpoint; kept, as a request may be under way
   };
   ApiServers(io::Loop& loop, io::Origin first) : loop_(loop), first_(std::move(first)) {}
 

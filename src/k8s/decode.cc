@@ -36,17 +36,25 @@ class Walker {
   bool is_null(od::value& value) { return value.type() == od::json_type::null; }
   void text(od::value value, std::string_view field, std::string_view& to) {
     switch (value.type()) {
-      case od::json_type::string: to = value.get_string(); return;
-      case od::json_type::null: return;
-      default: bad(field, "is not a text");
+      case od::json_type::string:
+        to = value.get_string();
+        return;
+      case od::json_type::null:
+        return;
+      default:
+        bad(field, "is not a text");
     }
   }
   template <typename Bool>
   void boolean(od::value value, std::string_view field, Bool& to) {
     switch (value.type()) {
-      case od::json_type::boolean: to = bool(value.get_bool()); return;
-      case od::json_type::null: return;
-      default: bad(field, "is not true or false");
+      case od::json_type::boolean:
+        to = bool(value.get_bool());
+        return;
+      case od::json_type::null:
+        return;
+      default:
+        bad(field, "is not true or false");
     }
   }
   template <typename Number>
@@ -58,8 +66,10 @@ class Walker {
         else to = n;
         return;
       }
-      case od::json_type::null: return;
-      default: bad(field, "is not a number");
+      case od::json_type::null:
+        return;
+      default:
+        bad(field, "is not a number");
     }
   }
   template <typename Each>
@@ -68,8 +78,10 @@ class Walker {
       case od::json_type::object:
         for (auto f : value.get_object()) each(std::string_view(f.unescaped_key()), od::value(f.value()));
         return;
-      case od::json_type::null: return;
-      default: bad(field, "is not an object");
+      case od::json_type::null:
+        return;
+      default:
+        bad(field, "is not an object");
     }
   }
   template <typename Each>
@@ -78,8 +90,10 @@ class Walker {
       case od::json_type::array:
         for (auto item : value.get_array()) each(od::value(item.value()));
         return;
-      case od::json_type::null: return;
-      default: bad(field, "is not a list");
+      case od::json_type::null:
+        return;
+      default:
+        bad(field, "is not a list");
     }
   }
 
@@ -108,11 +122,18 @@ class Walker {
 
   void spec(od::value value) {
     switch (out_.kind) {
-      case Kind::kNode: fields(value, "spec", [&](std::string_view k, od::value v) { node_spec(k, v); }); return;
-      case Kind::kPod: fields(value, "spec", [&](std::string_view k, od::value v) { pod_spec(k, v); }); return;
-      case Kind::kService: fields(value, "spec", [&](std::string_view k, od::value v) { service_spec(k, v); }); return;
+      case Kind::kNode:
+        fields(value, "spec", [&](std::string_view k, od::value v) { node_spec(k, v); });
+        return;
+      case Kind::kPod:
+        fields(value, "spec", [&](std::string_view k, od::value v) { pod_spec(k, v); });
+        return;
+      case Kind::kService:
+        fields(value, "spec", [&](std::string_view k, od::value v) { service_spec(k, v); });
+        return;
       case Kind::kNamespace:
-      case Kind::kEndpointSlice: return;
+      case Kind::kEndpointSlice:
+        return;
     }
   }
   void texts(od::value value, std::string_view field, std::vector<std::string_view>& to) {
@@ -269,11 +290,16 @@ WatchType watch_type(std::string_view text) {
 
 std::string_view to_string(Kind kind) {
   switch (kind) {
-    case Kind::kNamespace: return "Namespace";
-    case Kind::kNode: return "Node";
-    case Kind::kPod: return "Pod";
-    case Kind::kService: return "Service";
-    case Kind::kEndpointSlice: return "EndpointSlice";
+    case Kind::kNamespace:
+      return "Namespace";
+    case Kind::kNode:
+      return "Node";
+    case Kind::kPod:
+      return "Pod";
+    case Kind::kService:
+      return "Service";
+    case Kind::kEndpointSlice:
+      return "EndpointSlice";
   }
   return "";
 }
@@ -335,9 +361,7 @@ Result<WatchEvent> Decoder::decode_event(std::string_view line) {
     }
     if (!typed) return make_error(Code::kInvalid, "a watch event without a type");
     if (document.current_location().error() == simdjson::SUCCESS) return make_error(Code::kInvalid, "broken JSON: text behind the event");
-  } catch (const simdjson::simdjson_error& e) {
-    return broken(e);
-  }
+  } catch (const simdjson::simdjson_error& e) { return broken(e); }
   event.resource_version = walker.version;
   return event;
 }
@@ -364,9 +388,7 @@ Result<ListMeta> Decoder::decode_list(std::string_view page, const std::function
         }
       }
     }
-  } catch (const simdjson::simdjson_error& e) {
-    return broken(e);
-  }
+  } catch (const simdjson::simdjson_error& e) { return broken(e); }
   return meta;
 }
 
@@ -375,9 +397,7 @@ Status Decoder::decode_object(std::string_view text) {
   try {
     od::document document = impl_->iterate(text);
     Walker(impl_->object).object(document.get_object());
-  } catch (const simdjson::simdjson_error& e) {
-    return broken(e);
-  }
+  } catch (const simdjson::simdjson_error& e) { return broken(e); }
   return {};
 }
 

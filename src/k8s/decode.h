@@ -20,8 +20,8 @@ enum class WatchType { kAdded, kModified, kDeleted, kBookmark, kError };
 
 struct WatchEvent {
   WatchType type = WatchType::kBookmark;
-  std::string_view resource_version;   // the object's own, as text: where to go on from
-  int error_code = 0;                  // kError: the Status's code and message
+  std::string_view resource_version;  // the object's own, as text: where to go on from
+  int error_code = 0;                 // kError: the Status's code and message
   std::string_view error_message;
 };
 

@@ -38,7 +38,8 @@ TEST(Decode, ServiceEvent) {
 
 TEST(Decode, SliceWithEscapesAndNulls) {
   Decoder decoder(Kind::kEndpointSlice);
-  const std::string line = padded(R"({"object":{"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{"ready":null,"serving":true,"terminating":false},
+  const std::string line = padded(
+      R"({"object":{"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{"ready":null,"serving":true,"terminating":false},
     "nodeName":"n\u0031","targetRef":{"kind":"Pod","namespace":"d","name":"p"}},{"addresses":["10.0.0.2"]}],"ports":null,
     "metadata":{"name":"s","namespace":"d","deletionTimestamp":null}},"type":"ADDED"})");
   ASSERT_TRUE(decoder.decode_event(line).ok());
@@ -53,7 +54,10 @@ TEST(Decode, SliceWithEscapesAndNulls) {
 
 TEST(Decode, AWrongTypeMarksTheObjectAndItsNameStays) {
   Decoder decoder(Kind::kService);
-  ASSERT_TRUE(decoder.decode_event(padded(R"({"type":"ADDED","object":{"spec":{"ports":{"a":[1,2]},"type":7},"metadata":{"name":"web","namespace":"x"}}})")).ok());
+  ASSERT_TRUE(decoder
+                  .decode_event(padded(
+                      R"({"type":"ADDED","object":{"spec":{"ports":{"a":[1,2]},"type":7},"metadata":{"name":"web","namespace":"x"}}})"))
+                  .ok());
   EXPECT_EQ(decoder.object().bad_field, "spec.ports");
   EXPECT_EQ(decoder.object().bad_reason, "is not a list");
   EXPECT_EQ(decoder.object().meta.name, "web");
@@ -63,7 +67,8 @@ TEST(Decode, AWrongTypeMarksTheObjectAndItsNameStays) {
 
 TEST(Decode, ErrorEvent) {
   Decoder decoder(Kind::kPod);
-  const std::string line = padded(R"({"type":"ERROR","object":{"kind":"Status","status":"Failure","message":"too old","reason":"Expired","code":410}})");
+  const std::string line =
+      padded(R"({"type":"ERROR","object":{"kind":"Status","status":"Failure","message":"too old","reason":"Expired","code":410}})");
   const auto event = decoder.decode_event(line);
   ASSERT_TRUE(event.ok());
   EXPECT_EQ(event->type, WatchType::kError);
@@ -74,12 +79,13 @@ TEST(Decode, ErrorEvent) {
 TEST(Decode, ListInEitherOrder) {
   Decoder decoder(Kind::kPod);
   int items = 0;
-  const auto meta = decoder.decode_list(padded(R"({"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b"},"status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}]}}],"kind":"PodList","metadata":{"continue":"abc","resourceVersion":"7"}})"), [&] {
-    ++items;
-    if (items == 2) {
-      EXPECT_EQ(decoder.object().pod_ips.size(), 2U);
-    }
-  });
+  const auto meta = decoder.decode_list(
+      padded(
+          R"({"items":[{"metadata":{"name":"a"}},{"metadata":{"name":"b"},"status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"},{"ip":"fd00::1"}]}}],"kind":"PodList","metadata":{"continue":"abc","resourceVersion":"7"}})"),
+      [&] {
+        ++items;
+        if (items == 2) { EXPECT_EQ(decoder.object().pod_ips.size(), 2U); }
+      });
   ASSERT_TRUE(meta.ok());
   EXPECT_EQ(items, 2);
   EXPECT_EQ(meta->continue_token, "abc");
@@ -89,11 +95,13 @@ TEST(Decode, ListInEitherOrder) {
 // Whatever the bytes, it answers: an object or an error.
 TEST(Decode, BrokenInputIsAnError) {
   Decoder decoder(Kind::kEndpointSlice);
-  for (const char* text : {"", "{", "[]", "nonsense", R"({"type":"ADDED","object":[]})", R"({"type":"ADDED","object":{"metadata":{"name":"x}}})",
-                           R"({"object":{}})", "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"\xff\xfe\"}}}"})
+  for (const char* text :
+       {"", "{", "[]", "nonsense", R"({"type":"ADDED","object":[]})", R"({"type":"ADDED","object":{"metadata":{"name":"x}}})",
+        R"({"object":{}})", "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"\xff\xfe\"}}}"})
     EXPECT_FALSE(decoder.decode_event(padded(text)).ok()) << text;
 
-  const std::string good = R"({"type":"ADDED","object":{"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{"ready":true}}],"metadata":{"name":"s","labels":{"a":"b"}}}})";
+  const std::string good =
+      R"({"type":"ADDED","object":{"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{"ready":true}}],"metadata":{"name":"s","labels":{"a":"b"}}}})";
   std::mt19937 random(1);
   for (int i = 0; i < 20000; ++i) {
     std::string text = good;

@@ -24,7 +24,8 @@ Error status_error(int status, std::string_view body) {
                     : status == 404 ? Code::kNotFound
                                     : Code::kUnavailable;
   std::string text(body.substr(0, 200));
-  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < 32 || c > 126; }, ' ');
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 32 || c > 126; }, ' ');
   return make_error(code, "HTTP " + std::to_string(status) + ": " + text);
 }
 
@@ -44,7 +45,7 @@ struct ListWatch::Impl {
   Decoder decoder;
   std::unique_ptr<WatchStream> stream;
   std::unique_ptr<io::Pending> pending;
-  std::size_t server = 0;                 // which one `pending` goes to
+  std::size_t server = 0;  // which one `pending` goes to
   io::Loop::Timer retry_timer, silence_timer;
   unsigned failures = 0;
   std::string continue_token;
@@ -62,7 +63,7 @@ struct ListWatch::Impl {
   void trouble(Error error, bool relist);
   void later(std::chrono::milliseconds delay, bool relist);
   Error watch_error = make_error(Code::kInternal, "");
-  bool watch_failed = false;              // an event said so; the stream's end brings it up
+  bool watch_failed = false;  // an event said so; the stream's end brings it up
 };
 
 void ListWatch::Impl::heard() { state.heard = std::chrono::steady_clock::now(); }
@@ -191,9 +192,14 @@ void ListWatch::Impl::on_event(const WatchEvent& event) {
   ++state.events;
   switch (event.type) {
     case WatchType::kAdded:
-    case WatchType::kModified: callbacks.on_put(decoder.object()); break;
-    case WatchType::kDeleted: callbacks.on_remove(decoder.object()); break;
-    case WatchType::kBookmark: break;
+    case WatchType::kModified:
+      callbacks.on_put(decoder.object());
+      break;
+    case WatchType::kDeleted:
+      callbacks.on_remove(decoder.object());
+      break;
+    case WatchType::kBookmark:
+      break;
     case WatchType::kError:
       watch_failed = true;
       ++state.reconnects;

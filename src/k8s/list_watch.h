@@ -21,8 +21,8 @@ namespace fairway::k8s {
 
 struct ListWatchTiming {
   unsigned page_items = 500;
-  std::chrono::milliseconds silence{90'000};        // longer than two bookmarks' distance
-  std::chrono::seconds watch_lifetime{300};         // asked of the server, less a random third
+  std::chrono::milliseconds silence{90'000};  // longer than two bookmarks' distance
+  std::chrono::seconds watch_lifetime{300};   // asked of the server, less a random third
   std::chrono::milliseconds backoff_min{200};
   std::chrono::milliseconds backoff_max{10'000};
 };
@@ -34,15 +34,15 @@ class ListWatch {
     std::function<void(const SlimObject&)> on_put;
     std::function<void(const SlimObject&)> on_remove;
     std::function<void()> on_list_end;
-    std::function<void()> on_batch;                  // after the events of one piece of the stream, or a page
+    std::function<void()> on_batch;  // after the events of one piece of the stream, or a page
   };
   struct State {
-    bool synced = false;                             // listed at least once
-    std::string phase;                               // "listing", "watching", "waiting"
-    std::string revision;                            // resourceVersion up to which all is known
-    std::string last_error;                          // of the present trouble; empty while all is well
+    bool synced = false;     // listed at least once
+    std::string phase;       // "listing", "watching", "waiting"
+    std::string revision;    // resourceVersion up to which all is known
+    std::string last_error;  // of the present trouble; empty while all is well
     std::uint64_t events = 0, lists = 0, reconnects = 0;
-    std::chrono::steady_clock::time_point heard{};   // last bytes from the server
+    std::chrono::steady_clock::time_point heard{};  // last bytes from the server
   };
 
   // `path`: "/api/v1/pods".

@@ -24,7 +24,8 @@ std::string event(const std::string& type, const std::string& object) { return R
 class ListWatchTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto server = io::HttpServer::create(loop_, {}, [this](io::ServerRequest r, std::unique_ptr<io::Responder> w) { serve(std::move(r), std::move(w)); });
+    auto server = io::HttpServer::create(
+        loop_, {}, [this](io::ServerRequest r, std::unique_ptr<io::Responder> w) { serve(std::move(r), std::move(w)); });
     ASSERT_TRUE(server.ok());
     server_ = std::move(*server);
     auto listener = io::listen_tcp("127.0.0.1", 0);
@@ -52,7 +53,8 @@ class ListWatchTest : public ::testing::Test {
       return responder->respond(std::move(response));
     }
     // Two items a page, whatever the limit.
-    const std::size_t from = request.query_value("continue").empty() ? 0 : static_cast<std::size_t>(std::stoi(std::string(request.query_value("continue"))));
+    const std::size_t from =
+        request.query_value("continue").empty() ? 0 : static_cast<std::size_t>(std::stoi(std::string(request.query_value("continue"))));
     std::string items;
     std::size_t i = 0;
     for (const auto& name : listed_) {
@@ -60,7 +62,8 @@ class ListWatchTest : public ::testing::Test {
       ++i;
     }
     response.body = R"({"kind":"PodList","metadata":{"resourceVersion":"10")" +
-                    (from + 2 < listed_.size() ? R"(,"continue":")" + std::to_string(from + 2) + "\"" : std::string()) + R"(},"items":[)" + items + "]}";
+                    (from + 2 < listed_.size() ? R"(,"continue":")" + std::to_string(from + 2) + "\"" : std::string()) + R"(},"items":[)" +
+                    items + "]}";
     responder->respond(std::move(response));
   }
   void start(ListWatchTiming timing = fast()) {
@@ -108,7 +111,7 @@ class ListWatchTest : public ::testing::Test {
   io::Loop loop_;
   std::unique_ptr<io::HttpServer> server_;
   std::uint16_t port_ = 0;
-  std::vector<std::string> watches_;   // the revisions asked for
+  std::vector<std::string> watches_;  // the revisions asked for
   std::unique_ptr<io::BodyStream> body_;
   std::set<std::string> listed_{"a", "b", "c", "d", "e"};
   int lists_ = 0, gone_ = 0, failing_lists_ = 0;
@@ -116,7 +119,7 @@ class ListWatchTest : public ::testing::Test {
   std::unique_ptr<ApiServers> servers_;
   std::set<std::string> have_, fresh_;
   bool listing_ = false;
-  std::unique_ptr<ListWatch> watch_;   // last: goes first
+  std::unique_ptr<ListWatch> watch_;  // last: goes first
 };
 using Names = std::set<std::string>;
 
@@ -126,7 +129,8 @@ TEST_F(ListWatchTest, PagesThenEventsInAnyCut) {
   EXPECT_EQ(lists_, 3);
   EXPECT_EQ(watches_, std::vector<std::string>{"10"});
   EXPECT_EQ(have_, (Names{"a", "b", "c", "d", "e"}));
-  const std::string text = event("ADDED", pod("f", 11)) + event("DELETED", pod("a", 12)) + event("BOOKMARK", R"({"metadata":{"resourceVersion":"20"}})");
+  const std::string text =
+      event("ADDED", pod("f", 11)) + event("DELETED", pod("a", 12)) + event("BOOKMARK", R"({"metadata":{"resourceVersion":"20"}})");
   for (const char c : text) body_->write(std::string(1, c));
   until([&] { return watch_->state().revision == "20"; }, "bookmark");
   EXPECT_EQ(have_, (Names{"b", "c", "d", "e", "f"}));

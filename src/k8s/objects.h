@@ -27,7 +27,7 @@ struct SlimMeta {
 // A port of a container, a Service or a slice; what a kind does not have stays empty.
 struct SlimPort {
   std::string_view name, protocol;
-  std::optional<std::int64_t> port;       // containerPort, port
+  std::optional<std::int64_t> port;  // containerPort, port
   std::int64_t node_port = 0;
 };
 
@@ -55,11 +55,11 @@ struct SlimObject {
   std::vector<std::string_view> cluster_ips;
   std::optional<std::int64_t> affinity_seconds;
   bool publish_not_ready = false;
-  std::size_t external_ips = 0;           // their number: they are ignored, and that is said
+  std::size_t external_ips = 0;  // their number: they are ignored, and that is said
   // EndpointSlice
   std::string_view address_type;
   std::vector<SlimEndpoint> endpoints;
-  std::size_t endpoint_count = 0;         // of `endpoints` those that are in use (the rest keep their memory)
+  std::size_t endpoint_count = 0;  // of `endpoints` those that are in use (the rest keep their memory)
   // Pod, Service, EndpointSlice
   std::vector<SlimPort> ports;
 

@@ -3,8 +3,7 @@
 namespace fairway::k8s {
 
 Status WatchStream::feed(std::string_view data) {
-  if (buffer_.size() + data.size() > kMaxLineBytes + (1 << 20))
-    return make_error(Code::kInvalid, "a watch event is larger than 8 MiB");
+  if (buffer_.size() + data.size() > kMaxLineBytes + (1 << 20)) return make_error(Code::kInvalid, "a watch event is larger than 8 MiB");
   const std::size_t needed = buffer_.size() + data.size() + Decoder::kPadding;
   if (buffer_.capacity() < needed) buffer_.reserve(std::max(needed, buffer_.capacity() * 2));
   buffer_.append(data);
@@ -21,7 +20,7 @@ Status WatchStream::feed(std::string_view data) {
   }
   buffer_.erase(0, begin);
   scanned_ = buffer_.size();
-  if (buffer_.empty() && buffer_.capacity() > (256 << 10)) buffer_ = {};   // a large object's room is given back
+  if (buffer_.empty() && buffer_.capacity() > (256 << 10)) buffer_ = {};  // a large object's room is given back
   return {};
 }
 

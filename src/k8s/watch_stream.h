@@ -18,8 +18,7 @@ class WatchStream {
   static constexpr std::size_t kMaxLineBytes = 8 << 20;
 
   // `on_event` may read decoder.object() during the call.
-  WatchStream(Decoder& decoder, std::function<void(const WatchEvent&)> on_event)
-      : decoder_(decoder), on_event_(std::move(on_event)) {}
+  WatchStream(Decoder& decoder, std::function<void(const WatchEvent&)> on_event) : decoder_(decoder), on_event_(std::move(on_event)) {}
 
   // An error ends the stream: what was cut off cannot be told from what is wrong.
   Status feed(std::string_view data);
@@ -28,7 +27,7 @@ class WatchStream {
   Decoder& decoder_;
   std::function<void(const WatchEvent&)> on_event_;
   std::string buffer_;
-  std::size_t scanned_ = 0;   // no line ends before this
+  std::size_t scanned_ = 0;  // no line ends before this
 };
 
 }  // namespace fairway::k8s

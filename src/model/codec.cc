@@ -198,14 +198,13 @@ std::optional<Pod> PodCodec::decode(std::string_view key, std::string_view bytes
 
 void ServiceCodec::encode(const Row& row, std::string& out) {
   Writer w(out);
-  w.number((row.headless ? 1U : 0U) | (row.internal_local ? 2U : 0U) | (row.external_local ? 4U : 0U) |
-           (row.publish_not_ready ? 8U : 0U) | (row.affinity_seconds ? 16U : 0U));
+  w.number((row.headless ? 1U : 0U) | (row.internal_local ? 2U : 0U) | (row.external_local ? 4U : 0U) | (row.publish_not_ready ? 8U : 0U) |
+           (row.affinity_seconds ? 16U : 0U));
   w.number(static_cast<unsigned>(row.type));
   w.text(row.uid);
   write_addrs(w, row.cluster_ips);
   w.number(row.ports.size());
-  for (const auto& p : row.ports)
-    w.text(p.name), w.number(static_cast<unsigned>(p.protocol)), w.number(p.port), w.number(p.node_port);
+  for (const auto& p : row.ports) w.text(p.name), w.number(static_cast<unsigned>(p.protocol)), w.number(p.port), w.number(p.node_port);
   w.text(row.external_name);
   if (row.affinity_seconds) w.number(*row.affinity_seconds);
   w.labels(row.labels);

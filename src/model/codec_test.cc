@@ -29,7 +29,11 @@ void round_trip(const typename Codec::Row& row) {
 
 TEST(Codec, RoundTrips) {
   round_trip<NamespaceCodec>({"kube-system", {{"a", "b"}, {"c", ""}}, true});
-  round_trip<NodeCodec>({"n1", {{"x", "y"}}, {ip("10.0.0.1"), ip("fd00::1")}, {*net::Prefix::parse("10.244.0.0/24"), *net::Prefix::parse("fd00:1::/64")}, "z1"});
+  round_trip<NodeCodec>({"n1",
+                         {{"x", "y"}},
+                         {ip("10.0.0.1"), ip("fd00::1")},
+                         {*net::Prefix::parse("10.244.0.0/24"), *net::Prefix::parse("fd00:1::/64")},
+                         "z1"});
   Pod pod;
   pod.id = {"default", "web-1"};
   pod.uid = "0b8c1d2e";
@@ -55,7 +59,8 @@ TEST(Codec, RoundTrips) {
   slice.service = {"default", "web"};
   slice.family = net::Family::kV6;
   slice.ports = {{"http", net::Protocol::kTcp, 8080}};
-  slice.endpoints = {{ip("fd00::7"), true, false, true, "h", "n1", "z", {"default", "p"}}, {ip("fd00::8"), false, true, false, "", "", "", {"other", "q"}}};
+  slice.endpoints = {{ip("fd00::7"), true, false, true, "h", "n1", "z", {"default", "p"}},
+                     {ip("fd00::8"), false, true, false, "", "", "", {"other", "q"}}};
   round_trip<EndpointSliceCodec>(slice);
 }
 

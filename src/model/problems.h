@@ -15,7 +15,7 @@
 namespace fairway::model {
 
 struct Problem {
-  std::string field;    // "spec.ports[1].port", or the map or device that refused
+  std::string field;  // "spec.ports[1].port", or the map or device that refused
   std::string reason;
   bool operator==(const Problem&) const = default;
 };

@@ -107,7 +107,7 @@ class Reconciler {
 
  private:
   struct Open {
-    std::optional<Row> row;        // nothing: to be removed
+    std::optional<Row> row;  // nothing: to be removed
     unsigned failures = 0;
     TimePoint due{};
     std::optional<Error> error;

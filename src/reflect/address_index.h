@@ -164,7 +164,9 @@ class Numbers {
     std::string_view text(std::string_view name) const { return name; }
     std::string_view text(std::uint32_t number) const { return (*names)[number]; }
     template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const { return text(a) == text(b); }
+    bool operator()(const A& a, const B& b) const {
+      return text(a) == text(b);
+    }
   };
   std::vector<std::string> names_;
   boost::unordered_flat_set<std::uint32_t, Hash, Equal> index_;

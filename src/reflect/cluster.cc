@@ -34,7 +34,7 @@ struct Cluster::Impl {
   model::EndpointSliceTable slices{"endpointslices"};
 
   Numbers service_numbers;
-  std::vector<NameSet> slices_of;                               // by service number: slices' names, all of its namespace
+  std::vector<NameSet> slices_of;  // by service number: slices' names, all of its namespace
   ServicesByAddress services_by_addr;
   PodsByAddress pods_by_addr;
   boost::unordered_flat_map<net::IpAddr, std::string, std::hash<net::IpAddr>> node_by_addr;
@@ -43,15 +43,20 @@ struct Cluster::Impl {
   std::unordered_set<net::IpAddr> changed_addresses;
   std::unordered_set<std::string> changed_nodes;
   std::unordered_set<std::string> changed_pods;
-  std::set<std::string> pods_wait_for;                          // nodes that came or went: their pods' rows must follow
+  std::set<std::string> pods_wait_for;  // nodes that came or went: their pods' rows must follow
 
   table::PackedTable& packed(Kind kind) {
     switch (kind) {
-      case Kind::kNamespace: return namespaces.packed();
-      case Kind::kNode: return nodes.packed();
-      case Kind::kPod: return pods.packed();
-      case Kind::kService: return services.packed();
-      case Kind::kEndpointSlice: break;
+      case Kind::kNamespace:
+        return namespaces.packed();
+      case Kind::kNode:
+        return nodes.packed();
+      case Kind::kPod:
+        return pods.packed();
+      case Kind::kService:
+        return services.packed();
+      case Kind::kEndpointSlice:
+        break;
     }
     return slices.packed();
   }
@@ -68,7 +73,8 @@ struct Cluster::Impl {
   }
 
   // Each pair below: the old row (if any) and the new one (if any) after a change.
-  void namespace_changed(const std::string& key, const std::optional<model::Namespace>& before, const std::optional<model::Namespace>& after) {
+  void namespace_changed(const std::string& key, const std::optional<model::Namespace>& before,
+                         const std::optional<model::Namespace>& after) {
     const auto opted_in = [](const auto& row) { return row && row->labels.contains(kForeignLabel); };
     if (opted_in(before) == opted_in(after)) return;
     for (std::uint32_t number = 0; number < service_numbers.size(); ++number)
@@ -98,7 +104,8 @@ struct Cluster::Impl {
       for (const auto& addr : after->ips) pods_by_addr.add(addr, key), owner_changed(addr);
   }
   void service_changed(const std::string& key) { changed_services.insert(service_number(key)); }
-  void slice_changed(const std::string& key, const std::optional<model::EndpointSlice>& before, const std::optional<model::EndpointSlice>& after) {
+  void slice_changed(const std::string& key, const std::optional<model::EndpointSlice>& before,
+                     const std::optional<model::EndpointSlice>& after) {
     const std::string name = model::name_of(key).name;
     if (before) {
       const std::uint32_t number = service_number(model::key_of(before->service));
@@ -124,11 +131,16 @@ struct Cluster::Impl {
       return true;
     };
     switch (kind) {
-      case Kind::kNamespace: return with(namespaces, [&](const auto& b, const auto& a) { namespace_changed(key, b, a); });
-      case Kind::kNode: return with(nodes, [&](const auto& b, const auto& a) { node_changed(key, b, a); });
-      case Kind::kPod: return with(pods, [&](const auto& b, const auto& a) { pod_changed(key, b, a); });
-      case Kind::kService: return with(services, [&](const auto&, const auto&) { service_changed(key); });
-      case Kind::kEndpointSlice: return with(slices, [&](const auto& b, const auto& a) { slice_changed(key, b, a); });
+      case Kind::kNamespace:
+        return with(namespaces, [&](const auto& b, const auto& a) { namespace_changed(key, b, a); });
+      case Kind::kNode:
+        return with(nodes, [&](const auto& b, const auto& a) { node_changed(key, b, a); });
+      case Kind::kPod:
+        return with(pods, [&](const auto& b, const auto& a) { pod_changed(key, b, a); });
+      case Kind::kService:
+        return with(services, [&](const auto&, const auto&) { service_changed(key); });
+      case Kind::kEndpointSlice:
+        return with(slices, [&](const auto& b, const auto& a) { slice_changed(key, b, a); });
     }
     return false;
   }
@@ -180,11 +192,16 @@ void Cluster::put(const SlimObject& object) {
     return;
   }
   switch (object.kind) {
-    case Kind::kNamespace: return impl_->take<model::NamespaceCodec>(object, key, reflect_namespace(object));
-    case Kind::kNode: return impl_->take<model::NodeCodec>(object, key, reflect_node(object));
-    case Kind::kPod: return impl_->take<model::PodCodec>(object, key, reflect_pod(object));
-    case Kind::kService: return impl_->take<model::ServiceCodec>(object, key, reflect_service(object));
-    case Kind::kEndpointSlice: return impl_->take<model::EndpointSliceCodec>(object, key, reflect_slice(object));
+    case Kind::kNamespace:
+      return impl_->take<model::NamespaceCodec>(object, key, reflect_namespace(object));
+    case Kind::kNode:
+      return impl_->take<model::NodeCodec>(object, key, reflect_node(object));
+    case Kind::kPod:
+      return impl_->take<model::PodCodec>(object, key, reflect_pod(object));
+    case Kind::kService:
+      return impl_->take<model::ServiceCodec>(object, key, reflect_service(object));
+    case Kind::kEndpointSlice:
+      return impl_->take<model::EndpointSliceCodec>(object, key, reflect_slice(object));
   }
 }
 
@@ -212,11 +229,16 @@ bool Cluster::restore(Kind kind, std::string_view key, std::string_view row) {
   const std::string owned(key);
   const auto valid = [&] {
     switch (kind) {
-      case Kind::kNamespace: return model::NamespaceCodec::decode(key, row).has_value();
-      case Kind::kNode: return model::NodeCodec::decode(key, row).has_value();
-      case Kind::kPod: return model::PodCodec::decode(key, row).has_value();
-      case Kind::kService: return model::ServiceCodec::decode(key, row).has_value();
-      case Kind::kEndpointSlice: return model::EndpointSliceCodec::decode(key, row).has_value();
+      case Kind::kNamespace:
+        return model::NamespaceCodec::decode(key, row).has_value();
+      case Kind::kNode:
+        return model::NodeCodec::decode(key, row).has_value();
+      case Kind::kPod:
+        return model::PodCodec::decode(key, row).has_value();
+      case Kind::kService:
+        return model::ServiceCodec::decode(key, row).has_value();
+      case Kind::kEndpointSlice:
+        return model::EndpointSliceCodec::decode(key, row).has_value();
     }
     return false;
   };
@@ -236,9 +258,7 @@ std::optional<model::Service> Cluster::find_service(std::string_view key) const 
 std::optional<model::EndpointSlice> Cluster::find_slice(std::string_view key) const { return impl_->slices.find(key); }
 
 const std::string& Cluster::service_key(std::uint32_t service) const { return impl_->service_numbers.name(service); }
-std::optional<std::uint32_t> Cluster::service_number(std::string_view key) const {
-  return impl_->service_numbers.find(key);
-}
+std::optional<std::uint32_t> Cluster::service_number(std::string_view key) const { return impl_->service_numbers.find(key); }
 
 void Cluster::touch_service(std::string_view key) { impl_->service_changed(std::string(key)); }
 
@@ -266,8 +286,9 @@ std::vector<model::EndpointSlice> Cluster::admitted_slices(std::uint32_t service
           if (pod_ns != id.ns) other = pod_ns;
         }
         if (own || (!node && other.empty())) return false;
-        refused.push_back({"endpoints[" + std::to_string(at) + "].addresses[0]",
-                           e.addr.to_string() + (node ? " is an address of node " + *node : " is a pod's of namespace " + other) + ": refused"});
+        refused.push_back(
+            {"endpoints[" + std::to_string(at) + "].addresses[0]",
+             e.addr.to_string() + (node ? " is an address of node " + *node : " is a pod's of namespace " + other) + ": refused"});
         return true;
       });
     }

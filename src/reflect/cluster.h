@@ -34,7 +34,7 @@ class Cluster {
   void put(const k8s::SlimObject& object);
   void remove(const k8s::SlimObject& object);
   void begin_relist(k8s::Kind kind);
-  void end_relist(k8s::Kind kind);          // erases what was not listed; marks the table initialized
+  void end_relist(k8s::Kind kind);  // erases what was not listed; marks the table initialized
   bool synced(k8s::Kind kind) const;
   bool all_synced() const;
   static constexpr k8s::Kind kKinds[] = {k8s::Kind::kNamespace, k8s::Kind::kNode, k8s::Kind::kPod, k8s::Kind::kService,
@@ -68,8 +68,8 @@ class Cluster {
   std::vector<net::IpAddr> addresses() const;
 
   struct Changes {
-    std::vector<std::uint32_t> services;    // the Service, a slice of it, or who has an address of it
-    std::vector<net::IpAddr> addresses;     // who has it changed, or on which node
+    std::vector<std::uint32_t> services;  // the Service, a slice of it, or who has an address of it
+    std::vector<net::IpAddr> addresses;   // who has it changed, or on which node
     std::vector<std::string> nodes;
     std::vector<std::string> pods;
     bool empty() const { return services.empty() && addresses.empty() && nodes.empty() && pods.empty(); }
@@ -77,7 +77,7 @@ class Cluster {
   Changes take_changes();
   bool has_changes() const;
 
-  std::size_t bytes() const;                // of rows, without indexes
+  std::size_t bytes() const;  // of rows, without indexes
 
  private:
   struct Impl;

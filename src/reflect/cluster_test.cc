@@ -25,8 +25,9 @@ class ClusterTest : public ::testing::Test {
                         R"(},"status":{"phase":"Running","podIPs":[{"ip":")" + addr + R"("}]}})");
   }
   void slice(const std::string& ns, const std::string& addrs, const std::string& service = "web") {
-    put(Kind::kEndpointSlice, R"({"metadata":{"namespace":")" + ns + R"(","name":"web-1","labels":{"kubernetes.io/service-name":")" + service +
-                                  R"("}},"addressType":"IPv4","ports":[{"name":"http","port":80}],"endpoints":[{"addresses":[)" + addrs + "]}]}");
+    put(Kind::kEndpointSlice, R"({"metadata":{"namespace":")" + ns + R"(","name":"web-1","labels":{"kubernetes.io/service-name":")" +
+                                  service + R"("}},"addressType":"IPv4","ports":[{"name":"http","port":80}],"endpoints":[{"addresses":[)" +
+                                  addrs + "]}]}");
   }
   std::vector<std::string> admitted(const std::string& ns) {
     std::vector<std::string> out;
@@ -38,7 +39,8 @@ class ClusterTest : public ::testing::Test {
   }
   std::vector<std::string> problems() {
     std::vector<std::string> out;
-    problems_.for_each([&](const std::string& object, const model::Problem& p) { out.push_back(object + ": " + p.field + ": " + p.reason); });
+    problems_.for_each(
+        [&](const std::string& object, const model::Problem& p) { out.push_back(object + ": " + p.field + ": " + p.reason); });
     return out;
   }
   model::Problems problems_;
@@ -93,7 +95,8 @@ TEST_F(ClusterTest, ATerminatedPodHasNoAddress) {
   pod("other", "job", "10.244.0.9");
   slice("default", R"("10.244.0.9")");
   EXPECT_EQ(admitted("default"), Texts{});
-  put(Kind::kPod, R"({"metadata":{"namespace":"other","name":"job"},"spec":{"nodeName":"n2"},"status":{"phase":"Succeeded","podIPs":[{"ip":"10.244.0.9"}]}})");
+  put(Kind::kPod,
+      R"({"metadata":{"namespace":"other","name":"job"},"spec":{"nodeName":"n2"},"status":{"phase":"Succeeded","podIPs":[{"ip":"10.244.0.9"}]}})");
   EXPECT_EQ(admitted("default"), Texts{"10.244.0.9"});
 }
 
@@ -109,8 +112,9 @@ TEST_F(ClusterTest, ANamespaceMayOptIn) {
 
 TEST_F(ClusterTest, ABadObjectKeepsTheOldState) {
   put(Kind::kService, R"({"metadata":{"namespace":"default","name":"web"},"spec":{"clusterIPs":["10.96.0.1"],"ports":[{"port":80}]}})");
-  for (const char* bad : {R"("clusterIPs":["10.96.0.256"],"ports":[{"port":80}])", R"("clusterIPs":["10.96.0.1"],"ports":[{"port":70000}])",
-                          R"("clusterIPs":["10.96.0.1"],"ports":[{"port":80,"protocol":"QUIC"}])", R"("type":"Surprise")", R"("ports":{})"}) {
+  for (const char* bad :
+       {R"("clusterIPs":["10.96.0.256"],"ports":[{"port":80}])", R"("clusterIPs":["10.96.0.1"],"ports":[{"port":70000}])",
+        R"("clusterIPs":["10.96.0.1"],"ports":[{"port":80,"protocol":"QUIC"}])", R"("type":"Surprise")", R"("ports":{})"}) {
     put(Kind::kService, R"({"metadata":{"namespace":"default","name":"web"},"spec":{)" + std::string(bad) + "}}");
     EXPECT_EQ(problems().size(), 1U) << bad;
     const auto row = cluster_.find_service("default/web");

@@ -100,8 +100,8 @@ Reflected<model::Node> reflect_node(const SlimObject& object) {
     if (!addr.ok()) return bad<model::Node>(indexed("status.addresses", i, ".address"), addr.error().message);
     if (const auto why = never_an_endpoint(*addr); !why.empty())
       return bad<model::Node>(indexed("status.addresses", i, ".address"), addr->to_string() + " " + std::string(why));
-    const bool known = std::any_of(node.addresses.begin(), node.addresses.end(),
-                                   [&](const net::IpAddr& a) { return a.family() == addr->family(); });
+    const bool known =
+        std::any_of(node.addresses.begin(), node.addresses.end(), [&](const net::IpAddr& a) { return a.family() == addr->family(); });
     if (!known) node.addresses.push_back(*addr);
   }
   for (std::size_t i = 0; i < object.pod_cidrs.size(); ++i) {
@@ -157,7 +157,8 @@ Reflected<model::Service> reflect_service(const SlimObject& object) {
   if (object.session_affinity == "ClientIP") {
     const std::int64_t seconds = object.affinity_seconds.value_or(10800);
     if (seconds < 1 || seconds > 86400)
-      return bad<model::Service>("spec.sessionAffinityConfig.clientIP.timeoutSeconds", std::to_string(seconds) + " is not within 1 and 86400");
+      return bad<model::Service>("spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+                                 std::to_string(seconds) + " is not within 1 and 86400");
     service.affinity_seconds = static_cast<std::uint32_t>(seconds);
   }
   if (service.type != model::ServiceType::kExternalName) {
@@ -194,7 +195,8 @@ Reflected<model::EndpointSlice> reflect_slice(const SlimObject& object) {
   Reflected<model::EndpointSlice> out;
   const std::string_view service = label(object, "kubernetes.io/service-name");
   if (service.empty() || object.address_type == "FQDN") return out;
-  if (!is_name(service, 253)) return bad<model::EndpointSlice>("metadata.labels[kubernetes.io/service-name]", quoted(service) + " is not a name");
+  if (!is_name(service, 253))
+    return bad<model::EndpointSlice>("metadata.labels[kubernetes.io/service-name]", quoted(service) + " is not a name");
   model::EndpointSlice slice;
   slice.id = {std::string(object.meta.ns), std::string(object.meta.name)};
   slice.service = {slice.id.ns, std::string(service)};
@@ -219,20 +221,22 @@ Reflected<model::EndpointSlice> reflect_slice(const SlimObject& object) {
     const auto addr = net::IpAddr::parse(from.addresses.front());
     if (!addr.ok()) return bad<model::EndpointSlice>(indexed("endpoints", i, ".addresses[0]"), addr.error().message);
     if (addr->family() != slice.family)
-      return bad<model::EndpointSlice>(indexed("endpoints", i, ".addresses[0]"), addr->to_string() + " is not " + std::string(object.address_type));
+      return bad<model::EndpointSlice>(indexed("endpoints", i, ".addresses[0]"),
+                                       addr->to_string() + " is not " + std::string(object.address_type));
     if (const auto why = never_an_endpoint(*addr); !why.empty()) {
       out.problems.push_back({indexed("endpoints", i, ".addresses[0]"), addr->to_string() + " " + std::string(why) + ": refused"});
       continue;
     }
     model::Endpoint to;
     to.addr = *addr;
-    to.ready = from.ready.value_or(true);           // the API: unknown is ready
+    to.ready = from.ready.value_or(true);  // the API: unknown is ready
     to.serving = from.serving.value_or(to.ready);
     to.terminating = from.terminating.value_or(false);
     to.hostname = from.hostname;
     to.node = from.node_name;
     to.zone = from.zone;
-    if (from.target_kind == "Pod") to.target = {std::string(from.target_ns.empty() ? object.meta.ns : from.target_ns), std::string(from.target_name)};
+    if (from.target_kind == "Pod")
+      to.target = {std::string(from.target_ns.empty() ? object.meta.ns : from.target_ns), std::string(from.target_name)};
     slice.endpoints.push_back(std::move(to));
   }
   out.row = std::move(slice);

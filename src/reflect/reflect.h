@@ -17,7 +17,7 @@ namespace fairway::reflect {
 
 template <typename Row>
 struct Reflected {
-  std::optional<Row> row;                  // empty: the object is bad (see problems), or is not for us (none)
+  std::optional<Row> row;  // empty: the object is bad (see problems), or is not for us (none)
   std::vector<model::Problem> problems;
 };
 

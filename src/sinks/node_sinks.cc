@@ -41,9 +41,7 @@ bool EndpointTarget::in_force(const fw_endpoint& there, const fw_endpoint& desir
   return std::memcmp(&plain, &desired, sizeof(plain)) == 0;
 }
 
-bool NodeTarget::in_force(const fw_node& there, const fw_node& desired) const {
-  return std::memcmp(&there, &desired, sizeof(there)) == 0;
-}
+bool NodeTarget::in_force(const fw_node& there, const fw_node& desired) const { return std::memcmp(&there, &desired, sizeof(there)) == 0; }
 
 Status RouteTarget::update(const net::Prefix& pods, const compile::routing::Route& route) {
   hostnet::RemoteRange range;

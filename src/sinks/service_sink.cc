@@ -116,7 +116,9 @@ void ServiceSink::remove_unused(reconcile::TimePoint now) {
     unused_.ids.assign(keeps, free.end());
     free.erase(keeps, free.end());
   }
-  const Status removed = free.empty() ? Status{} : free.size() == 1 ? maps_.backends.remove(free.front()) : maps_.backends.remove_batch(free);
+  const Status removed = free.empty()       ? Status{}
+                         : free.size() == 1 ? maps_.backends.remove(free.front())
+                                            : maps_.backends.remove_batch(free);
   if (removed.ok()) {
     Change done;
     done.backends_gone = std::move(free);
@@ -230,7 +232,9 @@ Result<std::size_t> ServiceSink::resync() {
   {
     FW_ASSIGN(const auto dump, maps_.frontends.dump());
     struct Hash {
-      std::size_t operator()(const fw_frontend_key& k) const { return std::hash<std::string_view>{}({reinterpret_cast<const char*>(&k), sizeof(k)}); }
+      std::size_t operator()(const fw_frontend_key& k) const {
+        return std::hash<std::string_view>{}({reinterpret_cast<const char*>(&k), sizeof(k)});
+      }
     };
     struct Equal {
       bool operator()(const fw_frontend_key& a, const fw_frontend_key& b) const { return same(a, b); }
@@ -243,8 +247,8 @@ Result<std::size_t> ServiceSink::resync() {
     });
     for (const auto& [key, row] : there) change.frontends_gone.push_back(key);
   }
-  const std::size_t differing = change.backends.size() + change.slots.size() + change.frontends.size() +
-                                change.frontends_gone.size() + change.backends_gone.size();
+  const std::size_t differing =
+      change.backends.size() + change.slots.size() + change.frontends.size() + change.frontends_gone.size() + change.backends_gone.size();
   // Beside failed units only what is in excess goes, as its room may be what is missing; writing again is theirs.
   if (failures_.empty()) {
     FW_TRY(write({&change}));

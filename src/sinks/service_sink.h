@@ -48,7 +48,7 @@ class ServiceSink {
   Result<std::size_t> resync();
 
   struct Failure {
-    Change gone;                       // removals that are still owed
+    Change gone;  // removals that are still owed
     Error error;
     unsigned failures = 0;
     reconcile::TimePoint due{};

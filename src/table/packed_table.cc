@@ -52,7 +52,9 @@ struct Equal {
   static std::string_view key(std::string_view k) { return k; }
   static std::string_view key(const BlobPtr& b) { return b->key(); }
   template <typename A, typename B>
-  bool operator()(const A& a, const B& b) const { return key(a) == key(b); }
+  bool operator()(const A& a, const B& b) const {
+    return key(a) == key(b);
+  }
 };
 
 }  // namespace
@@ -81,9 +83,7 @@ struct PackedTable::Impl {
       tombstone_order.pop_front();
     }
   }
-  bool stale(std::uint64_t version, std::uint64_t known) const {
-    return !relisting && version != kAnyVersion && version < known;
-  }
+  bool stale(std::uint64_t version, std::uint64_t known) const { return !relisting && version != kAnyVersion && version < known; }
 };
 
 PackedTable::PackedTable(std::string name) : impl_(std::make_unique<Impl>()) { impl_->name = std::move(name); }

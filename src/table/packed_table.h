@@ -37,16 +37,16 @@ class PackedTable {
   std::optional<std::string_view> find(std::string_view key) const;
   void for_each(const Visit& visit) const;
   std::size_t size() const;
-  std::uint64_t revision() const;       // grows with each change
-  std::size_t bytes() const;            // of rows and keys
+  std::uint64_t revision() const;  // grows with each change
+  std::size_t bytes() const;       // of rows and keys
 
   // A relist: what is neither set nor touched between begin and end is erased at the end. A relist may be abandoned
   // by beginning another. While one runs, versions do not count: a list is the truth, older or not
   // (a store restored from a backup counts anew).
   void begin_relist();
-  bool touch(std::string_view key);     // keeps the row that is there; false if there is none
+  bool touch(std::string_view key);             // keeps the row that is there; false if there is none
   std::vector<std::string> not_listed() const;  // what end_relist() would erase, for callers that keep indexes
-  std::size_t end_relist();             // rows erased
+  std::size_t end_relist();                     // rows erased
 
   // A new reader is told of every row that is there.
   Reader subscribe();

@@ -5,8 +5,8 @@
 //                                      ^ agent.sock, DNS on 10.96.0.10
 //
 // Everything lies in a network and a mount namespace of the test's own, and in one temporary folder.
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -108,8 +108,10 @@ class AgentTest : public ::testing::Test {
     cgroup_ = make_cgroup();
     ASSERT_TRUE(sys::write_file_atomic(dir_ / "objects.yaml", kObjects).ok());
     ASSERT_TRUE(sys::write_file_atomic(dir_ / "kubeconfig", R"({"clusters":[{"name":"c","cluster":{"server":"http://127.0.0.1:18080"}}],
-      "contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],"current-context":"c","users":[{"name":"u","user":{}}]})").ok());
-    api_ = std::make_unique<Process>(std::vector<std::string>{"python3", FAKE_API, "--port", "18080", dir_ / "objects.yaml"}, dir_ / "api.log");
+      "contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],"current-context":"c","users":[{"name":"u","user":{}}]})")
+                    .ok());
+    api_ = std::make_unique<Process>(std::vector<std::string>{"python3", FAKE_API, "--port", "18080", dir_ / "objects.yaml"},
+                                     dir_ / "api.log");
     start_agent();
     until("sync", [&] { return status("pruned"); });
   }
@@ -135,12 +137,15 @@ class AgentTest : public ::testing::Test {
   void mount_bpffs() { ASSERT_EQ(::mount("bpf", (dir_ / "bpf").c_str(), "bpf", 0, nullptr), 0) << std::strerror(errno); }
   void start_agent() {
     agent_ = std::make_unique<Process>(
-        std::vector<std::string>{AGENT, "--node-name", "n1", "--kubeconfig", dir_ / "kubeconfig", "--run-dir", dir_ / "run", "--state-dir", dir_ / "state",
-                                 "--bpf-dir", dir_ / "bpf/fairway", "--cgroup", cgroup_, "--cluster-cidr", "10.244.0.0/16", "--service-cidr", "10.96.0.0/16",
-                                 "--dns-ip", "10.96.0.10", "--map-size", "small", "--upstream", "172.30.9.11"},
+        std::vector<std::string>{
+            AGENT,           "--node-name",    "n1",           "--kubeconfig",       dir_ / "kubeconfig", "--run-dir",  dir_ / "run",
+            "--state-dir",   dir_ / "state",   "--bpf-dir",    dir_ / "bpf/fairway", "--cgroup",          cgroup_,      "--cluster-cidr",
+            "10.244.0.0/16", "--service-cidr", "10.96.0.0/16", "--dns-ip",           "10.96.0.10",        "--map-size", "small",
+            "--upstream",    "172.30.9.11"},
         dir_ / "agent.log");
   }
-  std::optional<json::value> request(const std::string& unix_path, const std::string& method, const std::string& target, std::string body = "") {
+  std::optional<json::value> request(const std::string& unix_path, const std::string& method, const std::string& target,
+                                     std::string body = "") {
     io::Loop loop;
     io::Origin origin;
     origin.unix_path = unix_path;
@@ -149,11 +154,14 @@ class AgentTest : public ::testing::Test {
     std::optional<json::value> out;
     io::HttpRequest r;
     r.method = method, r.target = target, r.body = std::move(body);
-    const auto call = (*client)->request(std::move(r), [&](Result<io::HttpResponse> answer) {
-      boost::system::error_code ec;
-      if (answer.ok()) out = json::parse(answer->body, ec);
-      loop.stop();
-    }, std::chrono::seconds(5));
+    const auto call = (*client)->request(
+        std::move(r),
+        [&](Result<io::HttpResponse> answer) {
+          boost::system::error_code ec;
+          if (answer.ok()) out = json::parse(answer->body, ec);
+          loop.stop();
+        },
+        std::chrono::seconds(5));
     loop.run();
     return out;
   }
@@ -189,7 +197,8 @@ TEST_F(AgentTest, ProgramsAndAnswers) {
   EXPECT_NE(table("frontends").find(kWebRow), std::string::npos) << table("frontends");
   EXPECT_EQ(dig("web.default"), "10.96.0.50\n");
   EXPECT_NE(table("endpoints").find("\"10.244.1.5\",\"default/web-1\""), std::string::npos);
-  api("/admin/put", R"({"kind":"EndpointSlice","metadata":{"name":"web-1","namespace":"default","labels":{"kubernetes.io/service-name":"web"}},
+  api("/admin/put",
+      R"({"kind":"EndpointSlice","metadata":{"name":"web-1","namespace":"default","labels":{"kubernetes.io/service-name":"web"}},
     "addressType":"IPv4","ports":[{"name":"http","port":8080}],"endpoints":[{"addresses":["10.244.1.5"]},{"addresses":["127.0.0.1"]}]})");
   until("a refusal", [&] { return table("errors").find("127.0.0.1 is a loopback address: refused") != std::string::npos; });
   EXPECT_NE(table("frontends").find(kWebRow), std::string::npos);
@@ -220,9 +229,10 @@ TEST_F(AgentTest, AColdBootNeedsNoApiServer) {
   EXPECT_EQ(dig("web.default"), "10.96.0.50\n");
   // A pod comes up, from the node's last known pod range.
   ASSERT_TRUE(sys::create_netns(dir_ / "pod").ok());
-  const auto added = request(dir_ / "run/agent.sock", "POST", "/v1/cni",
-                             R"({"command":"ADD","containerId":"c1","netns":")" + (dir_ / "pod").string() +
-                                 R"(","ifname":"eth0","args":"K8S_POD_NAMESPACE=default;K8S_POD_NAME=p","path":"/x","config":{"cniVersion":"1.1.0","name":"fairway","type":"fairway-cni"}})");
+  const auto added = request(
+      dir_ / "run/agent.sock", "POST", "/v1/cni",
+      R"({"command":"ADD","containerId":"c1","netns":")" + (dir_ / "pod").string() +
+          R"(","ifname":"eth0","args":"K8S_POD_NAMESPACE=default;K8S_POD_NAME=p","path":"/x","config":{"cniVersion":"1.1.0","name":"fairway","type":"fairway-cni"}})");
   ASSERT_TRUE(added.has_value());
   EXPECT_TRUE(added->as_object().contains("ips")) << json::serialize(*added);
   EXPECT_NE(table("endpoints").find("\"local\""), std::string::npos) << table("endpoints");
@@ -236,7 +246,8 @@ TEST_F(AgentTest, AColdBootNeedsNoApiServer) {
 }
 
 TEST_F(AgentTest, ARelistSweepsAndBrokenEventsHarmNothing) {
-  api("/admin/raw?path=/api/v1/services", R"({"type":"MODIFIED","object":{"metadata":{"name":"web","namespace":"default","resourceVersion":"900"},"spec":{"ports":7}}})");
+  api("/admin/raw?path=/api/v1/services",
+      R"({"type":"MODIFIED","object":{"metadata":{"name":"web","namespace":"default","resourceVersion":"900"},"spec":{"ports":7}}})");
   until("the error", [&] { return table("errors").find("is not a list") != std::string::npos; });
   EXPECT_NE(table("frontends").find(kWebRow), std::string::npos);
   api("/admin/raw?path=/api/v1/services", "{{{{");

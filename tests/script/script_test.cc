@@ -30,7 +30,7 @@ struct Step {
   std::string verb;
   std::string args;
   std::string text;
-  std::string comment;      // lines before it, kept for the update
+  std::string comment;  // lines before it, kept for the update
 };
 
 std::vector<Step> parse_script(const fs::path& path) {
@@ -129,7 +129,16 @@ TEST_P(Script, OnTheKernelsMaps) {
   {
     datapath::DatapathConfig config;
     config.bpf_dir = dir + "/fairway";
-    config.sizes = {.endpoints = 256, .local_ifs = 16, .nodes = 32, .frontends = 64, .svc_slots = 256, .backends = 128, .flows_new = 64, .flows = 64, .fragments = 16, .sock_origin = 64};
+    config.sizes = {.endpoints = 256,
+                    .local_ifs = 16,
+                    .nodes = 32,
+                    .frontends = 64,
+                    .svc_slots = 256,
+                    .backends = 128,
+                    .flows_new = 64,
+                    .flows = 64,
+                    .fragments = 16,
+                    .sock_origin = 64};
     auto opened = datapath::Datapath::open(config);
     EXPECT_TRUE(opened.ok()) << opened.error().message;
     if (opened.ok()) {
@@ -148,9 +157,50 @@ TEST_P(Script, OnTheKernelsMaps) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, Script, ::testing::ValuesIn(cases()), [](const auto& test_case) {
   std::string name = test_case.param.stem().string();
-  std::replace_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
   return name;
 });
+
+struct Object {
+  std::string kind, key, yaml;
+};
+Object random_object(std::mt19937& random) {
+  const unsigned n = random() % 6;
+  const std::string i = std::to_string(n), ns = n % 2 == 0 ? "red" : "blue";
+  Object out{"", ns + "/x" + i, ""};
+  auto& [kind, key, yaml] = out;
+  switch (random() % 4) {
+    case 0:
+      kind = "Service";
+      yaml = "kind: Service\nmetadata: {name: x" + i + ", namespace: " + ns + "}\nspec: {clusterIPs: [10.96.0." + std::to_string(1 + n) +
+             "], ports: [{name: a, port: " + std::to_string(80 + random() % 2) + "}]}\n";
+      break;
+    case 1: {
+      kind = "EndpointSlice";
+      std::string list;
+      for (unsigned e = random() % 5; e > 0; --e)
+        list += "- {addresses: [10.244." + std::to_string(random() % 3) + "." + std::to_string(random() % 8) +
+                "], conditions: {ready: " + (random() % 3 != 0 ? "true" : "false") +
+                ", serving: true, terminating: " + (random() % 2 != 0 ? "true" : "false") + "}}\n";
+      yaml = "kind: EndpointSlice\nmetadata: {name: x" + i + ", namespace: " + ns + ", labels: {kubernetes.io/service-name: x" + i +
+             "}}\naddressType: IPv4\nports: [{name: a, port: 8080}]\nendpoints:\n" + list;
+      break;
+    }
+    case 2:
+      kind = "Pod";
+      yaml = "kind: Pod\nmetadata: {name: x" + i + ", namespace: " + ns + ", uid: u" + std::to_string(random() % 100) +
+             "}\nspec: {nodeName: node-" + std::to_string(1 + random() % 3) + "}\nstatus: {phase: Running, podIPs: [{ip: 10.244." +
+             std::to_string(random() % 3) + "." + std::to_string(random() % 8) + "}]}\n";
+      break;
+    default:
+      kind = "Node";
+      key = "node-" + std::to_string(1 + n % 3);
+      yaml = "kind: Node\nmetadata: {name: " + key + "}\nspec: {podCIDRs: [10.244." + std::to_string(n % 3) +
+             ".0/24]}\nstatus: {addresses: [{type: InternalIP, address: 172.30.0.1" + std::to_string(1 + n % 3) + "}]}\n";
+  }
+  return out;
+}
 
 // A random log of operations with faults, relists and restarts in it ends where a world without any of that ends.
 unsigned seeds() {
@@ -173,32 +223,7 @@ TEST(RandomLog, ConvergesWithFaultyMaps) {
     };
     world.settle();
     for (int step = 0; step < 150; ++step) {
-      const unsigned n = random() % 6;
-      const std::string i = std::to_string(n), ns = n % 2 == 0 ? "red" : "blue";
-      std::string kind, yaml;
-      std::string key = ns + "/x" + i;
-      switch (random() % 4) {
-        case 0:
-          kind = "Service";
-          yaml = "kind: Service\nmetadata: {name: x" + i + ", namespace: " + ns + "}\nspec: {clusterIPs: [10.96.0." + std::to_string(1 + n) + "], ports: [{name: a, port: " + std::to_string(80 + random() % 2) + "}]}\n";
-          break;
-        case 1: {
-          kind = "EndpointSlice";
-          std::string list;
-          for (unsigned e = random() % 5; e > 0; --e)
-            list += "- {addresses: [10.244." + std::to_string(random() % 3) + "." + std::to_string(random() % 8) + "], conditions: {ready: " + (random() % 3 != 0 ? "true" : "false") + ", serving: true, terminating: " + (random() % 2 != 0 ? "true" : "false") + "}}\n";
-          yaml = "kind: EndpointSlice\nmetadata: {name: x" + i + ", namespace: " + ns + ", labels: {kubernetes.io/service-name: x" + i + "}}\naddressType: IPv4\nports: [{name: a, port: 8080}]\nendpoints:\n" + list;
-          break;
-        }
-        case 2:
-          kind = "Pod";
-          yaml = "kind: Pod\nmetadata: {name: x" + i + ", namespace: " + ns + ", uid: u" + std::to_string(random() % 100) + "}\nspec: {nodeName: node-" + std::to_string(1 + random() % 3) + "}\nstatus: {phase: Running, podIPs: [{ip: 10.244." + std::to_string(random() % 3) + "." + std::to_string(random() % 8) + "}]}\n";
-          break;
-        default:
-          kind = "Node";
-          key = "node-" + std::to_string(1 + n % 3);
-          yaml = "kind: Node\nmetadata: {name: " + key + "}\nspec: {podCIDRs: [10.244." + std::to_string(n % 3) + ".0/24]}\nstatus: {addresses: [{type: InternalIP, address: 172.30.0.1" + std::to_string(1 + n % 3) + "}]}\n";
-      }
+      const auto [kind, key, yaml] = random_object(random);
       const unsigned what = random() % 20;
       if (what == 0) {
         world.restart();
@@ -240,7 +265,8 @@ TEST(FullMap, TheOldStateStaysInForce) {
   world.settle();
   EXPECT_NE(world.dump().find("10.96.0.1:80/TCP"), std::string::npos);
   EXPECT_EQ(world.dump().find("10.96.0.2:80/TCP"), std::string::npos);
-  EXPECT_NE(world.dump().find("Service d/s2: maps: map frontends: full at 1 rows: the old state stays in force"), std::string::npos) << world.dump();
+  EXPECT_NE(world.dump().find("Service d/s2: maps: map frontends: full at 1 rows: the old state stays in force"), std::string::npos)
+      << world.dump();
   world.remove("Service", "d/s1");
   world.settle();
   EXPECT_NE(world.dump().find("10.96.0.2:80/TCP"), std::string::npos) << world.dump();

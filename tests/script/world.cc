@@ -61,8 +61,11 @@ std::optional<k8s::Kind> kind_of(const std::string& text) {
 
 struct MemoryMaps final : Maps {
   explicit MemoryMaps(const MapLimits& l)
-      : frontends_("frontends", l.frontends), slots_("svc_slots", l.slots, datapath::MapKind::kArray), backends_("backends", l.backends),
-        endpoints_("endpoints", l.endpoints), nodes_("nodes", l.nodes) {}
+      : frontends_("frontends", l.frontends),
+        slots_("svc_slots", l.slots, datapath::MapKind::kArray),
+        backends_("backends", l.backends),
+        endpoints_("endpoints", l.endpoints),
+        nodes_("nodes", l.nodes) {}
   datapath::Map<fw_frontend_key, fw_frontend>& frontends() override { return frontends_; }
   datapath::Map<std::uint32_t, std::uint32_t>& slots() override { return slots_; }
   datapath::Map<std::uint32_t, fw_backend>& backends() override { return backends_; }
@@ -110,8 +113,11 @@ struct World::Routes final : reconcile::Target<net::Prefix, compile::routing::Ro
 
 struct World::Faulty {
   Faulty(Maps& m, double share, unsigned seed)
-      : frontends(m.frontends(), share, seed), slots(m.slots(), share, seed + 1), backends(m.backends(), share, seed + 2),
-        endpoints(m.endpoints(), share, seed + 3), nodes(m.nodes(), share, seed + 4) {}
+      : frontends(m.frontends(), share, seed),
+        slots(m.slots(), share, seed + 1),
+        backends(m.backends(), share, seed + 2),
+        endpoints(m.endpoints(), share, seed + 3),
+        nodes(m.nodes(), share, seed + 4) {}
   datapath::FaultyMap<fw_frontend_key, fw_frontend> frontends;
   datapath::FaultyMap<std::uint32_t, std::uint32_t> slots;
   datapath::FaultyMap<std::uint32_t, fw_backend> backends;
@@ -121,7 +127,8 @@ struct World::Faulty {
   sinks::NodeTarget node_target{nodes};
 };
 
-World::World(Maps& maps, double fault_share, unsigned seed) : maps_(maps), share_(fault_share), seed_(seed), routes_(std::make_unique<Routes>()) {
+World::World(Maps& maps, double fault_share, unsigned seed)
+    : maps_(maps), share_(fault_share), seed_(seed), routes_(std::make_unique<Routes>()) {
   now_ += std::chrono::hours(1);
   start();
 }
@@ -143,8 +150,10 @@ void World::start() {
   config.local.uplink_ifindex = 2;
   config.local.vxlan_ifindex = 3;
   config.local.cluster_ranges = {*net::Prefix::parse("10.244.0.0/16"), *net::Prefix::parse("fd00:10:244::/56")};
-  flow_ = std::make_unique<agent::Flow>(*cluster_, problems_,
-                                        agent::FlowTargets{{faulty_->frontends, faulty_->slots, faulty_->backends}, faulty_->endpoint_target, faulty_->node_target, *routes_}, config);
+  flow_ = std::make_unique<agent::Flow>(
+      *cluster_, problems_,
+      agent::FlowTargets{{faulty_->frontends, faulty_->slots, faulty_->backends}, faulty_->endpoint_target, faulty_->node_target, *routes_},
+      config);
   ASSERT_TRUE(flow_->adopt().ok());  // an agent that cannot read its maps does not start
   set_faults(share_);
 }
@@ -225,7 +234,8 @@ void World::settle() {
 }
 
 std::size_t World::faults() const {
-  return faulty_->frontends.faults() + faulty_->slots.faults() + faulty_->backends.faults() + faulty_->endpoints.faults() + faulty_->nodes.faults() + routes_->faults;
+  return faulty_->frontends.faults() + faulty_->slots.faults() + faulty_->backends.faults() + faulty_->endpoints.faults() +
+         faulty_->nodes.faults() + routes_->faults;
 }
 
 std::string World::broken() {
@@ -247,7 +257,8 @@ std::string World::dump() {
   for (const auto& [id, row] : rows(maps_.nodes())) {
     const auto v4 = datapath::from_abi(row.underlay_v4), v6 = datapath::from_abi(row.underlay_v6);
     node_names[id] = v4.is_unset() ? v6.to_string() : v4.to_string();
-    nodes.insert((v4.is_unset() ? "" : v4.to_string() + " ") + (v6.is_unset() ? "" : v6.to_string() + " ") + (row.mode == FW_NODE_VXLAN ? "vxlan" : "native") + " mtu=" + std::to_string(row.mtu));
+    nodes.insert((v4.is_unset() ? "" : v4.to_string() + " ") + (v6.is_unset() ? "" : v6.to_string() + " ") +
+                 (row.mode == FW_NODE_VXLAN ? "vxlan" : "native") + " mtu=" + std::to_string(row.mtu));
   }
   std::set<std::uint32_t> referenced;
   for (const auto& [key, row] : rows(maps_.frontends())) {
@@ -256,7 +267,9 @@ std::string World::dump() {
       const std::uint32_t id = *maps_.slots().lookup(row.slot_base + i);
       const auto b = maps_.backends().lookup(id);
       referenced.insert(id);
-      backends.insert(!b.ok() ? "missing" : net::SocketAddr{datapath::from_abi(b->addr), ntohs(b->port_be)}.to_string() + (b->state == FW_BE_ACTIVE ? "" : "(terminating)"));
+      backends.insert(!b.ok() ? "missing"
+                              : net::SocketAddr{datapath::from_abi(b->addr), ntohs(b->port_be)}.to_string() +
+                                    (b->state == FW_BE_ACTIVE ? "" : "(terminating)"));
     }
     std::string line = compile::services::from_abi(key).to_string() + " flags=" + std::to_string(row.flags);
     if (row.affinity_seconds > 0) line += " affinity=" + std::to_string(row.affinity_seconds) + "s";
@@ -265,10 +278,14 @@ std::string World::dump() {
     frontends.insert(line);
   }
   for (const auto& [id, b] : rows(maps_.backends()))
-    if (!referenced.contains(id)) frontends.insert("draining " + net::SocketAddr{datapath::from_abi(b.addr), ntohs(b.port_be)}.to_string() + (b.state == FW_BE_ACTIVE ? " active" : ""));
+    if (!referenced.contains(id))
+      frontends.insert("draining " + net::SocketAddr{datapath::from_abi(b.addr), ntohs(b.port_be)}.to_string() +
+                       (b.state == FW_BE_ACTIVE ? " active" : ""));
   for (const auto& [addr, row] : rows(maps_.endpoints()))
-    endpoints.insert(datapath::from_abi(addr).to_string() + " node=" + node_names[row.node] + ((row.flags & FW_EP_NODE) != 0 ? " is-node" : ""));
-  for (const auto& [pods, r] : routes_->rows) routes.insert(pods.to_string() + " via " + r.underlay.to_string() + (r.overlay ? " vxlan" : "") + " mtu=" + std::to_string(r.mtu));
+    endpoints.insert(datapath::from_abi(addr).to_string() + " node=" + node_names[row.node] +
+                     ((row.flags & FW_EP_NODE) != 0 ? " is-node" : ""));
+  for (const auto& [pods, r] : routes_->rows)
+    routes.insert(pods.to_string() + " via " + r.underlay.to_string() + (r.overlay ? " vxlan" : "") + " mtu=" + std::to_string(r.mtu));
   problems_.for_each([&](const std::string& object, const model::Problem& p) { errors.insert(object + ": " + p.field + ": " + p.reason); });
   std::string out;
   const auto section = [&](const char* name, const std::multiset<std::string>& lines) {

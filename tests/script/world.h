@@ -33,7 +33,7 @@ class World {
   World(Maps& maps, double fault_share, unsigned seed);
   ~World();
 
-  void put_yaml(const std::string& yaml);            // several documents; throws what yaml-cpp throws
+  void put_yaml(const std::string& yaml);  // several documents; throws what yaml-cpp throws
   void remove(const std::string& kind, const std::string& key);
   // A relist of everything with nothing but these objects.
   void relist_yaml(const std::string& yaml);

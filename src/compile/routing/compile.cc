@@ -6,7 +6,7 @@
 namespace fairway::compile::routing {
 namespace {
 
-constexpr std::uint32_t kOverheadV4 = 50;   // inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20
+constexpr std::uint32_t kOverheadV4 = 50;  // inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20
 constexpr std::uint32_t kOverheadV6 = 70;
 // Ports of masqueraded flows: above Linux' default ip_local_port_range (32768-60999) and the NodePorts (30000-32767),
 // so that no socket of the node clashes.
@@ -76,8 +76,9 @@ CompiledNode compile_node(const model::Node& node, const Local& local) {
   if (v4 != nullptr) out.row.underlay_v4 = addr_to_abi(*v4);
   if (v6 != nullptr) out.row.underlay_v6 = addr_to_abi(*v6);
   // The underlay is of a family that both nodes have, IPv4 first.
-  const net::IpAddr* underlay = v4 != nullptr && of_family(local.addresses, net::Family::kV4) != nullptr ? v4
-                                : v6 != nullptr && of_family(local.addresses, net::Family::kV6) != nullptr ? v6 : nullptr;
+  const net::IpAddr* underlay = v4 != nullptr && of_family(local.addresses, net::Family::kV4) != nullptr   ? v4
+                                : v6 != nullptr && of_family(local.addresses, net::Family::kV6) != nullptr ? v6
+                                                                                                           : nullptr;
   if (underlay == nullptr) {
     out.problems.push_back({"status.addresses", "no InternalIP of a family that this node has: its pods cannot be reached"});
     return out;

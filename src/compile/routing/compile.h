@@ -20,17 +20,17 @@
 namespace fairway::compile::routing {
 
 enum class Mode { kAuto, kNative, kVxlan };
-std::optional<Mode> parse_mode(std::string_view text);   // "auto", "native", "vxlan"
+std::optional<Mode> parse_mode(std::string_view text);  // "auto", "native", "vxlan"
 
 // This node, as the agent found it.
 struct Local {
   std::string name;
   Mode mode = Mode::kAuto;
-  std::vector<net::IpAddr> addresses;       // at most one a family
-  std::vector<net::Prefix> subnets;         // on-link at the uplink
+  std::vector<net::IpAddr> addresses;  // at most one a family
+  std::vector<net::Prefix> subnets;    // on-link at the uplink
   std::uint32_t uplink_ifindex = 0;
   std::uint32_t uplink_mtu = 1500;
-  std::uint32_t vxlan_ifindex = 0;          // 0: no overlay device
+  std::uint32_t vxlan_ifindex = 0;  // 0: no overlay device
   std::uint32_t vni = 1;
   std::uint32_t host_service_ifindex = 0;
   std::vector<net::Prefix> cluster_ranges;  // at most one a family
@@ -44,13 +44,13 @@ struct Local {
 class NodeIds {
  public:
   void adopt(std::uint32_t id, const fw_node& row);
-  std::uint32_t get(const model::Node& node);               // > 0
+  std::uint32_t get(const model::Node& node);  // > 0
   std::optional<std::uint32_t> find(std::string_view name) const;
   void forget(std::string_view name);
 
  private:
   std::map<std::string, std::uint32_t, std::less<>> by_name_;
-  std::map<net::IpAddr, std::uint32_t> adopted_;            // by underlay address, until claimed
+  std::map<net::IpAddr, std::uint32_t> adopted_;  // by underlay address, until claimed
   std::uint32_t next_ = 1;
 };
 
@@ -73,8 +73,8 @@ CompiledNode compile_node(const model::Node& node, const Local& local);
 
 // Who has an address, as Cluster knows it.
 struct Owner {
-  std::optional<std::string> node;          // it is a node's own address
-  std::vector<model::Pod> pods;             // else: live pods with it, sorted by key
+  std::optional<std::string> node;  // it is a node's own address
+  std::vector<model::Pod> pods;     // else: live pods with it, sorted by key
 };
 // Nothing: no row from the API (nobody has it, or a pod of this node, or its node is not known yet).
 std::optional<fw_endpoint> compile_endpoint(const Owner& owner, const Local& local, const NodeIds& ids);

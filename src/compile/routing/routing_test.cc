@@ -33,11 +33,13 @@ TEST(CompileNode, NativeOnTheSameSubnetElseVxlan) {
   auto out = compile_node(node({ip("172.30.0.12"), ip("fd00:172:30::12")}), local());
   EXPECT_EQ(out.row.mode, FW_NODE_NATIVE);
   EXPECT_EQ(out.row.mtu, 1500U);
-  EXPECT_EQ(out.routes, (std::vector<Route>{{prefix("10.244.1.0/24"), ip("172.30.0.12"), false, 1500}, {prefix("fd00:10:244:1::/64"), ip("fd00:172:30::12"), false, 1500}}));
+  EXPECT_EQ(out.routes, (std::vector<Route>{{prefix("10.244.1.0/24"), ip("172.30.0.12"), false, 1500},
+                                            {prefix("fd00:10:244:1::/64"), ip("fd00:172:30::12"), false, 1500}}));
   out = compile_node(node({ip("172.30.9.12"), ip("fd00:172:31::12")}), local());
   EXPECT_EQ(out.row.mode, FW_NODE_VXLAN);
   EXPECT_EQ(out.row.mtu, 1450U);
-  EXPECT_EQ(out.routes, (std::vector<Route>{{prefix("10.244.1.0/24"), ip("172.30.9.12"), true, 1450}, {prefix("fd00:10:244:1::/64"), ip("172.30.9.12"), true, 1450}}));
+  EXPECT_EQ(out.routes, (std::vector<Route>{{prefix("10.244.1.0/24"), ip("172.30.9.12"), true, 1450},
+                                            {prefix("fd00:10:244:1::/64"), ip("172.30.9.12"), true, 1450}}));
   out = compile_node(node({ip("fd00:172:31::12")}), local());
   EXPECT_EQ(out.row.mtu, 1430U);  // the underlay is IPv6
 }

@@ -14,15 +14,15 @@
 namespace fairway::compile::services {
 namespace {
 
-constexpr std::uint32_t kNobody = UINT32_MAX;   // owner of what was adopted; end of a Service's list
+constexpr std::uint32_t kNobody = UINT32_MAX;  // owner of what was adopted; end of a Service's list
 
 struct BackendRecord {
   BackendKey key;
   std::uint32_t generation = 0;
-  std::uint32_t slots = 0;       // frontends that have it in a slot
-  std::uint32_t draining = 0;    // frontends that only let it drain
+  std::uint32_t slots = 0;     // frontends that have it in a slot
+  std::uint32_t draining = 0;  // frontends that only let it drain
   bool used = false;
-  bool reserved = false;         // adopted, but its address has another id: never given out by this process
+  bool reserved = false;  // adopted, but its address has another id: never given out by this process
 };
 
 struct FrontendRecord {
@@ -36,9 +36,7 @@ struct FrontendRecord {
   std::uint32_t next = kNobody;  // of the same owner
 };
 
-std::size_t hash_bytes(const void* data, std::size_t size) {
-  return std::hash<std::string_view>{}({static_cast<const char*>(data), size});
-}
+std::size_t hash_bytes(const void* data, std::size_t size) { return std::hash<std::string_view>{}({static_cast<const char*>(data), size}); }
 
 fw_addr addr_to_abi(const net::IpAddr& addr) {
   fw_addr out;
@@ -72,7 +70,9 @@ class Index {
     const Key& key(std::uint32_t number) const { return KeyOf::key((*records)[number]); }
     const Key& key(const Key& k) const { return k; }
     template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const { return key(a) == key(b); }
+    bool operator()(const A& a, const B& b) const {
+      return key(a) == key(b);
+    }
   };
   boost::unordered_flat_set<std::uint32_t, Hash, Equal> set_;
 };
@@ -80,7 +80,8 @@ class Index {
 struct BackendKeyOf {
   static const BackendKey& key(const BackendRecord& r) { return r.key; }
   static std::size_t hash(const BackendKey& k) {
-    return hash_bytes(k.addr.bytes().data(), 16) ^ (std::size_t{k.port} << 8 | static_cast<std::uint8_t>(k.protocol)) * 0x9e3779b97f4a7c15ULL;
+    return hash_bytes(k.addr.bytes().data(), 16) ^
+           (std::size_t{k.port} << 8 | static_cast<std::uint8_t>(k.protocol)) * 0x9e3779b97f4a7c15ULL;
   }
 };
 struct FrontendKeyOf {
@@ -109,21 +110,21 @@ struct Assignment::Impl {
     backends.resize(1);  // id 0 is a hole
   }
 
-  std::vector<BackendRecord> backends;                        // by id
+  std::vector<BackendRecord> backends;  // by id
   Index<BackendRecord, BackendKey, BackendKeyOf> backend_ids{backends};
   std::vector<std::uint32_t> free_backends;
-  bool free_unknown = false;                                  // the gaps between adopted ids are yet to be gathered
+  bool free_unknown = false;  // the gaps between adopted ids are yet to be gathered
   std::uint32_t next_generation;
 
   std::vector<FrontendRecord> frontends;
   Index<FrontendRecord, fw_frontend_key, FrontendKeyOf> frontend_numbers{frontends};
   std::vector<std::uint32_t> free_frontends;
-  std::vector<std::uint32_t> first_of;                        // by Service: its first frontend
+  std::vector<std::uint32_t> first_of;                                     // by Service: its first frontend
   std::unordered_map<std::uint32_t, std::vector<std::uint32_t>> draining;  // by frontend: backends; rare
   std::uint32_t next_service_id = 1;
 
   SlotRuns runs;
-  std::vector<std::uint32_t> slots;                           // the array as it should be: runs in use, up to their counts
+  std::vector<std::uint32_t> slots;  // the array as it should be: runs in use, up to their counts
 
   std::vector<std::uint32_t> cooling_backends[2];
   std::vector<Run> cooling_runs[2];
@@ -186,7 +187,7 @@ struct Assignment::Impl {
 
   // What a change touches among the backends: their rows are worked out at the end, from the counts before and after.
   struct Touched {
-    std::unordered_map<std::uint32_t, std::optional<fw_backend>> before;   // nothing: a new one
+    std::unordered_map<std::uint32_t, std::optional<fw_backend>> before;  // nothing: a new one
   };
   void touch(Touched& touched, std::uint32_t id) {
     const BackendRecord& b = backends[id];
@@ -402,7 +403,8 @@ Result<Change> Assignment::set(std::uint32_t service, const std::vector<Frontend
       step.room = wanted.backends.size() > (1U << 26) ? std::nullopt : a.runs.allocate(static_cast<std::uint32_t>(wanted.backends.size()));
       if (!step.room) {
         for (const Run& run : taken) a.runs.free(run);
-        return make_error(Code::kExhausted, "no run of " + std::to_string(wanted.backends.size()) + " slots is free for " + wanted.key.to_string());
+        return make_error(Code::kExhausted,
+                          "no run of " + std::to_string(wanted.backends.size()) + " slots is free for " + wanted.key.to_string());
       }
       taken.push_back(*step.room);
     }

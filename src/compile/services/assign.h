@@ -34,13 +34,13 @@ FrontendKey from_abi(const fw_frontend_key& key);
 // Rows to write and to remove, to be applied in the order of the fields.
 struct Change {
   std::vector<std::pair<std::uint32_t, fw_backend>> backends;
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> slots;            // index, backend
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> slots;  // index, backend
   std::vector<std::pair<fw_frontend_key, fw_frontend>> frontends;
   std::vector<fw_frontend_key> frontends_gone;
-  std::vector<std::pair<std::uint32_t, fw_backend>> backends_after;      // rows that must not change before the frontends
+  std::vector<std::pair<std::uint32_t, fw_backend>> backends_after;  // rows that must not change before the frontends
   std::vector<std::uint32_t> backends_gone;
-  std::vector<Run> runs_gone;                                            // no rows to write: for released()
-  std::vector<model::Problem> problems;                                  // frontends that another Service has
+  std::vector<Run> runs_gone;            // no rows to write: for released()
+  std::vector<model::Problem> problems;  // frontends that another Service has
   bool empty() const {
     return backends.empty() && slots.empty() && frontends.empty() && frontends_gone.empty() && backends_after.empty() &&
            backends_gone.empty() && runs_gone.empty();

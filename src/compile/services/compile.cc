@@ -50,19 +50,18 @@ Frontend compile_frontend(const model::Service& service, const model::ServicePor
 
 }  // namespace
 
-std::string FrontendKey::to_string() const {
-  return net::SocketAddr{addr, port}.to_string() + "/" + std::string(net::to_string(protocol));
-}
+std::string FrontendKey::to_string() const { return net::SocketAddr{addr, port}.to_string() + "/" + std::string(net::to_string(protocol)); }
 
 Compiled compile_service(const model::Service& service, std::span<const model::EndpointSlice> slices, const Config& config) {
   Compiled out;
   if (service.headless || service.type == model::ServiceType::kExternalName) return out;
   for (std::size_t i = 0; i < service.cluster_ips.size(); ++i) {
     const net::IpAddr& addr = service.cluster_ips[i];
-    const bool ours = config.service_ranges.empty() ||
-                      std::any_of(config.service_ranges.begin(), config.service_ranges.end(), [&](const auto& r) { return r.contains(addr); });
+    const bool ours = config.service_ranges.empty() || std::any_of(config.service_ranges.begin(), config.service_ranges.end(),
+                                                                   [&](const auto& r) { return r.contains(addr); });
     if (!ours) {
-      out.problems.push_back({"spec.clusterIPs[" + std::to_string(i) + "]", addr.to_string() + " lies outside of the service ranges: refused"});
+      out.problems.push_back(
+          {"spec.clusterIPs[" + std::to_string(i) + "]", addr.to_string() + " lies outside of the service ranges: refused"});
       continue;
     }
     for (const auto& port : service.ports) out.frontends.push_back(compile_frontend(service, port, addr, slices, config));

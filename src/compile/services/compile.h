@@ -22,9 +22,9 @@
 namespace fairway::compile::services {
 
 struct Config {
-  std::string node;                            // this node's name, for internalTrafficPolicy: Local
+  std::string node;  // this node's name, for internalTrafficPolicy: Local
   model::Name dns_service{"kube-system", "kube-dns"};
-  std::vector<net::Prefix> service_ranges;     // cluster addresses outside are refused; empty: unknown, all are taken
+  std::vector<net::Prefix> service_ranges;  // cluster addresses outside are refused; empty: unknown, all are taken
 };
 
 struct BackendKey {
@@ -40,20 +40,20 @@ struct FrontendKey {
   net::Protocol protocol = net::Protocol::kTcp;
   std::uint8_t scope = FW_SCOPE_EXTERNAL;
   auto operator<=>(const FrontendKey&) const = default;
-  std::string to_string() const;               // "10.96.0.1:443/TCP"
+  std::string to_string() const;  // "10.96.0.1:443/TCP"
 };
 
 struct Frontend {
   FrontendKey key;
-  std::uint32_t flags = 0;                     // enum fw_frontend_flags
+  std::uint32_t flags = 0;  // enum fw_frontend_flags
   std::uint32_t affinity_seconds = 0;
-  std::vector<BackendKey> backends;            // sorted, each once: get new flows
-  std::vector<BackendKey> draining;            // likewise, disjoint: keep their flows
+  std::vector<BackendKey> backends;  // sorted, each once: get new flows
+  std::vector<BackendKey> draining;  // likewise, disjoint: keep their flows
   bool operator==(const Frontend&) const = default;
 };
 
 struct Compiled {
-  std::vector<Frontend> frontends;             // sorted by key
+  std::vector<Frontend> frontends;  // sorted by key
   std::vector<model::Problem> problems;
 };
 

@@ -1,8 +1,7 @@
 // The properties that the flow stands on: which endpoints a frontend has, step by step ≡ all at once, few writes a
 // change, all or nothing, and adoption.
-#include <gtest/gtest.h>
-
 #include <arpa/inet.h>
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstring>
@@ -47,11 +46,14 @@ using Texts = std::vector<std::string>;
 
 TEST(CompileService, ReadyElseServingTerminating) {
   const Config config;
-  auto out = compile_service(service(), std::vector{slice({endpoint("10.0.0.1"), endpoint("10.0.0.2", false, true, true), endpoint("10.0.0.3", false, false)})}, config);
+  auto out = compile_service(
+      service(), std::vector{slice({endpoint("10.0.0.1"), endpoint("10.0.0.2", false, true, true), endpoint("10.0.0.3", false, false)})},
+      config);
   ASSERT_EQ(out.frontends.size(), 1U);
   EXPECT_EQ(texts(out.frontends[0].backends), Texts{"10.0.0.1:8080"});
   EXPECT_EQ(texts(out.frontends[0].draining), (Texts{"10.0.0.2:8080", "10.0.0.3:8080"}));
-  out = compile_service(service(), std::vector{slice({endpoint("10.0.0.2", false, true, true), endpoint("10.0.0.3", false, false, true)})}, config);
+  out = compile_service(service(), std::vector{slice({endpoint("10.0.0.2", false, true, true), endpoint("10.0.0.3", false, false, true)})},
+                        config);
   EXPECT_EQ(texts(out.frontends[0].backends), Texts{"10.0.0.2:8080"});
   out = compile_service(service(), std::vector{slice({endpoint("10.0.0.3", false, false)})}, config);
   EXPECT_TRUE(out.frontends[0].backends.empty());
@@ -185,12 +187,12 @@ TEST(Assignment, AnEndpointMoreOrLessIsAFewWrites) {
   EXPECT_EQ(change->backends.size() + change->slots.size() + change->frontends.size(), 3U);
   hosts.erase(17);
   change = assignment.set(1, {frontend(1, hosts)});
-  EXPECT_EQ(change->slots.size(), 1U);      // the last moves into the hole
+  EXPECT_EQ(change->slots.size(), 1U);  // the last moves into the hole
   EXPECT_EQ(change->frontends.size(), 1U);
   EXPECT_EQ(change->backends_gone.size(), 1U);
   hosts.erase(18), hosts.insert(6000);
   change = assignment.set(1, {frontend(1, hosts)});
-  EXPECT_EQ(change->slots.size(), 1U);      // the newcomer takes the place
+  EXPECT_EQ(change->slots.size(), 1U);  // the newcomer takes the place
   EXPECT_EQ(change->frontends.size(), 0U);
 }
 
@@ -283,9 +285,9 @@ TEST(Assignment, NonsenseInPinnedMapsIsNotAdopted) {
   const auto key = to_abi(frontend(1, {}).key);
   fw_frontend row{};
   row.count = 1, row.service = 1;
-  EXPECT_FALSE(assignment.adopt_frontend(key, row, {}));        // count and slots differ
+  EXPECT_FALSE(assignment.adopt_frontend(key, row, {}));  // count and slots differ
   row.slot_base = 61;
-  EXPECT_FALSE(assignment.adopt_frontend(key, row, {3}));       // no run starts there
+  EXPECT_FALSE(assignment.adopt_frontend(key, row, {3}));  // no run starts there
   row.slot_base = 60;
   EXPECT_TRUE(assignment.adopt_frontend(key, row, {3}));
   EXPECT_FALSE(assignment.adopt_frontend(to_abi(frontend(2, {}).key), row, {3}));  // overlaps

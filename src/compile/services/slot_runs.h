@@ -12,7 +12,7 @@ namespace fairway::compile::services {
 
 struct Run {
   std::uint32_t base = 0;
-  std::uint32_t capacity = 0;      // 0: no run; else a power of two
+  std::uint32_t capacity = 0;  // 0: no run; else a power of two
   bool operator==(const Run&) const = default;
 };
 
@@ -79,7 +79,7 @@ class SlotRuns {
   }
 
   std::uint32_t size_;
-  std::vector<std::set<std::uint32_t>> free_;   // by order: starts of free blocks
+  std::vector<std::set<std::uint32_t>> free_;  // by order: starts of free blocks
 };
 
 }  // namespace fairway::compile::services
