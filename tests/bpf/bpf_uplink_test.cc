@@ -131,6 +131,35 @@ TEST_P(Uplink, ArrivalGoesStraightIntoThePod) {
   EXPECT_EQ(in(packet(world(), node(), 6)).code, kPass) << "to the node itself";
 }
 
+// What was remembered of an arrival, and of the way to another node, ends with the table's row
+TEST_P(Uplink, TheStraightWayForgetsInTime) {
+  datapath::Datapath& dp = cluster_->datapath(1);
+  const PacketSpec arriving = packet(far_.ip(v6()), a_.ip(v6()), 6);
+  const Bytes first = in(arriving).frame;
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(in(arriving).frame, first);
+  PacketSpec martian = arriving;
+  martian.saddr = a_.ip(v6());
+  EXPECT_EQ(in(martian).code, kShot);
+  const fw_addr addr = datapath::to_abi(a_.ip(v6()));
+  const fw_endpoint row = *dp.endpoints().lookup(addr);
+  ASSERT_TRUE(dp.endpoints().remove(addr).ok());
+  EXPECT_EQ(in(arriving).code, kPass);
+  ASSERT_TRUE(dp.put_endpoint(addr, row).ok());
+
+  PacketSpec leaving = packet(a_.ip(v6()), far_.ip(v6()), 17);
+  leaving.smac = a_.mac;
+  leaving.payload = Bytes(1000, 'x');
+  const auto out_of_pod = [&] { return run(*cluster_, 1, "pod_in", a_.ifindex, build(leaving)).code; };
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(out_of_pod(), kRedirect);
+  fw_node peer = *dp.nodes().lookup(2);
+  peer.mtu = 900;
+  ASSERT_TRUE(dp.nodes().update(2, peer).ok());
+  EXPECT_EQ(out_of_pod(), kPass) << "too large by now: the kernel says so";
+  ASSERT_TRUE(dp.nodes().remove(2).ok());
+  EXPECT_EQ(out_of_pod(), kShot);
+  expect_counted("no-node", 1);
+}
+
 // Whatever a pod sends, nothing leaves the uplink with its address for a place beyond the cluster.
 TEST(RandomFrames, NeverLeakAndNeverConfuse) {
   FW_CLUSTER(cluster, {.nodes = 1});
