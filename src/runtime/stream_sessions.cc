@@ -69,8 +69,13 @@ Result<sys::Fd> dial_in_netns(const std::string& netns, std::uint16_t port) {
     const std::pair<const sockaddr*, socklen_t> addresses[] = {{reinterpret_cast<sockaddr*>(&v4), sizeof v4}, {reinterpret_cast<sockaddr*>(&v6), sizeof v6}};
     for (const auto& [address, size] : addresses) {
       sys::Fd fd(::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-      if (fd && (::connect(fd.get(), address, size) == 0 || errno == EINPROGRESS)) { out = std::move(fd); return {}; }
-      why += std::string(why.empty() ? "" : ", ") + (address->sa_family == AF_INET ? "IPv4: dial tcp4 127.0.0.1:" : "IPv6: dial tcp6 [::1]:") + std::to_string(port) + ": " + errno_error(errno, "connect").message;
+      int error = fd && ::connect(fd.get(), address, size) == 0 ? 0 : errno;
+      pollfd p{fd.get(), POLLOUT, 0};
+      socklen_t length = sizeof error;
+      // Loopback answers at once, if not within the call; a listener with a full backlog may be waited for later.
+      if (fd && error == EINPROGRESS && ::poll(&p, 1, 100) > 0) ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+      if (error == 0 || error == EINPROGRESS) { out = std::move(fd); return {}; }
+      why += std::string(why.empty() ? "" : ", ") + (address->sa_family == AF_INET ? "IPv4: dial tcp4 127.0.0.1:" : "IPv6: dial tcp6 [::1]:") + std::to_string(port) + ": " + errno_error(error, "connect").message;
     }
     return make_error(Code::kUnavailable, "failed to connect to localhost:" + std::to_string(port) + " inside namespace, " + why);
   }));
