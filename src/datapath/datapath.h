@@ -23,18 +23,19 @@
 
 namespace fairway::datapath {
 
-// Rows. The defaults hold 30,000 Services of 4 endpoints and 50,000 pods, dual-stack; hashes allocate rows on demand.
+// Rows. The defaults hold 30,000 Services of 4 endpoints and 50,000 pods, dual-stack; hashes allocate rows on demand:
+// 17 MiB while all is empty, most of it the hashes' buckets.
 struct MapSizes {
   std::uint32_t endpoints = 131072;
   std::uint32_t local_ifs = 1024;
   std::uint32_t nodes = 16384;
   std::uint32_t frontends = 131072;
-  std::uint32_t svc_slots = 1048576;
+  std::uint32_t svc_slots = 524288;
   std::uint32_t backends = 262144;
-  std::uint32_t flows_new = 16384;     // LRU, allocated at once
-  std::uint32_t flows = 262144;
+  std::uint32_t flows_new = 8192;      // LRU, allocated at once
+  std::uint32_t flows = 131072;
   std::uint32_t fragments = 1024;      // LRU
-  std::uint32_t sock_origin = 16384;   // LRU
+  std::uint32_t sock_origin = 8192;    // LRU
 };
 
 struct DatapathConfig {
