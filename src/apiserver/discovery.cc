@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 
 #include "apiserver/http_api.h"
@@ -67,10 +66,6 @@ Json group_entry(const std::string& group, const Versions& versions) {
   return Object{{"name", group}, {"versions", std::move(list)}, {"preferredVersion", preferred}};
 }
 
-std::string path_of(std::string_view group, std::string_view version) {
-  return group.empty() ? fmt::format("api/{}", version) : fmt::format("apis/{}/{}", group, version);
-}
-
 }  // namespace
 
 Json aggregated_discovery(const KindTable& kinds, bool core) {
@@ -131,36 +126,6 @@ std::optional<Json> legacy_resources(const KindTable& kinds, std::string_view gr
   }
   const std::string group_version = group.empty() ? std::string(version) : fmt::format("{}/{}", group, version);
   return Object{{"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group_version}, {"resources", std::move(resources)}};
-}
-
-Json open_api_index(const KindTable& kinds) {
-  Object paths;
-  for (const auto& [group, versions] : by_group(kinds)) {
-    for (const auto& [version, list] : versions) {
-      const std::string path = path_of(group, version);
-      // The hash changes with the document, so that clients may cache it for ever.
-      std::string names;
-      for (const KindPtr& kind : list) names += kind->kind + ",";
-      paths[path] = Object{{"serverRelativeURL", fmt::format("/openapi/v3/{}?hash={:016X}", path, std::hash<std::string>{}(names))}};
-    }
-  }
-  return Object{{"paths", std::move(paths)}};
-}
-
-// No schemas: kubectl only looks whether the server validates fields itself.
-std::optional<Json> open_api_document(const KindTable& kinds, std::string_view group, std::string_view version) {
-  if (!kinds.has_group_version(group, version)) return std::nullopt;
-  Object paths;
-  for (const KindPtr& kind : kinds.all()) {
-    if (kind->group != group || kind->version != version) continue;
-    const std::string path = fmt::format("/{}/{}{}/{{name}}", path_of(group, version), kind->namespaced ? "namespaces/{namespace}/" : "", kind->resource);
-    const Json gvk = response_kind(kind->group, kind->version, kind->kind);
-    const Json parameters = Array{Object{{"name", "fieldValidation"}, {"in", "query"}, {"schema", Object{{"type", "string"}}}}};
-    Object operations;
-    for (const char* verb : {"patch", "put"}) operations[verb] = Object{{"parameters", parameters}, {"responses", Object()}, {"x-kubernetes-group-version-kind", gvk}};
-    paths[path] = std::move(operations);
-  }
-  return Object{{"openapi", "3.0.0"}, {"info", Object{{"title", "Kubernetes"}, {"version", "v1.32"}}}, {"paths", std::move(paths)}};
 }
 
 Json version_info(const std::string& git_version) {

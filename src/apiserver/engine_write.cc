@@ -180,10 +180,11 @@ ApiResult<Written> Engine::create(const Target& target, Json object, const Write
   set_system_fields(kind, root);
   if (kind.prepare_create != nullptr) kind.prepare_create(root);
   FW_TRY(default_and_validate(target, root, nullptr));
+  // What the server allocates belongs to nobody: fields are recorded before.
+  if (!options.manager.empty()) record_update(kind, root, nullptr, options.manager, "");
   if (kind.collection() == "/services") FW_TRY(allocator_.allocate(root, nullptr));
   const std::string name(text_at(root, "metadata.name"));
   if (store_.get(kind.collection(), target.ns, name)) return already_exists(kind.group, kind.resource, name);
-  if (!options.manager.empty()) record_update(kind, root, nullptr, options.manager, "");
   out.created = true;
   if (options.dry_run) {
     out.object = std::move(object);

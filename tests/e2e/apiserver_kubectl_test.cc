@@ -176,6 +176,7 @@ spec:
   EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x}\nspec: {size: xl}\n").err, HasSubstr("supported values: \"s\", \"m\""));
   EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: m}\n").out, HasSubstr("configured"));
   expect("get wd", "SIZE");
+  expect("explain widget.spec", "replicas");
   expect("scale wd w --replicas=3", "scaled");
   expect("get wd w -o jsonpath={.spec.replicas}", "3");
   expect("delete crd widgets.example.com", "deleted");
@@ -190,6 +191,7 @@ TEST_P(Kubectl, TellsOfItself) {
   expect("cluster-info", "Kubernetes control plane");
   expect("get ns", "kube-system");
   expect("get --raw /readyz", "ok");
+  expect("explain pod.spec.containers.livenessProbe", "initialDelaySeconds");
 }
 
 TEST_P(Kubectl, NothingIsLostOverARestart) {
