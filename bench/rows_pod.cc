@@ -27,7 +27,8 @@ const Shape kShapes[] = {
 Measurement measure(const Options& options, const Shape& shape, const Netns& client, unsigned cpu, net::IpAddr to) {
   return [&options, &shape, &client, cpu, to]() -> Result<double> {
     FW_ASSIGN(Measured m, run_client({.netns = client.path(), .cpu = cpu}, shape.kind, {to, kPort}, options.length));
-    return (shape.latency ? m.p50_us : m.per_second) * shape.scale;
+    double rate = shape.kind == Kind::kTcpCrr ? m.median_per_second() : m.per_second;
+    return (shape.latency ? m.p50_us : rate) * shape.scale;
   };
 }
 

@@ -64,7 +64,7 @@ Result<World> make_world(Context& context, unsigned services) {
 Measurement client(const Options& o, const Netns& netns, const std::string& cgroup, Kind kind, net::SocketAddr to) {
   return [&o, &netns, cgroup, kind, to]() -> Result<double> {
     FW_ASSIGN(Measured m, run_client({.netns = netns.path(), .cpu = o.one_cpu, .cgroup = cgroup}, kind, to, o.length));
-    return kind == Kind::kTcpCrr ? m.per_second * 1e-3 : m.p50_us;
+    return kind == Kind::kTcpCrr ? m.median_per_second() * 1e-3 : m.p50_us;
   };
 }
 

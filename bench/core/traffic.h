@@ -27,6 +27,8 @@ struct Measured {
   double p50_us = 0, p99_us = 0;  // of a round trip; of connect to close for CRR
   double per_second = 0;          // round trips, or bytes
   double cpu_seconds = 0;         // of the client
+  // The rate of the median round trip: what others on the machine take for a while does not move it.
+  double median_per_second() const { return 1e6 / p50_us; }
 };
 
 // Runs a client in `place` for so long.
