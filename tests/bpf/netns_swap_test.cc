@@ -125,6 +125,28 @@ TEST(Adoption, MapsOfAnotherLayoutWaitForActivation) {
   EXPECT_FALSE(cluster.datapath(1).versions()->activation_pending) << "the new layout is adopted from then on";
 }
 
+// New programs or maps that the kernel refuses: the error says why, and the old stay in force.
+TEST(Adoption, AFailedLoadChangesNothing) {
+  FW_CLUSTER(cluster, {});
+  const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
+  const auto before = cluster.datapath(1).versions();
+  const std::size_t attached = cluster.datapath(1).stats()->attachments.size();
+  cluster.close(1);
+  datapath::DatapathConfig config = cluster.datapath_config(1);
+  config.sizes.flows = 0xffffffffu;
+  cluster.in(cluster.node_netns(1), [&] {
+    const auto opened = datapath::Datapath::open(config);
+    ASSERT_FALSE(opened.ok());
+    EXPECT_NE(opened.error().message.find("load the BPF programs"), std::string::npos) << opened.error().message;
+    EXPECT_NE(opened.error().message.find("flows"), std::string::npos) << opened.error().message;
+  });
+  EXPECT_EQ(tcp_echo(cluster, a.netns, {b.v4, 80}, b.netns, {b.v4, 80}), "");
+  cluster.restart(1);
+  EXPECT_EQ(cluster.datapath(1).stats()->attachments.size(), attached);
+  EXPECT_EQ(cluster.datapath(1).endpoints().dump()->size(), 6u);
+  EXPECT_EQ(cluster.datapath(1).versions()->programs[0].tag, before->programs[0].tag);
+}
+
 TEST(Adoption, LinksOfDevicesThatAreGoneAreRemoved) {
   FW_CLUSTER(cluster, {});
   const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
