@@ -77,7 +77,7 @@ class AgentRestart(Case):
         self.assertGreater(int(out.split()[-1]), 50)
 
     def test_dns_all_the_while(self):
-        script = f"n=0; while [ ! -e /stop-dns ]; do out=$(dig +tries=1 +time=3 flow.{self.ns}.svc.cluster.local. A); echo \"$out\" | grep -q 'IN.A.10[.]96[.]' || echo \"BAD $out\"; n=$((n+1)); done; echo queries $n"
+        script = f"n=0; while [ ! -e /stop-dns ]; do out=$(dig +tries=1 +time=3 flow.{self.ns}.svc.cluster.local. A); echo \"$out\" | grep -q 'IN.A.10[.]96[.]' || echo \"$out\" | grep -E 'status:|EDE:' | sed s,^,BAD,; n=$((n+1)); done; echo queries $n"
         flow = self.lab.popen("exec", "client", "--", "sh", "-c", script, ns=self.ns)
         self.restart_all_during(6)
         self.sh("client", "touch /stop-dns")
