@@ -59,6 +59,7 @@ class ImageStore {
   const ImageStoreConfig& config() const { return config_; }
 
  private:
+  Result<Image> find_fresh(const std::string& reference) const;
   Result<Image> pull_locked(const ImageReference& reference);
   Result<Image> from_registry(const ImageReference& reference);
   bool registry_reachable(const std::string& registry);

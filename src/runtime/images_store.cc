@@ -25,6 +25,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr auto kProbeDeadline = std::chrono::seconds(2);
+constexpr auto kFreshFor = std::chrono::seconds(60);
 constexpr auto kUnreachableFor = std::chrono::seconds(60);
 
 json::array to_json(const std::vector<std::string>& items) { return json::array(items.begin(), items.end()); }
@@ -99,10 +100,20 @@ Status ImageStore::save(const Image& image) const {
 
 Result<Image> ImageStore::pull(const std::string& reference) {
   FW_ASSIGN(const ImageReference ref, parse_image_reference(reference));
+  // Hundreds of pods with policy Always start together: what was pulled a moment ago is not pulled again.
+  if (auto fresh = find_fresh(reference); fresh.ok()) return fresh;
   FW_ASSIGN(const sys::Fd lock, lock_image(config_.dir, ref.name()));
+  if (auto fresh = find_fresh(reference); fresh.ok()) return fresh;   // by whom we waited for
   FW_ASSIGN(Image image, pull_locked(ref));
   image.name = ref.name();
   FW_TRY(save(image));
+  return image;
+}
+
+Result<Image> ImageStore::find_fresh(const std::string& reference) const {
+  FW_ASSIGN(Image image, find(reference));
+  struct stat st{};
+  if (::stat(record_path(image.name).c_str(), &st) < 0 || ::time(nullptr) - st.st_mtime >= kFreshFor.count()) return make_error(Code::kNotFound, "pulled too long ago");
   return image;
 }
 

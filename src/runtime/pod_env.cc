@@ -62,7 +62,7 @@ Result<std::int64_t> parse_quantity_milli(const std::string& in) {
   static const std::map<std::string, double> scales = {{"", 1}, {"m", 1e-3}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"P", 1e15}, {"E", 1e18}, {"u", 1e-6}, {"n", 1e-9},
                                                        {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}, {"Pi", 1125899906842624.0}, {"Ei", 1152921504606846976.0}};
   const auto scale = scales.find(suffix);
-  if (in.empty() || end == in.c_str() || scale == scales.end() || !(value >= 0)) return make_error(Code::kInvalid, "quantity \"" + in.substr(0, 64) + "\" is none");
+  if (in.empty() || end == in.c_str() || scale == scales.end() || !(value >= 0) || !std::isfinite(value)) return make_error(Code::kInvalid, "quantity \"" + in.substr(0, 64) + "\" is none");
   const double milli = std::ceil(value * scale->second * 1000.0 - 1e-6);
   return milli > 9e18 ? INT64_MAX : static_cast<std::int64_t>(milli);
 }

@@ -48,14 +48,15 @@ FileApi::FileApi(io::Loop& loop, std::string dir) : loop_(loop), dir_(std::move(
 std::string FileApi::path(const k8s::ResourceRef& ref) const { return dir_ + "/" + ref.resource + "/" + (ref.ns.empty() ? "_" : ref.ns) + "/" + ref.name + ".json"; }
 
 Result<Json> FileApi::read(const k8s::ResourceRef& ref) const {
+  // The version is the file's time: it rises with each write, also with the test's. Asked for before the content:
+  // a write between the two is then seen as another version next time.
+  struct stat st{};
+  ::stat(path(ref).c_str(), &st);
   auto content = sys::read_file(path(ref));
   if (!content.ok()) return make_error(Code::kNotFound, ref.resource + " \"" + ref.name + "\" not found");
   boost::system::error_code ec;
   Json value = boost::json::parse(*content, ec);
   if (ec) return make_error(Code::kInvalid, path(ref));
-  // The version is the file's time: it rises with each write, also with the test's.
-  struct stat st{};
-  ::stat(path(ref).c_str(), &st);
   value.get_object()["metadata"].as_object()["resourceVersion"] = std::to_string(st.st_mtim.tv_sec * 1'000'000LL + st.st_mtim.tv_nsec / 1000);
   return value;
 }
