@@ -15,14 +15,15 @@ double percentile(std::vector<double> values, double p) {
   return values[std::clamp<std::size_t>(rank, 1, values.size()) - 1];
 }
 
+// Values below kSteps have a bucket each; above, each power of two has kSteps.
 void Histogram::add(unsigned long long ns) {
   ++total_;
-  if (ns < 64) {
+  if (ns < kSteps) {
     ++counts_[ns];
     return;
   }
-  unsigned power = static_cast<unsigned>(std::bit_width(ns)) - 1;  // 6 and more
-  ++counts_[64 * (power - 5) + ((ns >> (power - 6)) & 63)];
+  unsigned power = static_cast<unsigned>(std::bit_width(ns)) - 1;  // kBits and more
+  ++counts_[kSteps * (power - kBits + 1) + ((ns >> (power - kBits)) & (kSteps - 1))];
 }
 
 double Histogram::percentile_ns(double p) const {
@@ -31,10 +32,10 @@ double Histogram::percentile_ns(double p) const {
   for (std::size_t i = 0; i < counts_.size(); ++i) {
     seen += counts_[i];
     if (seen < wanted || counts_[i] == 0) continue;
-    if (i < 64) return static_cast<double>(i);
-    std::size_t power = i / 64 + 5;
-    double width = std::ldexp(1.0, static_cast<int>(power) - 6);
-    return std::ldexp(1.0, static_cast<int>(power)) + (static_cast<double>(i % 64) + 0.5) * width;
+    if (i < kSteps) return static_cast<double>(i);
+    int power = static_cast<int>(i / kSteps) + static_cast<int>(kBits) - 1;
+    double width = std::ldexp(1.0, power - static_cast<int>(kBits));
+    return std::ldexp(1.0, power) + (static_cast<double>(i % kSteps) + 0.5) * width;
   }
   return 0;
 }
