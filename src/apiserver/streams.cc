@@ -63,8 +63,8 @@ void ExecSession::accept(const AcceptExec& accept) {
     .on_frame = [self](std::uint8_t channel, std::string_view payload) { self->to_runtime(channel, payload); },
     .on_end = [self] { self->finish(); },
     .on_drained = [weak = weak_from_this()] {
-      const auto locked = weak.lock();
-      if (locked && locked->runtime_) locked->runtime_->pause(false);
+      const auto locked = weak.lock();  // the handshake's own bytes drain as well: nobody can take output before `client_`
+      if (locked && locked->runtime_ && locked->client_) locked->runtime_->pause(false);
     }};
   accept(*responder, options_, std::move(callbacks), [self](std::shared_ptr<ExecClient> client) {
     self->client_ = std::move(client);

@@ -129,7 +129,8 @@ class Streams : public ::testing::TestWithParam<std::string> {
     ASSERT_TRUE(server_->serve(std::move(*listener)).ok());
   }
   std::vector<std::string> argv(const std::vector<std::string>& arguments) {
-    std::vector<std::string> all = {"/usr/bin/env", "HOME=" + (dir_ / "home"), "KUBECONFIG=/dev/null", GetParam(),
+    std::vector<std::string> all = {"/usr/bin/env", "HOME=" + (dir_ / "home"), "KUBECONFIG=/dev/null",
+                                    "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=" + websockets_, "KUBECTL_PORT_FORWARD_WEBSOCKETS=" + websockets_, GetParam(),
                                     "--server=https://127.0.0.1:" + std::to_string(port_), "--certificate-authority=" + (dir_ / "ca.crt"),
                                     "--token=t"};
     all.insert(all.end(), arguments.begin(), arguments.end());
@@ -144,6 +145,7 @@ class Streams : public ::testing::TestWithParam<std::string> {
     });
     return result;
   }
+  std::string websockets_ = "true";  // false: SPDY/3.1 from the start
   io::test::TempDir dir_;
   io::Loop loop_;
   std::unique_ptr<test::FakeRuntime> runtime_;
@@ -170,8 +172,9 @@ TEST_P(Streams, ExecPassesStdinAndItsEnd) {
 
 TEST_P(Streams, ExecCarriesMuchOutput) {
   io::test::run_beside(loop_, [&] {
-    auto ran = sys::run({"/usr/bin/env", "bash", "-c", "set -o pipefail; \"$@\" | wc -c", "x", argv({})[0], argv({})[1], argv({})[2], argv({})[3],
-                         argv({})[4], argv({})[5], argv({})[6], "exec", "p", "--", "flood"}, "", std::chrono::seconds(40));
+    std::vector<std::string> words = {"/usr/bin/env", "bash", "-c", "set -o pipefail; \"$@\" | wc -c", "x"};  // run() keeps 16 MiB at most
+    for (const std::string& word : argv({"exec", "p", "--", "flood"})) words.push_back(word);
+    auto ran = sys::run(words, "", std::chrono::seconds(40));
     ASSERT_TRUE(ran.ok());
     EXPECT_EQ(ran->out, "60000000\n") << ran->err;
     EXPECT_EQ(ran->exit_code, 0);
@@ -189,6 +192,29 @@ TEST_P(Streams, ExecOnATerminalTellsItsSize) {
     if (ran.ok()) result = *ran;
   });
   EXPECT_NE(result.out.find(R"("Width":77,"Height":33)"), std::string::npos) << result.out;
+}
+
+TEST_P(Streams, ExecOverSpdy) {
+  websockets_ = "false";
+  const auto result = kubectl({"exec", "p", "--", "exit", "5"});
+  EXPECT_EQ(result.exit_code, 5) << result.err;
+  EXPECT_EQ(result.out, "out\n");
+  EXPECT_NE(result.err.find("err\n"), std::string::npos) << result.err;
+  const std::string input(3'000'000, 'i');
+  const auto echoed = kubectl({"exec", "-i", "p", "--", "cat"}, input);
+  EXPECT_EQ(echoed.exit_code, 0) << echoed.err;
+  EXPECT_TRUE(echoed.out == input) << echoed.out.size() << echoed.err;
+  EXPECT_EQ(std::count(seen_.begin(), seen_.end(), "POST /api/v1/namespaces/default/pods/p/exec"), 2);
+}
+
+// A command that ends while its stdin is still being sent: its output and its code arrive all the same.
+TEST_P(Streams, ExecThatEndsBeforeItsInput) {
+  for (const char* mode : {"true", "false"}) {
+    websockets_ = mode;
+    const auto result = kubectl({"exec", "-i", "p", "--", "exit", "3"}, std::string(8'000'000, 'i'));
+    EXPECT_EQ(result.exit_code, 3) << result.err;
+    EXPECT_EQ(result.out, "out\n");
+  }
 }
 
 TEST_P(Streams, RuntimeThatDiesIsAnError) {
