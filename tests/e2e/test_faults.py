@@ -50,13 +50,14 @@ class AgentRestart(Case):
         self.assertRegex(out, r"4000 packets transmitted, 4000 (packets )?received", out[-300:])
 
     def test_udp_through_the_service(self):
-        flow = self.lab.popen("exec", "client", "--", "iperf3", "-c", self.vip, "-u", "-b", "10M", "-l", "500", "-t", "10", "-J", ns=self.ns)
+        # Every 1.6 ms: at more, the server's own socket buffer overflows on a busy machine, agent or no agent.
+        flow = self.lab.popen("exec", "client", "--", "iperf3", "-c", self.vip, "-u", "-b", "1M", "-l", "200", "-t", "10", "-J", ns=self.ns)
         self.restart_all_during(6)
         out, _ = flow.communicate(timeout=60)
         result = json.loads(out[out.index("{"):])
         self.assertNotIn("error", result, out[-500:])
         self.assertEqual(result["end"]["sum"]["lost_packets"], 0)
-        self.assertGreater(result["end"]["sum"]["packets"], 10_000)
+        self.assertGreater(result["end"]["sum"]["packets"], 5_000)
 
     def test_one_tcp_stream_through_the_service(self):
         flow = self.lab.popen("exec", "client", "--", "iperf3", "-c", self.vip, "-b", "200M", "-t", "10", "-J", ns=self.ns)
@@ -77,7 +78,7 @@ class AgentRestart(Case):
         self.assertGreater(int(out.split()[-1]), 50)
 
     def test_dns_all_the_while(self):
-        script = f"n=0; while [ ! -e /stop-dns ]; do out=$(dig +tries=1 +time=3 flow.{self.ns}.svc.cluster.local. A); echo \"$out\" | grep -q 'IN.A.10[.]96[.]' || echo \"$out\" | grep -E 'status:|EDE:' | sed s,^,BAD,; n=$((n+1)); done; echo queries $n"
+        script = f"n=0; while [ ! -e /stop-dns ]; do out=$(dig +tries=1 +time=3 flow.{self.ns}.svc.cluster.local. A); echo \"$out\" | grep -q 'IN.A.10[.]96[.]' || echo \"BAD $(echo \"$out\" | grep -E 'status:|EDE:|timed out|no servers' | tr '\\n' ' ')\"; n=$((n+1)); done; echo queries $n"
         flow = self.lab.popen("exec", "client", "--", "sh", "-c", script, ns=self.ns)
         self.restart_all_during(6)
         self.sh("client", "touch /stop-dns")
