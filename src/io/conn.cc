@@ -154,7 +154,7 @@ bool Conn::deliver(std::string_view fresh) {
     rest_.clear();
     const std::size_t taken = user->on_data(all);
     all.erase(0, taken);
-    if (waiter_) rest_ = std::move(all);
+    if (waiter_ && !all.empty()) rest_ = std::move(all);
   }
   return waiter_ != nullptr;
 }

@@ -27,7 +27,14 @@ struct Loop::Impl {
   std::atomic<std::thread::id> thread;
 };
 
-Loop::Loop() : impl_(std::make_unique<Impl>()) { ::signal(SIGPIPE, SIG_IGN); }
+// A handler that does nothing, not SIG_IGN: exec() would hand an ignored signal on to every program that we start,
+// and `yes | head` in a container would no longer end.
+Loop::Loop() : impl_(std::make_unique<Impl>()) {
+  struct sigaction nothing{};
+  nothing.sa_handler = [](int) {};
+  nothing.sa_flags = SA_RESTART;
+  ::sigaction(SIGPIPE, &nothing, nullptr);
+}
 Loop::~Loop() = default;
 
 void Loop::run() {

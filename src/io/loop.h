@@ -11,7 +11,7 @@ namespace fairway::io {
 class Loop {
  public:
   using Task = std::function<void()>;
-  Loop();  // also makes the process ignore SIGPIPE: a peer that goes away is an error of write()
+  Loop();  // also takes the sting out of SIGPIPE, for this process alone: a peer that goes away is an error of write()
   ~Loop();
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;

@@ -10,6 +10,7 @@
 
 #include "io/io_test_support.h"
 #include "sys/fd.h"
+#include "sys/process.h"
 
 namespace fairway::io {
 namespace {
@@ -95,6 +96,15 @@ TEST(Loop, SignalsArriveOnTheLoop) {
   ::raise(SIGUSR1);
   loop.run();
   EXPECT_EQ(seen, 2);
+}
+
+TEST(Loop, SigpipeEndsNeitherUsNorIsIgnoredByWhatWeStart) {
+  Loop loop;
+  ::raise(SIGPIPE);
+  auto child = sys::run({"/bin/sh", "-c", "kill -PIPE $$; echo survived"});
+  ASSERT_TRUE(child.ok());
+  EXPECT_EQ(child->exit_code, 128 + SIGPIPE);
+  EXPECT_EQ(child->out, "");
 }
 
 TEST(Loop, PendingWorkDiesWithTheLoop) {
