@@ -178,6 +178,12 @@ void Container::signal(int number) {
 }
 
 void Container::stop(seconds grace, const std::string& why) {
+  if (busy_ && !pidfd_ && !cleanup_) {                            // on its way, and nothing runs yet: a pull may take minutes
+    ++start_number_;
+    busy_ = false;
+    pod_.schedule_sync();
+    return;
+  }
   if (busy_) { stopping_ = true; return; }
   if (state_ != State::kRunning) return;
   if (stopping_) {                                     // again, with less patience

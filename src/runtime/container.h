@@ -90,6 +90,12 @@ class Container {
   void event(const std::string& type, const std::string& reason, const std::string& message);
   std::string container_dir() const;
   Json terminated(const Attempt& attempt) const;
+  // For the steps of a start: they end with the container, and with a start that was given up.
+  template <typename F> auto of_this_start(F f) {
+    return [this, alive = std::weak_ptr<bool>(alive_), start = start_number_, f = std::move(f)](auto&&... args) mutable {
+      if (!alive.expired() && start == start_number_) f(std::forward<decltype(args)>(args)...);
+    };
+  }
   template <typename F> auto guarded(F f) {
     return [alive = std::weak_ptr<bool>(alive_), f = std::move(f)](auto&&... args) mutable { if (!alive.expired()) f(std::forward<decltype(args)>(args)...); };
   }
@@ -100,6 +106,7 @@ class Container {
   std::string name_;
   ContainerKind kind_;
   State state_ = State::kWaiting;
+  unsigned start_number_ = 0;                         // of the way to running: an abandoned one finds another number
   bool busy_ = false, started_ = false, ready_ = false, stopping_ = false;
   bool state_shows_waiting_ = true;                   // an exited container in back-off is shown as waiting
   std::string waiting_reason_ = "ContainerCreating", waiting_message_;

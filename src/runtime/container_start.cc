@@ -112,7 +112,7 @@ void Container::pull_image() {
   auto result = std::make_shared<Result<Image>>(make_error(Code::kInternal, "not pulled"));
   const std::int64_t began = now_unix_ns();
   node_.image_worker.run([this_store = &node_.images, name, result] { *result = this_store->pull(name); },
-                         guarded([this, result, began] { image_pulled(std::move(*result), now_unix_ns() - began); }));
+                         of_this_start([this, result, began] { image_pulled(std::move(*result), now_unix_ns() - began); }));
 }
 
 void Container::image_pulled(Result<Image> result, std::int64_t took_ns) {
@@ -133,11 +133,11 @@ void Container::image_pulled(Result<Image> result, std::int64_t took_ns) {
 
 void Container::load_config(Image image) {
   const auto names = env_references(spec_);
-  auto go_on = guarded([this, image](ConfigObjects objects) {
-    node_.starts.acquire(guarded([this, image, objects](StartLimiter::Slot slot) { create(image, objects, std::move(slot)); }));
+  auto go_on = of_this_start([this, image](ConfigObjects objects) {
+    node_.starts.acquire(of_this_start([this, image, objects](StartLimiter::Slot slot) { create(image, objects, std::move(slot)); }));
   });
   if (names.empty()) return go_on(ConfigObjects{});
-  node_.fetch(pod_.ns(), names, guarded([this, names, go_on](Result<ConfigObjects> fetched) mutable {
+  node_.fetch(pod_.ns(), names, of_this_start([this, names, go_on](Result<ConfigObjects> fetched) mutable {
     if (fetched.ok()) return go_on(std::move(*fetched));
     // The API server may be away: what the volumes of this pod know still serves.
     const ConfigObjects& known = pod_.config_objects();

@@ -19,6 +19,7 @@ namespace {
 constexpr char kKubeletVersion[] = "v1.32.0-fairway";   // kubectl chooses its own version by the server's; this is shown
 constexpr auto kLeaseSeconds = 40;
 constexpr auto kLeasePeriod = seconds(10);
+constexpr auto kPluginPatience = std::chrono::nanoseconds(seconds(25));
 constexpr auto kFullReport = std::chrono::nanoseconds(std::chrono::minutes(5));   // kubelet's nodeStatusReportFrequency
 
 std::string os_image() {
@@ -126,6 +127,10 @@ void NodeStatus::refresh() {
     node_.cni.status(guarded([this](Status status) {
       asking_ = false;
       const std::string before = not_ready_;
+      if (status.ok()) plugin_failed_ns_ = 0;
+      else if (plugin_failed_ns_ == 0) plugin_failed_ns_ = now_unix_ns();
+      // The datapath goes on without its agent: a restart of the agent is no reason to take the node's pods out of service.
+      if (!status.ok() && before.empty() && now_unix_ns() - plugin_failed_ns_ < kPluginPatience.count()) return;
       not_ready_ = status.ok() ? "" : "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: " + status.error().message;
       if (before.empty() != not_ready_.empty()) refresh_timer_ = node_.loop.every(not_ready_.empty() ? seconds(10) : seconds(1), [this] { refresh(); });
       publish();

@@ -34,7 +34,7 @@ class NodeStatus {
   Json object_;
   bool registered_ = false, publishing_ = false, asking_ = false;
   std::string not_ready_;              // why, or empty
-  std::int64_t published_ns_ = 0;
+  std::int64_t published_ns_ = 0, plugin_failed_ns_ = 0;
   std::string published_;
   io::Loop::Timer refresh_timer_, lease_timer_, retry_timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
