@@ -209,6 +209,7 @@ class NodesComeAndGo(Case):
     def test_add_and_remove(self):
         name = "node-extra"
         self.lab.fairway("lab", "node", "add", name)
+        self.addCleanup(self.lab.kubectl, "delete", "node", name, "--ignore-not-found", "--wait=false", check=False)
         self.addCleanup(self.lab.fairway, "lab", "node", "remove", name, check=False)
         self.lab.kubectl("wait", "--for=condition=Ready", f"node/{name}", "--timeout=60s")
         self.assertTrue(json.loads(self.lab.kubectl("get", "node", name, "-o", "json"))["spec"]["podCIDRs"])
