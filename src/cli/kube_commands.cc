@@ -23,7 +23,7 @@ namespace {
 constexpr char kTableAccept[] = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 struct Options {
-  std::string kubeconfig, ns, file, output, selector, container, condition;
+  std::string kubeconfig, ns, file, output, selector, container, condition, pod;
   std::vector<std::string> words, command;
   bool all_namespaces = false, follow = false, tty = false, stdin_open = false, wide = false;
   int tail = -1, timeout_s = 30;
@@ -148,7 +148,7 @@ Status wait(ApiSession& session, const Options& o) {
 }
 
 Status logs(ApiSession& session, const Options& o) {
-  std::string target = Resource{"/api/v1", "pods", "Pod", true}.path(ns_of(session, o), o.words.at(0)) + "/log?follow=" + (o.follow ? "true" : "false");
+  std::string target = Resource{"/api/v1", "pods", "Pod", true}.path(ns_of(session, o), o.pod) + "/log?follow=" + (o.follow ? "true" : "false");
   if (!o.container.empty()) target += "&container=" + io::percent_encode(o.container);
   if (o.tail >= 0) target += "&tailLines=" + std::to_string(o.tail);
   if (!o.follow) {
@@ -167,7 +167,7 @@ Status logs(ApiSession& session, const Options& o) {
 }
 
 Result<int> exec(ApiSession& session, const Options& o) {
-  std::string pod = o.words.at(0);
+  std::string pod = o.pod;
   if (const auto slash = pod.find('/'); slash != std::string::npos) pod = pod.substr(slash + 1);
   ExecRequest request{.path = Resource{"/api/v1", "pods", "Pod", true}.path(ns_of(session, o), pod) + "/exec",
                       .container = o.container, .command = o.command, .tty = o.tty, .stdin_open = o.stdin_open};
@@ -204,7 +204,7 @@ void add_kube_commands(CLI::App& lab, Exit& exit) {
   wait_command->add_option("--for-condition", o->condition, "Ready, Available ...")->default_val("Ready");
   wait_command->add_option("--timeout", o->timeout_s, "Seconds")->default_val(30);
   auto* logs_command = add(lab, exit, "logs", "Show a container's log", o, logs);
-  logs_command->add_option("pod", o->words, "The pod")->required();
+  logs_command->add_option("pod", o->pod, "The pod")->required();
   logs_command->add_option("-c,--container", o->container, "The container");
   logs_command->add_option("--tail", o->tail, "Only the last lines");
   logs_command->add_flag("-f,--follow", o->follow);
@@ -212,7 +212,7 @@ void add_kube_commands(CLI::App& lab, Exit& exit) {
     FW_ASSIGN(exit.code, exec(session, options));
     return {};
   });
-  exec_command->add_option("pod", o->words, "The pod")->required()->expected(1);
+  exec_command->add_option("pod", o->pod, "The pod")->required();
   exec_command->add_option("command", o->command, "The command, after --")->required();
   exec_command->add_option("-c,--container", o->container, "The container");
   exec_command->add_flag("-i,--stdin", o->stdin_open);
