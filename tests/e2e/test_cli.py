@@ -1,0 +1,74 @@
+"""The fairway command itself: its stand-ins for kubectl, status and show, completion."""
+import json
+import os
+
+from lab import ROOT, Case, eventually, netexec, run, service
+
+SCENARIO = os.path.join(ROOT, "examples/scenario")
+
+
+class StandIns(Case):
+    """fairway lab apply|get|exec|logs|wait|delete: the demo's part, where there is no kubectl."""
+    own_namespace = True
+
+    def f(self, verb, *args, **options):
+        return self.lab.fairway("lab", verb, "-n", self.ns, *args, **options)
+
+    def test_the_demos_part(self):
+        for name in ("backend-deployment", "backend-service", "frontend-pod"):
+            self.f("apply", "-f", os.path.join(SCENARIO, name + ".yaml"))
+        self.f("wait", "deployment/backend", "--for-condition", "Available", "--timeout", "120")
+        self.f("wait", "pod/frontend", "--timeout", "120")
+        table = self.f("get", "pods", "-o", "wide")
+        self.assertRegex(table.splitlines()[0], r"^NAME +READY +STATUS +RESTARTS +AGE +IP +NODE")
+        self.assertRegex(table, r"(?m)^frontend +1/1 +Running")
+        self.assertIn("Welcome to nginx!", self.f("exec", "frontend", "--", "curl", "-sS", "backend-service"))
+        backend = self.f("get", "pods", "-l", "app=backend", "-o", "name").strip().split("/")[1]
+        self.assertIn("GET / HTTP/1.1", self.f("logs", backend))
+        self.f("delete", "pod/frontend")
+
+    def test_exec_passes_input_and_exit_code(self):
+        self.start_pods(netexec("one"))
+        self.assertEqual(self.f("exec", "-i", "one", "--", "cat", input="hello\n", check=False)[:2], (0, "hello\n"))
+        self.assertEqual(self.f("exec", "one", "--", "sh", "-c", "exit 7", check=False)[0], 7)
+
+    def test_errors_name_what_is_wrong(self):
+        for args, expected in ((("get", "nonsense"), 'resource type "nonsense"'), (("exec", "nobody", "--", "ls"), '"nobody" not found'),
+                               (("apply", "-f", "/nonexistent.yaml"), "/nonexistent.yaml")):
+            with self.subTest(args):
+                code, _, err = self.f(*args, check=False)
+                self.assertEqual(code, 1)
+                self.assertIn(expected, err.replace('\\"', '"'))
+
+
+class Inspect(Case):
+    def test_status_of_every_node(self):
+        text = self.lab.fairway("status")
+        status = json.loads(self.lab.fairway("status", "-o", "json"))
+        self.assertEqual(len(status), self.lab.nodes)
+        for node, state in status.items():
+            self.assertIn(f"node {node}", text)
+            self.assertEqual(state["node"], node)
+            self.assertTrue(all(source["synced"] for source in state["sources"]), state["sources"])
+            self.assertTrue(state["maps"])
+
+    def test_show_follows_a_service(self):
+        self.start_pods(netexec("web", labels={"app": "web"}))
+        self.apply(service("web", {"app": "web"}, [("http", 80, 8080, "TCP")]))
+        address = self.get("svc", "web")["spec"]["clusterIP"]
+        backend = f"{self.ip_of('web')}:8080"
+        eventually("the frontend is shown with its backend",
+                   lambda: any(address in line and backend in line for line in self.lab.fairway("show", "frontends").splitlines()), timeout=20)
+        rows = json.loads(self.lab.fairway("show", "frontends", "--node", "node-1", "-o", "json"))["node-1"]["rows"]
+        self.assertTrue(any(address in row for row in rows), rows)
+
+    def test_unknown_table_and_node(self):
+        for args, expected in ((("show", "nonsense"), "nonsense"), (("status", "--node", "nowhere"), "nowhere")):
+            code, _, err = self.lab.fairway(*args, check=False)
+            self.assertEqual(code, 1)
+            self.assertIn(expected, err)
+
+    def test_completion_is_a_script_that_bash_takes(self):
+        script = self.lab.fairway("completion", "bash")
+        out = run(["bash", "-c", script + '\nCOMP_WORDS=(fairway lab node ""); COMP_CWORD=3; _fairway; echo "${COMPREPLY[@]}"'])
+        self.assertEqual({"add", "remove", "cut", "heal"} - set(out.split()), set())
