@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kForeground = "foregroundDeletion";
 constexpr const char* kOrphan = "orphan";
+constexpr std::int64_t kMaxGraceSeconds = 100LL * 365 * 86400;  // so that the deletion's time is a date that can be written
 
 void set_finalizer(Object& object, const char* name, bool present) {
   Array finalizers = array_at(object, "metadata.finalizers");
@@ -27,7 +28,8 @@ std::int64_t grace_of(const Kind& kind, const Json& object, const DeleteRequest&
   if (kind.collection() != "/pods" || text_at(object, "spec.nodeName").empty()) return 0;
   const std::string_view phase = text_at(object, "status.phase");
   if (phase == "Succeeded" || phase == "Failed") return 0;
-  return std::max<std::int64_t>(0, request.grace_period_seconds.value_or(int_at(object, "spec.terminationGracePeriodSeconds", 30)));
+  const std::int64_t grace = request.grace_period_seconds.value_or(int_at(object, "spec.terminationGracePeriodSeconds", 30));
+  return std::clamp<std::int64_t>(grace, 0, kMaxGraceSeconds);
 }
 
 Json success(const Kind& kind, const StoredObject& object) {
@@ -118,7 +120,6 @@ ApiResult<Deleted> Engine::delete_gracefully(const Target& target, const ObjectP
 }
 
 void Engine::expire_events(std::int64_t ttl_seconds) {
-  const KindPtr events = kinds_.find("", "v1", "events");
   const std::int64_t limit = now_seconds() - ttl_seconds;
   std::vector<Store::Key> old;
   for (const auto& [key, object] : store_.objects("/events")) {

@@ -161,6 +161,13 @@ TEST(Engine, PodsEndWithGrace) {
   EXPECT_TRUE(rig.object("pods", "p").is_null());
 }
 
+TEST(Engine, AnEndlessGraceIsStillADate) {
+  Rig rig;
+  ASSERT_EQ(rig.try_create("pods", "{'metadata':{'name':'p'},'spec':{'nodeName':'n','terminationGracePeriodSeconds':9223372036854775807,'containers':[{'name':'c','image':'i'}]}}"), "created");
+  ASSERT_TRUE(rig.engine.remove(rig.target("pods", "p"), {}).ok());
+  EXPECT_THAT(std::string(text_at(rig.object("pods", "p"), "metadata.deletionTimestamp")), testing::StartsWith("21"));
+}
+
 TEST(Engine, ForegroundAndOrphanAreFinalizers) {
   Rig rig;
   ASSERT_EQ(rig.try_create("apps/deployments", kDeployment), "created");

@@ -340,8 +340,9 @@ void HttpApi::watch(const Target& target, const io::ServerRequest& request, Resp
       gone->body.reset();
     });
   });
-  const auto seconds = to_int(request.query_value("timeoutSeconds")).value_or(0);
-  stream->timeout = loop_.after(std::chrono::seconds(seconds > 0 ? seconds : 3600), [weak] {
+  const auto asked = to_int(request.query_value("timeoutSeconds")).value_or(0);
+  const std::chrono::seconds seconds(asked > 0 ? std::min<std::int64_t>(asked, 86400) : 3600);
+  stream->timeout = loop_.after(seconds, [weak] {
     if (auto self = weak.lock()) {
       self->handle.reset();
       self->body.reset();

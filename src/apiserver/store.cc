@@ -185,8 +185,11 @@ Result<ObjectPtr> Store::remove(std::string_view name, std::string_view ns, std:
 void Store::publish(Collection& collection, StoreEvent event) {
   auto shared = std::make_shared<const StoreEvent>(std::move(event));
   collection.history.push_back(shared);
-  while (collection.history.size() > history_) {
-    collection.forgotten = collection.history.front()->revision;
+  collection.history_bytes += shared->object->text.size();
+  while (collection.history.size() > history_ || collection.history_bytes > kMaxHistoryBytes) {
+    const EventPtr& oldest = collection.history.front();
+    collection.forgotten = oldest->revision;
+    collection.history_bytes -= oldest->object->text.size();
     collection.history.pop_front();
   }
   for (const auto& listener : listeners_) listener(shared);
@@ -205,6 +208,7 @@ bool Store::events_since(std::string_view name, std::uint64_t since, std::vector
 void Store::forget_history() {
   for (auto& [name, collection] : collections_) {
     collection.history.clear();
+    collection.history_bytes = 0;
     collection.forgotten = revision_;
   }
   first_revision_ = revision_;

@@ -44,6 +44,8 @@ using EventPtr = std::shared_ptr<const StoreEvent>;
 
 inline constexpr std::size_t kMaxObjectBytes = 1536 << 10;  // etcd's limit, which clients know
 
+inline constexpr std::size_t kMaxHistoryBytes = 32 << 20;     // of a collection's past events, as text
+
 class Store {
  public:
   using Key = std::pair<std::string, std::string>;  // namespace, name
@@ -75,6 +77,7 @@ class Store {
   struct Collection {
     Objects objects;
     std::deque<EventPtr> history;
+    std::size_t history_bytes = 0;
     std::uint64_t forgotten = 0;  // events up to here are not in `history`
   };
   explicit Store(std::size_t history) : history_(history) {}

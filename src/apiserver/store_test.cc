@@ -88,6 +88,15 @@ TEST(Store, HistoryIsAWindow) {
   EXPECT_EQ(events.size(), 3U);
 }
 
+TEST(Store, HistoryIsBoundedInBytes) {
+  auto store = Store::open("", 1000).value();
+  const auto start = store->revision();
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(store->put("g/r", Object{{"metadata", Object{{"name", "a"}, {"namespace", "n"}}}, {"x", boost::json::string(1 << 20, 'x')}}).ok());
+  std::vector<EventPtr> events;
+  EXPECT_FALSE(store->events_since("g/r", start, events));
+  EXPECT_TRUE(store->events_since("g/r", start + 20, events));
+}
+
 struct Seen {
   std::vector<std::string> events;
   std::vector<const std::string*> lines;

@@ -18,7 +18,7 @@ message ServiceSpec
   loadBalancerSourceRanges         9 []string is(cidr)
   externalName                    10 string
   externalTrafficPolicy           11 string in(Cluster,Local)
-  healthCheckNodePort             12 int32
+  healthCheckNodePort             12 int32 range(0,65535)
   publishNotReadyAddresses        13 bool
   sessionAffinityConfig           14 SessionAffinityConfig?
   ipFamilies                      19 []string in(IPv4,IPv6)
