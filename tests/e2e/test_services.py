@@ -81,14 +81,13 @@ class Services(Case):
         for client in self.clients:
             start = time.monotonic()
             code, _, err = self.sh(client, f"curl -sS --max-time 10 http://{vip}/", check=False)
-            self.assertEqual(code, 7, err)
+            self.assertEqual(code, 7, err)  # could not connect; 28 would be a timeout
             self.assertLess(time.monotonic() - start, 5)
-            self.assertRegex(err, "(?i)refused")
 
     def test_no_endpoints_udp_is_rejected(self):
         vip = self.get("svc", "empty")["spec"]["clusterIP"]
-        out = self.sh(self.clients[0], f"timeout 3 sh -c 'echo x | socat -t 2 - UDP4:{vip}:81' 2>&1; true")
-        self.assertRegex(out, "(?i)refused|denied|unreachable")
+        out = self.k("exec", self.clients[0], "--", "bash", "-c", f"({UDP_CLIENT.format(address=vip, port=81)}) 2>&1; true")
+        self.assertRegex(out, "(?i)refused|not permitted|unreachable")
 
     def test_unserved_port_of_a_cluster_ip(self):
         code, _, _ = self.sh(self.clients[0], f"curl -sS --max-time 3 http://{self.vip}:4242/", check=False)
@@ -127,7 +126,7 @@ class Services(Case):
 
 
 # bash speaks UDP by itself: the node may have no netcat.
-UDP_CLIENT = "exec 3<>/dev/udp/{address}/{port}; echo hostname >&3; timeout 3 head -n 1 <&3 || timeout 3 dd bs=1500 count=1 status=none <&3"
+UDP_CLIENT = "exec 3<>/dev/udp/{address}/{port}; echo hostname >&3; timeout 5 dd bs=1500 count=1 status=none <&3"
 
 
 class Hairpin(Case):
