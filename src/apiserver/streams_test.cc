@@ -331,7 +331,8 @@ TEST_P(Streams, PortForwardManyConnectionsLargeAndHalfClosed) {
     for (std::thread& thread : many) thread.join();
     EXPECT_EQ(good, 40);
     // Nobody listens on one port: that connection ends, the others and kubectl go on.
-    EXPECT_EQ(talk(refused, "x").substr(0, 1), talk(refused, "").substr(0, 1));
+    const std::string nothing = talk(refused, "x");
+    EXPECT_TRUE(nothing.empty() || nothing.starts_with("<Connection reset")) << nothing;
     EXPECT_TRUE(kubectl.alive());
     EXPECT_EQ(talk(echo, "still there"), "still there");
   });
