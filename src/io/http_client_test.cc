@@ -207,14 +207,14 @@ TEST(HttpClient, SilentServerTimesOut) {
 TEST(HttpClient, ServerThatClosedAKeptConnectionIsAskedAgain) {
   Loop loop;
   HttpServerConfig config;
-  config.idle_timeout = std::chrono::milliseconds(1);
+  config.idle_timeout = std::chrono::milliseconds(100);
   EchoServer server(loop, config);
   auto client = HttpClient::create(loop, Origin{.host = "127.0.0.1", .port = server.port});
   for (int i = 0; i < 5; ++i) {
     auto answer = fetch(loop, **client, make_request("GET", "/"));
     ASSERT_TRUE(answer.ok()) << answer.error().message;
     bool waited = false;
-    auto timer = loop.after(std::chrono::milliseconds(3 * i), [&] { waited = true; });
+    auto timer = loop.after(std::chrono::milliseconds(40 * i), [&] { waited = true; });
     run_until(loop, [&] { return waited; });
   }
 }

@@ -142,7 +142,7 @@ TEST(HttpServer, StalledClientsAreEndedAndHoldNobodyUp) {
   const KeyPair own = *issue_certificate(ca, {.common_name = "s", .addresses = {"127.0.0.1"}, .server = true});
   HttpServerConfig config;
   config.tls = ServerTls{own.certificate_pem, own.key_pem, ""};
-  config.handshake_timeout = 300ms;
+  config.handshake_timeout = 1000ms;
   Fixture f(config);
   std::vector<sys::Fd> stalled;
   for (int i = 0; i < 50; ++i) stalled.push_back(test::connect_port(f.port));  // never begin their handshake
