@@ -159,6 +159,7 @@ struct Agent::Impl {
   Status start();
   Status start_datapath();
   Status start_dns();
+  Status serve_dns();
   Status start_cni();
   Status start_http();
   Status start_sources();
@@ -214,6 +215,7 @@ Status Agent::Impl::start() {
   FW_TRY(start_dns());
   FW_TRY(start_cni());
   step();
+  FW_TRY(serve_dns());  // only now: the zone of the restored objects is published, and no query meets an empty one
   FW_TRY(start_http());
   FW_TRY(start_sources());
   tick_timer = loop.every(kTick, [this] { tick(); });
@@ -244,6 +246,11 @@ Status Agent::Impl::start_dns() {
   config.zone = flow_config().zone;
   if (!options.no_upstreams) config.upstreams = options.upstreams.empty() ? resolv_conf(options.dns_ips) : options.upstreams;
   FW_ASSIGN(dns, dns::DnsServer::create(std::move(config)));
+  return {};
+}
+
+Status Agent::Impl::serve_dns() {
+  if (!dns) return {};
   auto sockets = inherited_sockets();
   if (sockets.udp.empty() && sockets.tcp.empty()) {
     for (const auto& ip : options.dns_ips) {

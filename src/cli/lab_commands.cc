@@ -63,7 +63,10 @@ int run_node(const std::string& verb, const std::string& name) {
   const auto layout = lab::default_layout();
   Result<std::string> answer = std::string();
   if (verb == "add") answer = lab::ask_supervisor(layout, "POST", "/v1/nodes", json::serialize(json::object{{"name", name}}));
-  else if (verb == "remove") answer = lab::ask_supervisor(layout, "DELETE", "/v1/nodes/" + name);
+  else if (verb == "remove") {
+    if (auto status = lab::remove_node(layout, name); !status.ok()) return fail(status.error());
+    answer = json::serialize(json::object{{"name", name}});
+  }
   else answer = lab::ask_supervisor(layout, "POST", "/v1/nodes/" + name + "/" + verb);
   if (!answer.ok()) return fail(answer.error());
   const std::string done = std::string(json::parse(*answer).at("name").as_string());

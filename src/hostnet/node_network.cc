@@ -182,7 +182,7 @@ Result<bool> ensure_local_address(const net::IpAddr& addr) {
   FW_ASSIGN(const auto addresses, netlink.addresses(lo.index));
   if (std::any_of(addresses.begin(), addresses.end(), [&](const auto& row) { return row.addr == addr; })) return false;
   io::NetlinkBatch batch;
-  batch.replace_address({.link = lo.index, .addr = addr, .prefix_length = full_length(addr)});
+  batch.replace_address({.link = lo.index, .addr = addr, .prefix_length = full_length(addr), .never_source = true});
   FW_TRY(netlink.run(batch));
   return true;
 }

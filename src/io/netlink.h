@@ -116,6 +116,7 @@ struct AddressSpec {
   std::uint32_t link = 0;
   net::IpAddr addr;
   unsigned prefix_length = 0;
+  bool never_source = false;                 // local, but chosen as the source of no connection: a VIP
 };
 
 struct NeighbourSpec {                       // permanent

@@ -106,7 +106,7 @@ void put_address(Message& message, const AddressSpec& spec) {
   body.ifa_family = family_number(spec.addr.family());
   body.ifa_prefixlen = static_cast<std::uint8_t>(spec.prefix_length);
   body.ifa_index = spec.link;
-  body.ifa_scope = spec.addr.is_loopback() ? RT_SCOPE_HOST : spec.addr.is_link_local() && !spec.addr.is_v4() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+  body.ifa_scope = spec.addr.is_loopback() || spec.never_source ? RT_SCOPE_HOST : spec.addr.is_link_local() && !spec.addr.is_v4() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   message.addr(IFA_LOCAL, spec.addr);
   message.addr(IFA_ADDRESS, spec.addr);
 }
@@ -252,6 +252,11 @@ void NetlinkBatch::replace_address(const AddressSpec& spec) {
   std::uint32_t flags = IFA_F_PERMANENT | IFA_F_NODAD;
   if (spec.prefix_length == full_length(spec.addr.family())) flags |= IFA_F_NOPREFIXROUTE;
   message.u32(IFA_FLAGS, flags);
+  if (spec.never_source) {
+    // IPv6 knows no scope here; a preferred lifetime of 0 says the same (RFC 6724, rule 3).
+    const ifa_cacheinfo lifetimes{.ifa_prefered = 0, .ifa_valid = 0xffffffff, .cstamp = 0, .tstamp = 0};
+    if (!spec.addr.is_v4()) message.blob(IFA_CACHEINFO, &lifetimes, sizeof lifetimes);
+  }
   append(message.header(), Forgive::kNothing, "add address " + spec.addr.to_string() + on_link(spec.link));
 }
 

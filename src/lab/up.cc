@@ -71,19 +71,30 @@ Status spawn_supervisor(const Layout& layout) {
   ::_exit(127);
 }
 
-// The names of the nodes whose Ready condition is True; an error while the API is not up.
-Result<unsigned> ready_nodes(const Layout& layout) {
+Error another_lab(const Layout& layout, const std::string& other) {
+  return make_error(Code::kAlreadyExists, "a lab is already up in " + other + "; one machine holds one. Take it down first: fairway lab down" +
+                                              (other == layout.dir ? "" : " (with FAIRWAY_LAB_DIR=" + other + ")"));
+}
+
+// One call to the lab's API as its admin; blocks until the answer, 5 s at most.
+Result<k8s::Json> call_api(const Layout& layout, const std::function<k8s::CallPtr(k8s::ApiClient&, k8s::Done)>& start) {
   FW_ASSIGN(const auto config, k8s::load_kubeconfig(layout.kubeconfig()));
   io::Loop loop;
   FW_ASSIGN(const auto client, k8s::HttpApiClient::create(loop, config));
   Result<k8s::Json> answer = make_error(Code::kTimeout, "the API server does not answer");
   const auto deadline = loop.after(std::chrono::seconds(5), [&] { loop.stop(); });
-  const auto call = client->list({.resource = "nodes"}, {}, [&](Result<k8s::Json> result) {
+  const auto call = start(*client, [&](Result<k8s::Json> result) {
     answer = std::move(result);
     loop.stop();
   });
   loop.run();
-  if (!answer.ok()) return std::move(answer).error();
+  return answer;
+}
+
+// How many nodes have the condition Ready; an error while the API is not up.
+Result<unsigned> ready_nodes(const Layout& layout) {
+  const auto answer = call_api(layout, [](k8s::ApiClient& client, k8s::Done done) { return client.list({.resource = "nodes"}, {}, std::move(done)); });
+  if (!answer.ok()) return answer.error();
   unsigned count = 0;
   for (const auto& node : answer->at("items").as_array()) {
     const auto* conditions = node.as_object().contains("status") ? node.at("status").as_object().if_contains("conditions") : nullptr;
@@ -106,7 +117,9 @@ Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::secon
   std::string why = "the supervisor has not started";
   while (Clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    if (running_lab_dir().empty()) {
+    const std::string running = running_lab_dir();
+    if (!running.empty() && running != layout.dir) return another_lab(layout, running);
+    if (running.empty()) {
       if (Clock::now() + timeout > deadline + std::chrono::seconds(3))
         return make_error(Code::kInternal, "the lab's supervisor ended:\n" + last_lines(layout.log("supervisor")));
       continue;
@@ -126,9 +139,7 @@ Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::secon
 Status up(const Layout& layout, const UpOptions& options, const Progress& progress) {
   FW_TRY(check_machine());
   FW_TRY(check_options(options));
-  if (const std::string other = running_lab_dir(); !other.empty())
-    return make_error(Code::kAlreadyExists, "a lab is already up in " + other + "; one machine holds one. Take it down first: fairway lab down" +
-                                                (other == layout.dir ? "" : " (with FAIRWAY_LAB_DIR=" + other + ")"));
+  if (const std::string other = running_lab_dir(); !other.empty()) return another_lab(layout, other);
   std::error_code ec;
   if (fs::exists(layout.spec(), ec)) {
     progress("removing what an earlier lab left in " + layout.dir);
@@ -162,6 +173,14 @@ Status down(const Layout& layout, const Progress& progress) {
   std::string words;
   for (const auto& item : removed) words += (words.empty() ? "" : ", ") + item;
   progress(words.empty() ? "no lab is up, and nothing is left of one" : "removed " + words);
+  return {};
+}
+
+Status remove_node(const Layout& layout, const std::string& name) {
+  FW_TRY(ask_supervisor(layout, "DELETE", "/v1/nodes/" + name));
+  // As an operator does: the machine is gone, so its Node is deleted, and its pods with it.
+  const auto answer = call_api(layout, [&](k8s::ApiClient& client, k8s::Done done) { return client.remove({.resource = "nodes", .name = name}, {}, std::move(done)); });
+  if (!answer.ok() && answer.error().code != Code::kNotFound) return Error(answer.error()).with_context("the node is gone, but its Node object is not");
   return {};
 }
 

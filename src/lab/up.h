@@ -29,6 +29,8 @@ using Progress = std::function<void(const std::string& line)>;
 Status up(const Layout& layout, const UpOptions& options, const Progress& progress);
 // Takes it down; says what was removed.
 Status down(const Layout& layout, const Progress& progress);
+// Stops a node, takes it off the fabric, and deletes its Node object.
+Status remove_node(const Layout& layout, const std::string& name);
 // One call to the supervisor's socket; the JSON body of the answer.
 Result<std::string> ask_supervisor(const Layout& layout, const std::string& method, const std::string& path, const std::string& body = "");
 
