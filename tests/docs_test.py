@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Every command in the docs runs: each `$ command` line of a ```console block, page by page, in a running lab.
+"""Every command in the docs runs: each `$ command` line of a ```console block, page by page.
 
-A page's commands run in order in one shell folder. Lines without `$ ` are output, shown to readers, not compared.
+A page's commands run in order, from the project's root, in a lab of the test's own; a page that takes a lab up itself
+begins with none. Lines without `$ ` are output, shown to readers, not compared.
 A block whose first line is `# not run: REASON` is left out, and the reason is printed and counted as skipped.
 Blocks of commands in any other language tag would escape this test, so they are refused.
 """
 import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 BIN = os.path.join(ROOT, "build/release/bin")
@@ -48,11 +51,30 @@ def run(command, env):
     return done.returncode, (done.stdout + done.stderr)[-1500:]
 
 
+def ensure_lab(env, wanted):
+    """Takes the lab up or down, as the page needs it."""
+    up = subprocess.run([LAB, "lab", "status"], env=env, capture_output=True).returncode == 0
+    if up != wanted:
+        subprocess.run([LAB, "lab", "up" if wanted else "down"], env=env, check=True, capture_output=True, timeout=180)
+
+
 def main():
+    folder = tempfile.mkdtemp(prefix="fairway-docs-")
+    env = dict(os.environ, PATH=BIN + ":" + os.environ["PATH"], HOME=folder, FAIRWAY_LAB_DIR=folder + "/lab", KUBECONFIG=folder + "/lab/kubeconfig")
+    try:
+        return check_pages(env)
+    finally:
+        ensure_lab(env, False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_pages(env):
     passed = failed = skipped = 0
-    env = dict(os.environ, PATH=BIN + ":" + os.environ["PATH"], KUBECONFIG=subprocess.run([LAB, "lab", "kubeconfig"], capture_output=True, text=True).stdout.strip())
     for path in pages():
         name = os.path.relpath(path, ROOT)
+        all_commands = [c for language, text in blocks(path) if language == "console" and not text.startswith("# not run") for c in commands(text)]
+        if all_commands:
+            ensure_lab(env, not any("lab up" in c or "dev demo" in c for c in all_commands))
         for language, text in blocks(path):
             if language in ("sh", "bash", "shell"):
                 print(f"FAIL {name}: a block of commands is marked {language}; mark it console, so that it is run")
