@@ -24,6 +24,7 @@ using std::chrono::steady_clock;
 namespace {
 
 constexpr std::size_t kMaxTerminationMessage = 4096;
+constexpr seconds kLeastWait(2);   // after the signal, however long preStop took: kubelet's
 
 sys::Fd connect_shim(const std::string& path) {
   sockaddr_un addr{};
@@ -90,7 +91,7 @@ void Container::run_post_start() {
   if (!hook) return probes_->begin();
   hook_ = run_handler(node_, target(), *hook, seconds(60), guarded([this](Status status) {
     node_.loop.post([old = std::shared_ptr<HandlerRun>(std::move(hook_))] {});
-    if (state_ != State::kRunning) return;
+    if (state_ != State::kRunning || stopping_) return;
     if (status.ok()) { probes_->begin(); pod_.schedule_sync(); return; }
     event("Warning", "FailedPostStartHook", "PostStartHook failed");
     stop(seconds(pod_.grace_seconds()), "FailedPostStartHook");
@@ -122,7 +123,7 @@ void Container::shim_lost() {
 void Container::read_exit() {
   probes_.reset();
   hook_.reset();
-  kill_timer_.cancel();
+  stop_timer_.cancel();
   slot_.reset();
   auto exit = parse_json_file(attempt_->dir + "/exit");
   const Json none(JsonObject{});
@@ -186,23 +187,45 @@ void Container::stop(seconds grace, const std::string& why) {
   }
   if (busy_) { stopping_ = true; return; }
   if (state_ != State::kRunning) return;
-  if (stopping_) {                                     // again, with less patience
-    if (grace == seconds(0)) signal(SIGKILL);
-    return;
-  }
+  if (stopping_) return stop_sooner(grace);
   stopping_ = true;
-  ready_ = false;
+  stop_deadline_ = steady_clock::now() + grace;
   event("Normal", "Killing", why);
-  if (grace > seconds(0)) node_.loop.post(guarded([this] { probes_.reset(); }));   // may be called by a probe
+  probes_->container_stops();
+  hook_.reset();                                       // a postStart that still runs
   const Json* hook = find(spec_, "lifecycle.preStop");
-  if (!hook || grace <= seconds(0)) return stop_with_signal(grace);
-  const auto began = steady_clock::now();
-  hook_ = run_handler(node_, target(), *hook, grace, guarded([this, grace, began](Status status) {
-    node_.loop.post([old = std::shared_ptr<HandlerRun>(std::move(hook_))] {});
-    if (!status.ok()) event("Warning", "FailedPreStopHook", "PreStopHook failed");
-    const auto used = std::chrono::duration_cast<seconds>(steady_clock::now() - began);
-    if (state_ == State::kRunning) stop_with_signal(std::max(grace - used, seconds(2)));
-  }));
+  if (hook && grace > seconds(0)) run_pre_stop(*hook, grace);
+  else stop_with_signal(grace);
+}
+
+// The pod says at each of its syncs how much time is left, in whole seconds: only what is clearly less counts.
+void Container::stop_sooner(seconds grace) {
+  if (grace == seconds(0)) {
+    hook_.reset();
+    return signal(SIGKILL);
+  }
+  const auto deadline = steady_clock::now() + grace;
+  if (deadline + seconds(1) > stop_deadline_) return;
+  stop_deadline_ = deadline;
+  if (hook_) stop_timer_ = node_.loop.after(grace, [this] { cut_pre_stop(); });
+  else stop_timer_ = node_.loop.after(grace, [this] { signal(SIGKILL); });
+}
+
+void Container::run_pre_stop(const Json& hook, seconds grace) {
+  stop_timer_ = node_.loop.after(grace, [this] { cut_pre_stop(); });
+  hook_ = run_handler(node_, target(), hook, grace, guarded([this](Status status) { pre_stop_ended(status); }));
+}
+
+void Container::cut_pre_stop() {
+  hook_.reset();
+  pre_stop_ended(make_error(Code::kTimeout, "its time is over"));
+}
+
+void Container::pre_stop_ended(const Status& status) {
+  node_.loop.post([old = std::shared_ptr<HandlerRun>(std::move(hook_))] {});   // it may be what calls us
+  if (!status.ok()) event("Warning", "FailedPreStopHook", "PreStopHook failed");
+  const auto left = std::chrono::ceil<seconds>(stop_deadline_ - steady_clock::now());
+  if (state_ == State::kRunning) stop_with_signal(std::max(left, kLeastWait));
 }
 
 void Container::stop_with_signal(seconds grace) {
@@ -210,7 +233,7 @@ void Container::stop_with_signal(seconds grace) {
   std::string name;
   if (auto image = parse_json_file(attempt_->dir + "/meta.json"); image.ok()) name = text(*image, "stopSignal");
   signal(name.empty() ? SIGTERM : signal_number(name));
-  kill_timer_ = node_.loop.after(grace, [this] { if (state_ == State::kRunning) signal(SIGKILL); });
+  stop_timer_ = node_.loop.after(grace, [this] { signal(SIGKILL); });
 }
 
 void Container::forget_sandbox() {

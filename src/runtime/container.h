@@ -54,6 +54,7 @@ class Container {
 
   void adopt();                                       // from disk, at the runtime's start
   void start();                                       // if it is time; the pod is told by schedule_sync()
+  // Again with less time: what is under way (preStop, the wait after the signal) is cut short.
   void stop(std::chrono::seconds grace, const std::string& why);
   void forget_sandbox();                              // its network namespace is gone: what ran there counts as ended
   void set_pod_initializing(bool initializing);       // ContainerCreating or PodInitializing while it waits
@@ -83,6 +84,10 @@ class Container {
   void shim_lost();
   void read_exit();
   void signal(int number);
+  void stop_sooner(std::chrono::seconds grace);
+  void run_pre_stop(const Json& hook, std::chrono::seconds grace);
+  void cut_pre_stop();
+  void pre_stop_ended(const Status& status);
   void stop_with_signal(std::chrono::seconds grace);
   std::string termination_message() const;
   void load_attempts();
@@ -113,12 +118,12 @@ class Container {
   std::optional<Attempt> attempt_, last_;
   std::chrono::milliseconds crash_backoff_{0}, image_backoff_{0};
   std::optional<unsigned> backed_off_for_;            // the attempt whose exit the back-off was counted for
-  std::chrono::steady_clock::time_point crash_retry_, image_retry_, start_retry_;
+  std::chrono::steady_clock::time_point crash_retry_, image_retry_, start_retry_, stop_deadline_;
   std::string image_error_;
   bool image_backoff_said_ = false;
   sys::Fd notify_, pidfd_;
   io::Loop::Watch notify_watch_, pid_watch_;
-  io::Loop::Timer kill_timer_, adopt_timer_;
+  io::Loop::Timer stop_timer_, adopt_timer_;          // stop_timer_: of preStop, then of the wait for the exit
   StartLimiter::Slot slot_;
   std::unique_ptr<Process> cleanup_;
   std::unique_ptr<HandlerRun> hook_;

@@ -313,7 +313,9 @@ void Pod::terminate() {
     deadline_ = steady_clock::now() + seconds(grace_seconds());
     if (grace_seconds() == 0) for (auto& container : regular_) container->stop(seconds(0), "Stopping container " + container->name());
   }
-  const auto left = std::max(std::chrono::ceil<seconds>(*deadline_ - steady_clock::now()), seconds(0));
+  // Zero means "kill at once", which is for those who asked for it; a container's own timer ends its time.
+  const auto least = seconds(grace_seconds() == 0 ? 0 : 1);
+  const auto left = std::max(std::chrono::ceil<seconds>(*deadline_ - steady_clock::now()), least);
   bool main_ended = true;
   for (auto& container : regular_) {
     if (container->idle()) continue;

@@ -47,7 +47,17 @@ void ProbeSet::begin() {
   container_.started_ = true;
   if (!readiness_) container_.ready_ = true;
   else start(*readiness_);
-  if (liveness_) start(*liveness_);
+  if (liveness_ && !container_stops_) start(*liveness_);
+}
+
+// May be called by one of the two: its run is then out of `running` (see run()).
+void ProbeSet::container_stops() {
+  container_stops_ = true;
+  for (Probe* probe : {startup_.get(), liveness_.get()}) {
+    if (!probe) continue;
+    probe->timer.cancel();
+    probe->running.reset();
+  }
 }
 
 void ProbeSet::start(Probe& probe) {

@@ -1,4 +1,5 @@
 // Probes of one running container: startup, then readiness and liveness (pkg/kubelet/prober).
+// A container that is being stopped is asked for its readiness to the end: terminating pods may still serve.
 #pragma once
 
 #include <memory>
@@ -19,6 +20,7 @@ class ProbeSet {
   ProbeSet(const ProbeSet&) = delete;
   ProbeSet& operator=(const ProbeSet&) = delete;
   void begin();
+  void container_stops();   // no more startup and liveness: nothing is restarted now
 
  private:
   struct Probe;
@@ -30,6 +32,7 @@ class ProbeSet {
 
   Node& node_;
   Container& container_;
+  bool container_stops_ = false;
   std::unique_ptr<Probe> startup_, readiness_, liveness_;
 };
 
