@@ -18,36 +18,44 @@ namespace {
 
 class ExecRun final : public HandlerRun {
  public:
-  ~ExecRun() override {
-    kill_inside();
-    ::unlink(process_file_.c_str());
-    ::unlink(pid_file_.c_str());
-  }
+  ~ExecRun() override { let_go(); }
   Status begin(Node& node, const HandlerTarget& target, const std::vector<std::string>& command, std::chrono::milliseconds timeout, std::function<void(Status)> done) {
     FW_ASSIGN(const Json config, parse_json_file(target.bundle + "/config.json"));
     process_file_ = target.bundle + "/probe-" + random_hex(8) + ".json";
     pid_file_ = process_file_ + ".pid";
     FW_TRY(write_json_file(process_file_, exec_process(config, command, false)));
-    ProcessSpec spec{.argv = {node.config.runc, "--root", node.runc_root(), "exec", "--process", process_file_, "--pid-file", pid_file_, target.container_id}, .deadline = timeout};
-    FW_ASSIGN(process_, Process::start(node.loop, std::move(spec), [this, timeout, done = std::move(done)](ProcessResult result) {
-      ended_ = !result.timed_out;
-      if (result.timed_out) { kill_inside(); return done(make_error(Code::kTimeout, "command timed out after " + std::to_string(timeout.count() / 1000) + "s")); }
-      if (result.exit_code == 0) return done({});
-      done(make_error(Code::kInternal, result.out + result.err));
+    ProcessSpec spec{.argv = {node.config.runc, "--root", node.runc_root(), "exec", "--process", process_file_, "--pid-file", pid_file_, target.container_id}, .deadline = timeout + kLeave};
+    FW_ASSIGN(process_, Process::start(node.loop, std::move(spec), [this, done](ProcessResult result) {
+      timer_.cancel();
+      done(result.exit_code == 0 ? Status() : Status(make_error(Code::kInternal, result.out + result.err)));
     }));
+    timer_ = node.loop.after(timeout, [this, timeout, done] {
+      let_go();
+      done(make_error(Code::kTimeout, "command timed out after " + std::to_string(timeout.count() / 1000) + "s"));
+    });
     return {};
   }
 
  private:
-  // Ending `runc exec` leaves what it started.
-  void kill_inside() {
-    if (ended_) return;
-    ended_ = true;
-    if (auto pid = sys::read_file(pid_file_, 64); pid.ok()) if (const int n = std::atoi(pid->c_str()); n > 1) ::kill(n, SIGKILL);
+  static constexpr auto kLeave = std::chrono::seconds(5);
+  // Ending `runc exec` leaves what it started, and nobody else is sure to reap that: a zombie of the container's pid
+  // namespace would keep the container from ending. So what it started is killed, and runc itself sees to the rest.
+  void let_go() {
+    if (process_) {
+      const auto pid = sys::read_file(pid_file_, 64);
+      const int inside = pid.ok() ? std::atoi(pid->c_str()) : 0;
+      if (inside > 1 && process_->running()) {
+        ::kill(inside, SIGKILL);
+        Process::let_end(std::move(process_), kLeave);
+      }
+      process_.reset();
+    }
+    ::unlink(process_file_.c_str());
+    ::unlink(pid_file_.c_str());
   }
   std::unique_ptr<Process> process_;
+  io::Loop::Timer timer_;
   std::string process_file_, pid_file_;
-  bool ended_ = false;
 };
 
 class HttpRun final : public HandlerRun {

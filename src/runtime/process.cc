@@ -137,6 +137,16 @@ Process::~Process() {
   state_->watch_pid.cancel(), state_->watch_in.cancel(), state_->watch_out.cancel(), state_->watch_err.cancel(), state_->timer.cancel();
 }
 
+bool Process::running() const { return state_ && state_->pid > 0; }
+
+void Process::let_end(std::unique_ptr<Process> process, std::chrono::milliseconds deadline) {
+  auto state = std::move(process->state_);
+  if (!state || state->pid <= 0) return;
+  State* s = state.get();
+  s->timer = s->loop.after(deadline, [s] { ::kill(-s->pid, SIGKILL); });
+  s->done = [state = std::move(state)](ProcessResult) {};   // it holds itself until then
+}
+
 Result<std::unique_ptr<Process>> Process::start(io::Loop& loop, ProcessSpec spec, std::function<void(ProcessResult)> done) {
   auto state = std::make_shared<State>(loop);
   sys::Fd child[3];

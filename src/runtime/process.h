@@ -33,6 +33,9 @@ class Process {
  public:
   static Result<std::unique_ptr<Process>> start(io::Loop& loop, ProcessSpec spec, std::function<void(ProcessResult)> done);
   ~Process();
+  bool running() const;
+  // Lets it end by itself for so long, then kills it; nobody is told.
+  static void let_end(std::unique_ptr<Process> process, std::chrono::milliseconds deadline);
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
