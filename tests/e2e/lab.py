@@ -78,7 +78,8 @@ class Lab:
         self.dir = tempfile.mkdtemp(prefix="fairway-e2e-")
         self.home = tempfile.mkdtemp(prefix="fairway-e2e-home-")
         self.kubectl_path = find_kubectl()
-        self.env = dict(os.environ, FAIRWAY_LAB_DIR=self.dir, HOME=self.home, KUBECONFIG=os.path.join(self.dir, "kubeconfig"), LC_ALL="C")
+        self.env = dict(os.environ, FAIRWAY_LAB_DIR=self.dir, HOME=self.home, KUBECONFIG=os.path.join(self.dir, "kubeconfig"), LC_ALL="C",
+                        FAIRWAY_REGISTRY="off")  # no test asks a registry
         self.up_seconds = 0.0
 
     def fairway(self, *args, check=True, timeout=180, input=None):
