@@ -30,7 +30,18 @@ class WebSocketClientTest : public ::testing::Test {
     client_ = std::move(*io::HttpClient::create(loop_, origin));
     guard_ = loop_.after(std::chrono::seconds(20), [this] { ADD_FAILURE() << "no answer"; loop_.stop(); });
   }
-  void TearDown() override { ::unlink(path_.c_str()); }
+  // Both ends go, and the loop runs once more, so that the connections see it.
+  void TearDown() override {
+    socket_.reset();
+    peer_.reset();
+    pending_.reset();
+    client_.reset();
+    server_.reset();
+    guard_.cancel();
+    guard_ = loop_.after(std::chrono::milliseconds(50), [this] { loop_.stop(); });
+    loop_.run();
+    ::unlink(path_.c_str());
+  }
 
   void open(std::function<void()> ready) {
     pending_ = client_->upgrade(websocket_request("/", "echo"), [this, ready = std::move(ready)](Result<std::unique_ptr<io::Duplex>> stream) {
