@@ -29,9 +29,22 @@ std::string sha256_hex(std::string_view text) {
   return out;
 }
 
+constexpr char kBuilderVersion[] = "2";   // changes when the same recipe would give another layer
+
+std::string layer_maker(const std::string& agnhost) {
+  struct stat st{};
+  ::stat(agnhost.c_str(), &st);
+  return std::string(kBuilderVersion) + "," + std::to_string(st.st_size) + "," + std::to_string(st.st_mtim.tv_sec);
+}
+
+std::string path_in_layer(std::string_view path) {
+  for (const std::string_view top : {"/bin", "/sbin", "/lib", "/lib64"})
+    if (path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/')) return "usr" + std::string(path);
+  return std::string(path.substr(1));
+}
+
 namespace {
 
-constexpr char kBuilderVersion[] = "1";   // changes when the same recipe would give another layer
 constexpr const char* kLibraryDirs[] = {"usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib"};
 
 // One layer being made.
@@ -76,13 +89,6 @@ class Build {
     return pristine || !path.starts_with("/etc");
   }
 
-  // Everything lies under usr: "/bin/sh" and "/usr/bin/sh" are one file.
-  static std::string merged(const std::string& path) {
-    for (const std::string_view top : {"/bin/", "/sbin/", "/lib/", "/lib64/"})
-      if (path.starts_with(top)) return "usr" + path;
-    return path.substr(1);
-  }
-
   void copy(const fs::path& from, const std::string& path) {
     std::error_code ec;
     const auto status = fs::symlink_status(from, ec);
@@ -102,7 +108,7 @@ class Build {
     FW_ASSIGN(const std::string list, sys::run_ok({"dpkg-query", "--listfiles", package}));
     std::istringstream lines(list);
     for (std::string path; std::getline(lines, path);)
-      if (path.size() > 1 && path[0] == '/' && wanted(path, false)) copy(path, merged(path));
+      if (path.size() > 1 && path[0] == '/' && wanted(path, false)) copy(path, path_in_layer(path));
     return {};
   }
 
@@ -136,7 +142,7 @@ class Build {
     if (!fs::exists(tree)) return make_error(Code::kInternal, "apt-get downloaded nothing");
     for (const auto& entry : fs::recursive_directory_iterator(tree)) {
       const std::string path = "/" + fs::relative(entry.path(), tree).string();
-      if (wanted(path, true)) copy(entry.path(), merged(path));
+      if (wanted(path, true)) copy(entry.path(), path_in_layer(path));
     }
     return {};
   }
@@ -165,7 +171,7 @@ class Build {
   void copy_with_links(std::string path) {
     for (int depth = 0; depth < 8; ++depth) {
       std::error_code ec;
-      const std::string in_layer = merged(path);
+      const std::string in_layer = path_in_layer(path);
       if (!fs::is_symlink(fs::symlink_status(path, ec))) { copy(path, in_layer); return; }
       const fs::path target = fs::read_symlink(path, ec);
       fs::create_directories((into_ / in_layer).parent_path(), ec);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "runtime/images_catalogue.h"
@@ -22,6 +23,14 @@ class LayerBuilder {
  private:
   std::string dir_, agnhost_;
 };
+
+// What a layer's content depends on besides its recipe and the machine's packages: how layers are made, and our own program.
+// An image that another maker recorded is made anew.
+std::string layer_maker(const std::string& agnhost);
+
+// Where a package's file or folder lies in a layer. Everything lies under usr: "/bin/sh" and "/usr/bin/sh" are one file, and
+// a folder "bin" of its own would hide the link of the layer below.
+std::string path_in_layer(std::string_view path);
 
 std::string sha256_hex(std::string_view text);
 

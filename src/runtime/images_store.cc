@@ -82,6 +82,7 @@ Result<Image> ImageStore::find(const std::string& reference) const {
   const json::value value = json::parse(content, ec);
   if (ec || !value.is_object()) return make_error(Code::kNotFound, "record of image " + ref.name() + " is damaged");
   const json::object& o = value.get_object();
+  if (text(o, "maker") != layer_maker(config_.agnhost)) return make_error(Code::kNotFound, "image " + ref.name() + " was made by another Fairway");
   Image image{.name = ref.name(), .id = text(o, "id"), .source = text(o, "source"), .layers = texts(o, "layers")};
   image.config = {.entrypoint = texts(o, "entrypoint"), .command = texts(o, "command"), .env = texts(o, "env"), .working_dir = text(o, "workingDir"), .user = text(o, "user"), .stop_signal = text(o, "stopSignal")};
   for (const auto& layer : image.layers)
@@ -93,7 +94,7 @@ Result<Image> ImageStore::find(const std::string& reference) const {
 Status ImageStore::save(const Image& image) const {
   std::error_code ec;
   fs::create_directories(config_.dir + "/images", ec);
-  json::object o{{"id", image.id}, {"source", image.source}, {"layers", to_json(image.layers)}, {"entrypoint", to_json(image.config.entrypoint)}, {"command", to_json(image.config.command)},
+  json::object o{{"maker", layer_maker(config_.agnhost)}, {"id", image.id}, {"source", image.source}, {"layers", to_json(image.layers)}, {"entrypoint", to_json(image.config.entrypoint)}, {"command", to_json(image.config.command)},
                  {"env", to_json(image.config.env)}, {"workingDir", image.config.working_dir}, {"user", image.config.user}, {"stopSignal", image.config.stop_signal}};
   return sys::write_file_atomic(record_path(image.name), json::serialize(o));
 }

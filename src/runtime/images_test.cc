@@ -50,6 +50,15 @@ TEST(Elf, KnowsItsLibraries) {
   EXPECT_FALSE(elf_needs("/nonexistent").is_elf);
 }
 
+TEST(Layer, HasOneUsrForFilesAndTheirFolders) {
+  EXPECT_EQ(path_in_layer("/bin/ping"), "usr/bin/ping");
+  EXPECT_EQ(path_in_layer("/bin"), "usr/bin");
+  EXPECT_EQ(path_in_layer("/lib64"), "usr/lib64");
+  EXPECT_EQ(path_in_layer("/usr/bin/ping"), "usr/bin/ping");
+  EXPECT_EQ(path_in_layer("/library/x"), "library/x");
+  EXPECT_EQ(path_in_layer("/etc"), "etc");
+}
+
 TEST(Sha256, IsSha256) { EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"); }
 
 }  // namespace
