@@ -25,14 +25,22 @@ namespace {
 
 using fairway::cni::JsonScan;
 
-constexpr size_t kMaxConfigBytes = 900 << 10;                // with the rest below the agent's limit of 1 MiB
+constexpr size_t kMaxConfigBytes = 900 << 10;  // with the rest below the agent's limit of 1 MiB
 constexpr size_t kMaxVariableBytes = 8 << 10;
 constexpr size_t kMaxAnswerBytes = 1 << 20;
 constexpr time_t kAnswerSeconds = 60;
 constexpr char kDefaultSocket[] = "/run/fairway/agent.sock";
 constexpr char kDefaultSpool[] = "/var/lib/fairway/cni-spool";
 
-enum : int { kInvalidEnvironment = 4, kIoFailure = 5, kDecodeFailure = 6, kInvalidConfig = 7, kTryAgainLater = 11, kNotAvailable = 50, kInternal = 100 };
+enum : int {
+  kInvalidEnvironment = 4,
+  kIoFailure = 5,
+  kDecodeFailure = 6,
+  kInvalidConfig = 7,
+  kTryAgainLater = 11,
+  kNotAvailable = 50,
+  kInternal = 100
+};
 
 char config[kMaxConfigBytes + 1];
 char body[kMaxConfigBytes + 16 * kMaxVariableBytes];
@@ -46,7 +54,10 @@ struct Text {
   bool overflow = false;
 
   void add(std::string_view piece) {
-    if (piece.size() > capacity - size) { overflow = true; return; }
+    if (piece.size() > capacity - size) {
+      overflow = true;
+      return;
+    }
     memcpy(data + size, piece.data(), piece.size());
     size += piece.size();
   }
@@ -54,8 +65,11 @@ struct Text {
     add("\"");
     for (const char c : piece) {
       char escaped[8];
-      if (c == '"' || c == '\\') { escaped[0] = '\\'; escaped[1] = c; add({escaped, 2}); }
-      else if (static_cast<unsigned char>(c) < 0x20) add({escaped, static_cast<size_t>(snprintf(escaped, sizeof escaped, "\\u%04x", c))});
+      if (c == '"' || c == '\\') {
+        escaped[0] = '\\';
+        escaped[1] = c;
+        add({escaped, 2});
+      } else if (static_cast<unsigned char>(c) < 0x20) add({escaped, static_cast<size_t>(snprintf(escaped, sizeof escaped, "\\u%04x", c))});
       else add({&c, 1});
     }
     add("\"");
@@ -131,15 +145,19 @@ int understand_config(Call& call) {
   strcpy(call.spool_dir, kDefaultSpool);
   JsonScan scan(call.config);
   const bool object = scan.scan([&](std::string_view key, std::string_view value) {
-    if (key == "cniVersion" && !value.empty() && value.size() < sizeof call.version && value.find_first_not_of("0123456789.") == std::string_view::npos) {
+    if (key == "cniVersion" && !value.empty() && value.size() < sizeof call.version &&
+        value.find_first_not_of("0123456789.") == std::string_view::npos) {
       memcpy(call.version, value.data(), value.size());
       call.version[value.size()] = '\0';
     }
     if (key == "agentSocket" && !copy_path(value, call.socket_path)) bad_field = "agentSocket";
     if (key == "spoolDir" && !copy_path(value, call.spool_dir)) bad_field = "spoolDir";
   });
-  if (!object) return fail(call, kDecodeFailure, "cannot decode the network configuration: not a JSON object, or malformed at byte %zu", scan.position());
-  if (bad_field != nullptr) return fail(call, kInvalidConfig, "invalid network configuration: %s: is not an absolute path of fitting length", bad_field);
+  if (!object)
+    return fail(call, kDecodeFailure, "cannot decode the network configuration: not a JSON object, or malformed at byte %zu",
+                scan.position());
+  if (bad_field != nullptr)
+    return fail(call, kInvalidConfig, "invalid network configuration: %s: is not an absolute path of fitting length", bad_field);
   return 0;
 }
 
@@ -151,18 +169,26 @@ int understand_environment(Call& call) {
   call.args = variable("CNI_ARGS");
   call.path = variable("CNI_PATH");
   for (const auto value : {call.container_id, call.netns, call.ifname, call.args, call.path})
-    if (value.size() > kMaxVariableBytes) return fail(call, kInvalidEnvironment, "invalid environment: one of CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, CNI_PATH is too long");
+    if (value.size() > kMaxVariableBytes)
+      return fail(call, kInvalidEnvironment,
+                  "invalid environment: one of CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS, CNI_PATH is too long");
   if (call.command == "STATUS" || call.command == "GC") return 0;
-  if (!fairway::cni::is_valid_id(call.container_id)) return fail(call, kInvalidEnvironment, "invalid environment variable CNI_CONTAINERID: \"%s\"", call.container_id.data() ? call.container_id.data() : "");
-  if (!fairway::cni::is_valid_ifname(call.ifname)) return fail(call, kInvalidEnvironment, "invalid environment variable CNI_IFNAME: \"%s\"", call.ifname.data() ? call.ifname.data() : "");
+  if (!fairway::cni::is_valid_id(call.container_id))
+    return fail(call, kInvalidEnvironment, "invalid environment variable CNI_CONTAINERID: \"%s\"",
+                call.container_id.data() ? call.container_id.data() : "");
+  if (!fairway::cni::is_valid_ifname(call.ifname))
+    return fail(call, kInvalidEnvironment, "invalid environment variable CNI_IFNAME: \"%s\"", call.ifname.data() ? call.ifname.data() : "");
   return 0;
 }
 
 Text request_body(const Call& call) {
   Text out{body, sizeof body};
-  const struct { const char* name; std::string_view value; } fields[] = {
-      {"{\"command\":", call.command}, {",\"containerId\":", call.container_id}, {",\"netns\":", call.netns},
-      {",\"ifname\":", call.ifname},   {",\"args\":", call.args},                {",\"path\":", call.path}};
+  const struct {
+    const char* name;
+    std::string_view value;
+  } fields[] = {{"{\"command\":", call.command}, {",\"containerId\":", call.container_id},
+                {",\"netns\":", call.netns},     {",\"ifname\":", call.ifname},
+                {",\"args\":", call.args},       {",\"path\":", call.path}};
   for (const auto& [name, value] : fields) {
     out.add(name);
     out.add_json_string(value);
@@ -216,7 +242,10 @@ Answer parse_answer(std::string_view text) {
 
 Answer ask(int fd, const Text& request) {
   char head[160];
-  const int size = snprintf(head, sizeof head, "POST /v1/cni HTTP/1.1\r\nHost: fairway\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n", request.size);
+  const int size = snprintf(
+      head, sizeof head,
+      "POST /v1/cni HTTP/1.1\r\nHost: fairway\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+      request.size);
   if (!write_all(fd, {head, static_cast<size_t>(size)}) || !write_all(fd, {request.data, request.size})) return {};
   size_t got = 0;
   while (got < kMaxAnswerBytes) {
@@ -261,7 +290,8 @@ bool spool(const Call& call, const Text& request) {
 int without_agent(const Call& call, const Text& request, const char* why) {
   if (call.command == "DEL") {
     if (spool(call, request)) return 0;
-    return fail(call, kTryAgainLater, "the agent at %s does not answer (%s), and the DEL cannot be kept in %s: %s", call.socket_path, why, call.spool_dir, strerror(errno));
+    return fail(call, kTryAgainLater, "the agent at %s does not answer (%s), and the DEL cannot be kept in %s: %s", call.socket_path, why,
+                call.spool_dir, strerror(errno));
   }
   const int code = call.command == "STATUS" ? kNotAvailable : kTryAgainLater;
   return fail(call, code, "the agent at %s does not answer: %s", call.socket_path, why);
@@ -275,7 +305,8 @@ int forward(const Call& call) {
   const Answer got = ask(fd, request);
   close(fd);
   if (!got.complete) return without_agent(call, request, "it closed the connection or took too long");
-  if (got.status != 200 && (got.body.empty() || got.body[0] != '{')) return fail(call, kInternal, "the agent at %s answered HTTP %d", call.socket_path, got.status);
+  if (got.status != 200 && (got.body.empty() || got.body[0] != '{'))
+    return fail(call, kInternal, "the agent at %s answered HTTP %d", call.socket_path, got.status);
   if (!got.body.empty() && !(write_all(STDOUT_FILENO, got.body) && write_all(STDOUT_FILENO, "\n"))) return 1;
   return got.status == 200 ? 0 : 1;
 }
@@ -287,13 +318,18 @@ int main() {
   call.command = variable("CNI_COMMAND");
   bool known = false;
   for (const auto name : {"ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION"}) known = known || call.command == name;
-  if (!known) return fail(call, kInvalidEnvironment, "invalid environment variable CNI_COMMAND: \"%s\" is none of ADD, DEL, CHECK, STATUS, GC, VERSION", call.command.data() ? call.command.data() : "");
+  if (!known)
+    return fail(call, kInvalidEnvironment,
+                "invalid environment variable CNI_COMMAND: \"%s\" is none of ADD, DEL, CHECK, STATUS, GC, VERSION",
+                call.command.data() ? call.command.data() : "");
   if (!read_config(call)) return fail(call, kIoFailure, "cannot read the network configuration from stdin: %s", strerror(errno));
-  if (call.config.size() > kMaxConfigBytes) return fail(call, kDecodeFailure, "the network configuration is larger than %zu bytes", kMaxConfigBytes);
+  if (call.config.size() > kMaxConfigBytes)
+    return fail(call, kDecodeFailure, "the network configuration is larger than %zu bytes", kMaxConfigBytes);
   if (const int code = understand_config(call); code != 0) return code;
   if (call.command == "VERSION") {
     char text[160];
-    const int size = snprintf(text, sizeof text, "{\"cniVersion\":\"%s\",\"supportedVersions\":[\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n", call.version);
+    const int size = snprintf(text, sizeof text,
+                              "{\"cniVersion\":\"%s\",\"supportedVersions\":[\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n", call.version);
     return write_all(STDOUT_FILENO, {text, static_cast<size_t>(size)}) ? 0 : 1;
   }
   if (const int code = understand_environment(call); code != 0) return code;

@@ -17,32 +17,32 @@ struct fw_flow_key {
 	__be16 sport_be;
 	__be16 dport_be;
 	__u8 protocol;
-	__u8 dir;           /* enum fw_flow_dir */
+	__u8 dir; /* enum fw_flow_dir */
 	__u16 pad;
 };
 
 enum fw_flow_flags {
-	FW_FLOW_SERVICE = 1 << 0,      /* destination translated: `backend` holds */
-	FW_FLOW_MASQUERADE = 1 << 1,   /* source translated */
-	FW_FLOW_REPLIED = 1 << 2,      /* the other side has spoken */
-	FW_FLOW_ESTABLISHED = 1 << 3,  /* lies in `flows` */
-	FW_FLOW_FIN = 1 << 4,          /* one side has closed: the short timeout holds */
+	FW_FLOW_SERVICE = 1 << 0,     /* destination translated: `backend` holds */
+	FW_FLOW_MASQUERADE = 1 << 1,  /* source translated */
+	FW_FLOW_REPLIED = 1 << 2,     /* the other side has spoken */
+	FW_FLOW_ESTABLISHED = 1 << 3, /* lies in `flows` */
+	FW_FLOW_FIN = 1 << 4,	      /* one side has closed: the short timeout holds */
 	FW_FLOW_RST = 1 << 5,
-	FW_FLOW_HOST = 1 << 6,         /* the client is a process of the node: replies re-enter at the host service veth */
-	FW_FLOW_DIRECT = 1 << 7,       /* not translated but for its source port, which clashed */
+	FW_FLOW_HOST = 1 << 6,	 /* the client is a process of the node: replies re-enter at the host service veth */
+	FW_FLOW_DIRECT = 1 << 7, /* not translated but for its source port, which clashed */
 };
 
 struct fw_flow {
-	struct fw_addr saddr;       /* the packet as it is to leave */
+	struct fw_addr saddr; /* the packet as it is to leave */
 	struct fw_addr daddr;
 	__be16 sport_be;
 	__be16 dport_be;
-	__u32 check;                /* hash of the key: a row recycled under its reader is seen by it */
-	__u32 backend;              /* id in `backends`, 0: none */
+	__u32 check;   /* hash of the key: a row recycled under its reader is seen by it */
+	__u32 backend; /* id in `backends`, 0: none */
 	__u32 backend_generation;
-	__u32 last_seen_s;          /* bpf_ktime_get_ns() in seconds (CLOCK_MONOTONIC) */
-	__u32 flags;                /* enum fw_flow_flags */
-	__u32 service;              /* fw_frontend.service */
+	__u32 last_seen_s; /* bpf_ktime_get_ns() in seconds (CLOCK_MONOTONIC) */
+	__u32 flags;	   /* enum fw_flow_flags */
+	__u32 service;	   /* fw_frontend.service */
 	__u32 pad;
 };
 
@@ -73,7 +73,7 @@ struct fw_fragment {
 /* map `sock_origin`: LRU, socket cookie -> the Service address the process connected to (getpeername). */
 struct fw_sock_origin {
 	struct fw_addr service;
-	struct fw_addr peer;     /* what the socket is really connected to: another peer means that the row is stale */
+	struct fw_addr peer; /* what the socket is really connected to: another peer means that the row is stale */
 	__be16 service_port_be;
 	__be16 peer_port_be;
 	__u32 pad;

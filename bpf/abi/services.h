@@ -12,8 +12,8 @@ enum fw_frontend_scope { FW_SCOPE_EXTERNAL = 0, FW_SCOPE_INTERNAL = 1 };
 struct fw_frontend_key {
 	struct fw_addr addr;
 	__be16 port_be;
-	__u8 protocol;  /* IPPROTO_* */
-	__u8 scope;     /* 0 but for addresses whose traffic policies differ by side (later) */
+	__u8 protocol; /* IPPROTO_* */
+	__u8 scope;    /* 0 but for addresses whose traffic policies differ by side (later) */
 	__u32 pad;
 };
 
@@ -22,20 +22,21 @@ enum fw_frontend_flags {
 	FW_FE_NODE_PORT = 1 << 1,
 	FW_FE_EXTERNAL_IP = 1 << 2,
 	FW_FE_LOAD_BALANCER = 1 << 3,
-	FW_FE_AFFINITY = 1 << 4,        /* sessionAffinity ClientIP */
-	FW_FE_NO_SOCKET_LB = 1 << 5,    /* never translated at the socket: the DNS Service (design section 6) */
+	FW_FE_AFFINITY = 1 << 4,     /* sessionAffinity ClientIP */
+	FW_FE_NO_SOCKET_LB = 1 << 5, /* never translated at the socket: the DNS Service (design section 6) */
 	FW_FE_LOCAL_INTERNAL = 1 << 6,
 	FW_FE_LOCAL_EXTERNAL = 1 << 7,
-	FW_FE_NODE_LOCAL = 1 << 8,      /* the address is on the node's lo and its own stack serves it (DNS): no translation */
+	FW_FE_NODE_LOCAL =
+		1 << 8, /* the address is on the node's lo and its own stack serves it (DNS): no translation */
 };
 
 struct fw_frontend {
-	__u32 slot_base;        /* first slot in `svc_slots` */
-	__u32 count;            /* slots in use; 0: reject at once (RST or ICMP port unreachable) */
-	__u32 flags;            /* enum fw_frontend_flags */
-	__u32 service;          /* id of the Service port, for counters and affinity */
+	__u32 slot_base; /* first slot in `svc_slots` */
+	__u32 count;	 /* slots in use; 0: reject at once (RST or ICMP port unreachable) */
+	__u32 flags;	 /* enum fw_frontend_flags */
+	__u32 service;	 /* id of the Service port, for counters and affinity */
 	__u32 affinity_seconds;
-	__u32 maglev_base;      /* first row in the Maglev table, 0: none (later) */
+	__u32 maglev_base; /* first row in the Maglev table, 0: none (later) */
 };
 
 /* map `svc_slots`: array, index -> __u32 backend id (0: hole, skip to the next). */
@@ -48,9 +49,9 @@ struct fw_backend {
 	struct fw_addr addr;
 	__be16 port_be;
 	__u8 protocol;
-	__u8 state;         /* enum fw_backend_state */
+	__u8 state; /* enum fw_backend_state */
 	__u32 generation;
-	__u32 node;         /* key in `nodes`; 0 = this node or unknown */
+	__u32 node; /* key in `nodes`; 0 = this node or unknown */
 	__u32 flags;
 };
 

@@ -15,14 +15,17 @@ namespace fairway::agnhost {
 struct Args {
   std::map<std::string, std::string> flags;
   std::vector<std::string> words;
-  std::string get(const std::string& name, const std::string& otherwise) const { auto it = flags.find(name); return it == flags.end() ? otherwise : it->second; }
+  std::string get(const std::string& name, const std::string& otherwise) const {
+    auto it = flags.find(name);
+    return it == flags.end() ? otherwise : it->second;
+  }
 };
 Args parse_args(int argc, char** argv, int from);
 
 struct Request {
   std::string method, path;
-  std::map<std::string, std::string> query, headers;   // header names in lower case
-  std::string body, client;                            // client: "1.2.3.4:5678"
+  std::map<std::string, std::string> query, headers;  // header names in lower case
+  std::string body, client;                           // client: "1.2.3.4:5678"
 };
 struct Response {
   int code = 200;
@@ -30,9 +33,9 @@ struct Response {
 };
 using Handler = Response (*)(const Request&);
 
-std::string address_text(const sockaddr_storage& address);   // "1.2.3.4:80", "[fd00::1]:80"
+std::string address_text(const sockaddr_storage& address);  // "1.2.3.4:80", "[fd00::1]:80"
 std::string host_name();
-int listen_on(int type, unsigned short port);                // dual-stack; -1 with a message on stderr
+int listen_on(int type, unsigned short port);  // dual-stack; -1 with a message on stderr
 // Serves HTTP/1.1 for ever, a thread a connection.
 int serve_http(unsigned short port, Handler handler);
 // One GET. code -1: the error's text is in the body.

@@ -19,7 +19,8 @@ Response http_get(const std::string& host, const std::string& port, const std::s
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
   const timeval limit{timeout_ms / 1000, timeout_ms % 1000 * 1000};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  const std::string request = "GET " + target + " HTTP/1.1\r\nHost: " + host + ":" + port + "\r\nUser-Agent: fairway-agnhost\r\nConnection: close\r\n\r\n";
+  const std::string request =
+      "GET " + target + " HTTP/1.1\r\nHost: " + host + ":" + port + "\r\nUser-Agent: fairway-agnhost\r\nConnection: close\r\n\r\n";
   (void)!::send(fd, request.data(), request.size(), MSG_NOSIGNAL);
   std::string text;
   char chunk[8192];
@@ -27,7 +28,8 @@ Response http_get(const std::string& host, const std::string& port, const std::s
   while ((n = ::recv(fd, chunk, sizeof chunk, 0)) > 0 && text.size() < (1 << 20)) text.append(chunk, static_cast<std::size_t>(n));
   ::close(fd);
   const auto body = text.find("\r\n\r\n");
-  if (body == std::string::npos) return {-1, "Get \"http://" + host + ":" + port + target + "\": " + (n < 0 ? std::strerror(errno) : "EOF")};
+  if (body == std::string::npos)
+    return {-1, "Get \"http://" + host + ":" + port + target + "\": " + (n < 0 ? std::strerror(errno) : "EOF")};
   return {static_cast<int>(std::strtol(text.c_str() + std::min<std::size_t>(9, text.size()), nullptr, 10)), text.substr(body + 4)};
 }
 
@@ -48,7 +50,10 @@ Response udp_ask(const std::string& host, const std::string& port, const std::st
 
 // /dial?host=H&protocol=http|udp&port=P&request=R&tries=N: asks on, and tells what came.
 Response answer_dial(const Request& request) {
-  const auto value = [&](const char* name) { auto it = request.query.find(name); return it == request.query.end() ? std::string() : it->second; };
+  const auto value = [&](const char* name) {
+    auto it = request.query.find(name);
+    return it == request.query.end() ? std::string() : it->second;
+  };
   const std::string host = value("host"), port = value("port"), what = value("request");
   std::string protocol = value("protocol");
   if (protocol.empty()) protocol = "http";

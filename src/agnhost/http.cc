@@ -1,6 +1,7 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <poll.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,7 +10,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <pthread.h>
 
 #include "agnhost/agnhost.h"
 
@@ -21,7 +21,10 @@ Args parse_args(int argc, char** argv, int from) {
   Args args;
   for (int i = from; i < argc; ++i) {
     std::string word = argv[i];
-    if (word.compare(0, 2, "--") != 0) { args.words.push_back(word); continue; }
+    if (word.compare(0, 2, "--") != 0) {
+      args.words.push_back(word);
+      continue;
+    }
     word.erase(0, 2);
     const auto equals = word.find('=');
     if (equals != std::string::npos) args.flags[word.substr(0, equals)] = word.substr(equals + 1);
@@ -62,25 +65,37 @@ int listen_on(int type, unsigned short port) {
   if (fd >= 0) {
     ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    if (::bind(fd, reinterpret_cast<sockaddr*>(&v6), sizeof v6) < 0) { ::close(fd); fd = -1; }
+    if (::bind(fd, reinterpret_cast<sockaddr*>(&v6), sizeof v6) < 0) {
+      ::close(fd);
+      fd = -1;
+    }
   }
-  if (fd < 0) {   // a pod without IPv6
+  if (fd < 0) {  // a pod without IPv6
     sockaddr_in v4{};
     v4.sin_family = AF_INET;
     v4.sin_port = htons(port);
     fd = ::socket(AF_INET, type | SOCK_CLOEXEC, 0);
     ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (::bind(fd, reinterpret_cast<sockaddr*>(&v4), sizeof v4) < 0) { std::fprintf(stderr, "bind port %u: %s\n", port, std::strerror(errno)); ::close(fd); return -1; }
+    if (::bind(fd, reinterpret_cast<sockaddr*>(&v4), sizeof v4) < 0) {
+      std::fprintf(stderr, "bind port %u: %s\n", port, std::strerror(errno));
+      ::close(fd);
+      return -1;
+    }
   }
-  if (type == SOCK_STREAM && ::listen(fd, 128) < 0) { std::perror("listen"); return -1; }
+  if (type == SOCK_STREAM && ::listen(fd, 128) < 0) {
+    std::perror("listen");
+    return -1;
+  }
   return fd;
 }
 
 std::string url_decode(const std::string& in) {
   std::string out;
   for (std::size_t i = 0; i < in.size(); ++i) {
-    if (in[i] == '%' && i + 2 < in.size()) { out += static_cast<char>(std::strtol(in.substr(i + 1, 2).c_str(), nullptr, 16)); i += 2; }
-    else out += in[i] == '+' ? ' ' : in[i];
+    if (in[i] == '%' && i + 2 < in.size()) {
+      out += static_cast<char>(std::strtol(in.substr(i + 1, 2).c_str(), nullptr, 16));
+      i += 2;
+    } else out += in[i] == '+' ? ' ' : in[i];
   }
   return out;
 }
@@ -137,7 +152,11 @@ static bool read_request(int fd, std::string& buffer, Request& out) {
   return true;
 }
 
-struct Connection { int fd; Handler handler; std::string client; };
+struct Connection {
+  int fd;
+  Handler handler;
+  std::string client;
+};
 
 static void* serve_connection(void* argument) {
   const std::unique_ptr<Connection> c(static_cast<Connection*>(argument));
@@ -148,7 +167,8 @@ static void* serve_connection(void* argument) {
     if (!read_request(c->fd, buffer, request)) break;
     const Response response = c->handler(request);
     const bool close = request.headers["connection"] == "close";
-    const std::string text = "HTTP/1.1 " + std::to_string(response.code) + (response.code == 200 ? " OK" : " Status") + "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: " + std::to_string(response.body.size()) +
+    const std::string text = "HTTP/1.1 " + std::to_string(response.code) + (response.code == 200 ? " OK" : " Status") +
+                             "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: " + std::to_string(response.body.size()) +
                              (close ? "\r\nConnection: close" : "") + "\r\n\r\n" + (request.method == "HEAD" ? "" : response.body);
     if (::send(c->fd, text.data(), text.size(), MSG_NOSIGNAL) < 0 || close) break;
   }
@@ -163,14 +183,20 @@ int serve_http(unsigned short port, Handler handler) {
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
     const int fd = ::accept4(listener, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC);
-    if (fd < 0) { if (errno != EINTR) ::usleep(10'000); continue; }
+    if (fd < 0) {
+      if (errno != EINTR) ::usleep(10'000);
+      continue;
+    }
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attr, 256 << 10);
     pthread_t thread;
     auto* connection = new Connection{fd, handler, address_text(peer)};
-    if (pthread_create(&thread, &attr, serve_connection, connection) != 0) { ::close(fd); delete connection; }
+    if (pthread_create(&thread, &attr, serve_connection, connection) != 0) {
+      ::close(fd);
+      delete connection;
+    }
     pthread_attr_destroy(&attr);
   }
 }
@@ -179,9 +205,13 @@ std::string json_string(const std::string& in) {
   std::string out = "\"";
   for (const unsigned char c : in) {
     char escaped[8];
-    if (c == '"' || c == '\\') { out += '\\'; out += static_cast<char>(c); }
-    else if (c < 0x20) { std::snprintf(escaped, sizeof escaped, "\\u%04x", c); out += escaped; }
-    else out += static_cast<char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += static_cast<char>(c);
+    } else if (c < 0x20) {
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", c);
+      out += escaped;
+    } else out += static_cast<char>(c);
   }
   return out + "\"";
 }

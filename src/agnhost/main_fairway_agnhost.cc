@@ -12,7 +12,8 @@ namespace {
 
 constexpr char kUsage[] =
     "agnhost (Fairway's own program, a part of Kubernetes' agnhost)\n\n"
-    "  agnhost netexec [--http-port=8080] [--udp-port=8081]   HTTP / /hostname /clientip /echo /healthz /dial /shell /header /exit; UDP hostname, echo, clientip\n"
+    "  agnhost netexec [--http-port=8080] [--udp-port=8081]   HTTP / /hostname /clientip /echo /healthz /dial /shell /header /exit; UDP "
+    "hostname, echo, clientip\n"
     "  agnhost connect HOST:PORT [--timeout=1s] [--protocol=tcp|udp]   exits with 1 and TIMEOUT, REFUSED, DNS or OTHER where it cannot\n"
     "  agnhost serve-hostname [--port=9376] [--tcp] [--udp]\n"
     "  agnhost pause                                           waits for a signal\n";
@@ -33,7 +34,7 @@ int pause_forever() {
 int main(int argc, char** argv) {
   using namespace fairway::agnhost;
   ::signal(SIGPIPE, SIG_IGN);
-  ::signal(SIGTERM, on_signal);   // process 1 has no default actions
+  ::signal(SIGTERM, on_signal);  // process 1 has no default actions
   ::signal(SIGINT, on_signal);
   const char* name = std::strrchr(argv[0], '/') ? std::strrchr(argv[0], '/') + 1 : argv[0];
   const char* command = std::strcmp(name, "pause") == 0 ? "pause" : argc > 1 ? argv[1] : "";

@@ -18,11 +18,15 @@ Response shell(const std::string& command) {
   std::size_t n;
   while ((n = std::fread(chunk, 1, sizeof chunk, pipe)) > 0) out.append(chunk, n);
   const int status = ::pclose(pipe);
-  return {200, status == 0 ? "{\"output\":" + json_string(out) + "}" : "{\"error\":\"exit status " + std::to_string(status >> 8) + "\",\"output\":" + json_string(out) + "}"};
+  return {200, status == 0 ? "{\"output\":" + json_string(out) + "}"
+                           : "{\"error\":\"exit status " + std::to_string(status >> 8) + "\",\"output\":" + json_string(out) + "}"};
 }
 
 Response handle(const Request& r) {
-  const auto value = [&](const char* name) { auto it = r.query.find(name); return it == r.query.end() ? std::string() : it->second; };
+  const auto value = [&](const char* name) {
+    auto it = r.query.find(name);
+    return it == r.query.end() ? std::string() : it->second;
+  };
   std::printf("%s %s from %s\n", r.method.c_str(), r.path.c_str(), r.client.c_str());
   std::fflush(stdout);
   if (r.path == "/hostname" || r.path == "/hostName") return {200, host_name()};
@@ -78,13 +82,18 @@ bool start_udp(long port) {
   return fd >= 0 && pthread_create(&thread, nullptr, serve_udp, reinterpret_cast<void*>(static_cast<long>(fd))) == 0;
 }
 
-long port_of(const Args& args, const char* flag, const char* otherwise) { return std::strtol(args.get(flag, otherwise).c_str(), nullptr, 10); }
+long port_of(const Args& args, const char* flag, const char* otherwise) {
+  return std::strtol(args.get(flag, otherwise).c_str(), nullptr, 10);
+}
 
 }  // namespace
 
 int netexec(const Args& args) {
   const long http = port_of(args, "http-port", "8080"), udp = port_of(args, "udp-port", "8081");
-  if (http < 1 || http > 65535 || udp > 65535) { std::fprintf(stderr, "netexec: a port is out of range\n"); return 2; }
+  if (http < 1 || http > 65535 || udp > 65535) {
+    std::fprintf(stderr, "netexec: a port is out of range\n");
+    return 2;
+  }
   if (udp > 0 && !start_udp(udp)) return 1;
   std::printf("Started HTTP server on port %ld\n", http);
   std::fflush(stdout);
@@ -93,7 +102,10 @@ int netexec(const Args& args) {
 
 int serve_hostname(const Args& args) {
   const long port = port_of(args, "port", "9376");
-  if (port < 1 || port > 65535) { std::fprintf(stderr, "serve-hostname: the port is out of range\n"); return 2; }
+  if (port < 1 || port > 65535) {
+    std::fprintf(stderr, "serve-hostname: the port is out of range\n");
+    return 2;
+  }
   if (args.get("udp", "false") == "true" && !start_udp(port)) return 1;
   if (args.get("tcp", "false") != "true") return serve_http(static_cast<unsigned short>(port), hostname_only);
   const int listener = listen_on(SOCK_STREAM, static_cast<unsigned short>(port));

@@ -34,7 +34,8 @@ bool parse_bool(std::string_view text) {
   return false;
 }
 
-void answer_json(io::Responder& responder, int status, std::string body, const std::vector<std::string>& warnings, std::string_view content_type) {
+void answer_json(io::Responder& responder, int status, std::string body, const std::vector<std::string>& warnings,
+                 std::string_view content_type) {
   io::HttpResponse response;
   response.status = status;
   response.headers.set("Content-Type", std::string(content_type));
@@ -78,13 +79,15 @@ ApiResult<OutputForm> output_form(const io::ServerRequest& request) {
     }
     return form;
   }
-  return generic(406, "NotAcceptable", "only the following media types are accepted: application/json, application/json;stream=watch, application/json;as=Table");
+  return generic(406, "NotAcceptable",
+                 "only the following media types are accepted: application/json, application/json;stream=watch, application/json;as=Table");
 }
 
 ApiResult<Body> read_body(const io::ServerRequest& request, const Message* message) {
   const std::string_view header = request.headers.get("Content-Type");
   const std::string_view media = trim(header.substr(0, header.find(';')));
-  if (media.empty() || media == "application/json" || media.ends_with("+json") || media == "application/apply-patch+yaml" || media == "application/yaml") {
+  if (media.empty() || media == "application/json" || media.ends_with("+json") || media == "application/apply-patch+yaml" ||
+      media == "application/yaml") {
     // YAML's reader takes JSON too, but not as fast and not with JSON's escapes.
     const auto first = request.body.find_first_not_of(" \t\r\n");
     const bool json = first != std::string::npos && (request.body[first] == '{' || request.body[first] == '[');

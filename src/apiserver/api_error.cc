@@ -29,16 +29,32 @@ std::string value_text(const Json& value) {
 
 Code code_of(int http) {
   switch (http) {
-    case 400: case 413: case 415: case 422: return Code::kInvalid;
-    case 401: return Code::kUnauthorized;
-    case 403: return Code::kForbidden;
-    case 404: return Code::kNotFound;
-    case 405: case 406: case 501: return Code::kUnsupported;
-    case 409: return Code::kConflict;
-    case 410: return Code::kGone;
-    case 429: case 503: return Code::kUnavailable;
-    case 504: return Code::kTimeout;
-    default: return Code::kInternal;
+    case 400:
+    case 413:
+    case 415:
+    case 422:
+      return Code::kInvalid;
+    case 401:
+      return Code::kUnauthorized;
+    case 403:
+      return Code::kForbidden;
+    case 404:
+      return Code::kNotFound;
+    case 405:
+    case 406:
+    case 501:
+      return Code::kUnsupported;
+    case 409:
+      return Code::kConflict;
+    case 410:
+      return Code::kGone;
+    case 429:
+    case 503:
+      return Code::kUnavailable;
+    case 504:
+      return Code::kTimeout;
+    default:
+      return Code::kInternal;
   }
 }
 
@@ -101,7 +117,8 @@ void FieldErrors::duplicate(std::string field, const Json& value) {
 void FieldErrors::not_supported(std::string field, const Json& value, const std::vector<std::string>& supported) {
   std::string list;
   for (const std::string& one : supported) list += (list.empty() ? "" : ", ") + quoted(one);
-  causes_.push_back({"FieldValueNotSupported", fmt::format("Unsupported value: {}: supported values: {}", value_text(value), list), std::move(field)});
+  causes_.push_back(
+      {"FieldValueNotSupported", fmt::format("Unsupported value: {}: supported values: {}", value_text(value), list), std::move(field)});
 }
 
 void FieldErrors::too_long(std::string field, std::size_t limit) {
@@ -121,7 +138,8 @@ ApiError already_exists(std::string_view group, std::string_view resource, std::
 }
 
 ApiError conflict(std::string_view group, std::string_view resource, std::string_view name, std::string_view why) {
-  return about(409, "Conflict", fmt::format("Operation cannot be fulfilled on {} \"{}\": {}", qualified(group, resource), name, why), group, resource, name);
+  return about(409, "Conflict", fmt::format("Operation cannot be fulfilled on {} \"{}\": {}", qualified(group, resource), name, why), group,
+               resource, name);
 }
 
 ApiError forbidden(std::string_view group, std::string_view resource, std::string_view name, std::string_view why) {
@@ -146,11 +164,14 @@ ApiError generic(int code, std::string reason, std::string message) {
 ApiError bad_request(std::string message) { return generic(400, "BadRequest", std::move(message)); }
 ApiError expired(std::string message) { return generic(410, "Expired", std::move(message)); }
 ApiError too_large(std::string message) { return generic(413, "RequestEntityTooLarge", std::move(message)); }
-ApiError method_not_allowed() { return generic(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"); }
+ApiError method_not_allowed() {
+  return generic(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
+}
 ApiError internal_error(std::string_view what) { return generic(500, "InternalError", fmt::format("Internal error occurred: {}", what)); }
 
 ApiError unsupported_media_type(std::string_view supported) {
-  return generic(415, "UnsupportedMediaType", fmt::format("the body of the request was in an unknown format - accepted media types include: {}", supported));
+  return generic(415, "UnsupportedMediaType",
+                 fmt::format("the body of the request was in an unknown format - accepted media types include: {}", supported));
 }
 
 }  // namespace fairway::apiserver

@@ -60,7 +60,9 @@ using ApiStatus = ApiResult<Done>;
 class FieldErrors {
  public:
   void invalid(std::string field, const Json& value, std::string_view why);
-  void invalid_text(std::string field, std::string_view value, std::string_view why) { invalid(std::move(field), Json(boost::json::string(value)), why); }
+  void invalid_text(std::string field, std::string_view value, std::string_view why) {
+    invalid(std::move(field), Json(boost::json::string(value)), why);
+  }
   void invalid_strings(std::string field, const Array& list, std::string_view why);  // as Go prints a []string
   void required(std::string field, std::string_view why = {});
   void forbidden(std::string field, std::string_view why);

@@ -11,11 +11,16 @@ namespace fairway::apiserver {
 
 struct ApiServer::Impl {
   Impl(io::Loop& event_loop, ApiServerConfig settings, std::unique_ptr<Store> objects)
-      : loop(event_loop), config(std::move(settings)), store(std::move(objects)),
+      : loop(event_loop),
+        config(std::move(settings)),
+        store(std::move(objects)),
         allocator(*store, config.service_ranges, {config.node_port_first, config.node_port_last}),
-        engine(*store, allocator), http(loop, engine, config), client(loop, engine) {
+        engine(*store, allocator),
+        http(loop, engine, config),
+        client(loop, engine) {
     bookmarks = loop.every(config.bookmark_period, [this] { engine.hub().send_bookmarks(); });
-    sweep = loop.every(std::chrono::seconds(60), [this] { engine.expire_events(std::chrono::duration_cast<std::chrono::seconds>(config.event_ttl).count()); });
+    sweep = loop.every(std::chrono::seconds(60),
+                       [this] { engine.expire_events(std::chrono::duration_cast<std::chrono::seconds>(config.event_ttl).count()); });
   }
 
   io::Loop& loop;
@@ -46,7 +51,8 @@ Status create_system_namespaces(Engine& engine) {
 Engine::Engine(Store& store, ServiceAllocator& allocator) : store_(store), allocator_(allocator), hub_(store) { load_custom_kinds(); }
 
 void Engine::load_custom_kinds() {
-  for (const auto& [key, definition] : store_.objects("apiextensions.k8s.io/customresourcedefinitions")) kinds_.set_custom(definition->name, kinds_of_definition(definition->value));
+  for (const auto& [key, definition] : store_.objects("apiextensions.k8s.io/customresourcedefinitions"))
+    kinds_.set_custom(definition->name, kinds_of_definition(definition->value));
 }
 
 Result<std::unique_ptr<ApiServer>> ApiServer::create(io::Loop& loop, ApiServerConfig config) {
@@ -63,7 +69,9 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(io::Loop& loop, ApiServerCo
 ApiServer::ApiServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ApiServer::~ApiServer() = default;
 
-void ApiServer::handle(io::ServerRequest request, std::unique_ptr<io::Responder> responder) { impl_->http.handle(std::move(request), std::move(responder)); }
+void ApiServer::handle(io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
+  impl_->http.handle(std::move(request), std::move(responder));
+}
 k8s::ApiClient& ApiServer::local_client() { return impl_->client; }
 
 }  // namespace fairway::apiserver

@@ -33,7 +33,7 @@ struct ApiServerConfig {
   // kubectl compares minors and, as a dispatcher, picks the binary of this one: keep 1.32 (kubectl-wire.md 0.3).
   std::string git_version = "v1.32.5";
   std::map<std::string, std::string> bearer_tokens;  // token -> user name
-  bool trust_unix_peers = true;             // uid 0 on a unix socket is "system:admin"
+  bool trust_unix_peers = true;                      // uid 0 on a unix socket is "system:admin"
   // The runtime's stream socket of a node (exec, logs, port-forward); empty: not known.
   std::function<std::string(const std::string& node)> runtime_socket;
   // How many events of one resource a watch may lie behind before it is answered 410 Expired.
@@ -41,7 +41,7 @@ struct ApiServerConfig {
   std::size_t max_watch_backlog_bytes = 16 << 20;  // a watcher that reads no faster is cut
   std::chrono::milliseconds bookmark_period{30'000};
   std::chrono::milliseconds event_ttl{3'600'000};
-  bool fault_injection = false;             // serves POST /debug/faults (faults.h)
+  bool fault_injection = false;  // serves POST /debug/faults (faults.h)
 };
 
 class ApiServer {

@@ -36,7 +36,9 @@ TEST(YamlReader, FindsDuplicatesAndBombs) {
   ASSERT_TRUE(twice.ok());
   EXPECT_THAT(twice->duplicates, testing::ElementsAre("duplicate field \"b.c\"", "duplicate field \"a\""));
   std::string bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n";
-  for (char c = 'b'; c < 'j'; ++c) bomb += fmt::format("{}: &{} [*{},*{},*{},*{},*{},*{},*{},*{},*{},*{}]\n", c, c, char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1));
+  for (char c = 'b'; c < 'j'; ++c)
+    bomb += fmt::format("{}: &{} [*{},*{},*{},*{},*{},*{},*{},*{},*{},*{}]\n", c, c, char(c - 1), char(c - 1), char(c - 1), char(c - 1),
+                        char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1), char(c - 1));
   EXPECT_FALSE(read_yaml(bomb).ok());
   EXPECT_FALSE(read_yaml(std::string(100'000, '[')).ok());
   EXPECT_FALSE(read_yaml("a: [1\n").ok());

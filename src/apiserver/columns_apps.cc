@@ -1,7 +1,6 @@
 // The columns of workloads, networking kinds, Leases and CustomResourceDefinitions.
 #include <algorithm>
 
-
 #include "apiserver/columns_common.h"
 
 namespace fairway::apiserver::printers {
@@ -16,20 +15,28 @@ void add_template(Cells& cells, const Object& object) {
 }
 
 Cells deployment_cells(const Object& object) {
-  Cells cells{name_of(object), fmt::format("{}/{}", int_at(object, "status.readyReplicas"), int_at(object, "spec.replicas")), count_of(object, "status.updatedReplicas"), count_of(object, "status.availableReplicas"), age_of(object)};
+  Cells cells{name_of(object), fmt::format("{}/{}", int_at(object, "status.readyReplicas"), int_at(object, "spec.replicas")),
+              count_of(object, "status.updatedReplicas"), count_of(object, "status.availableReplicas"), age_of(object)};
   add_template(cells, object);
   return cells;
 }
 
 Cells replica_set_cells(const Object& object) {
-  Cells cells{name_of(object), count_of(object, "spec.replicas"), count_of(object, "status.replicas"), count_of(object, "status.readyReplicas"), age_of(object)};
+  Cells cells{name_of(object), count_of(object, "spec.replicas"), count_of(object, "status.replicas"),
+              count_of(object, "status.readyReplicas"), age_of(object)};
   add_template(cells, object);
   return cells;
 }
 
 Cells daemon_set_cells(const Object& object) {
-  Cells cells{name_of(object), count_of(object, "status.desiredNumberScheduled"), count_of(object, "status.currentNumberScheduled"), count_of(object, "status.numberReady"), count_of(object, "status.updatedNumberScheduled"),
-              count_of(object, "status.numberAvailable"), labels_text(object_at(object, "spec.template.spec.nodeSelector")), age_of(object)};
+  Cells cells{name_of(object),
+              count_of(object, "status.desiredNumberScheduled"),
+              count_of(object, "status.currentNumberScheduled"),
+              count_of(object, "status.numberReady"),
+              count_of(object, "status.updatedNumberScheduled"),
+              count_of(object, "status.numberAvailable"),
+              labels_text(object_at(object, "spec.template.spec.nodeSelector")),
+              age_of(object)};
   add_template(cells, object);
   return cells;
 }
@@ -62,7 +69,8 @@ Cells slice_cells(const Object& object) {
   for (const Json& endpoint : array_at(object, "endpoints")) {
     for (const Json& address : array_at(endpoint, "addresses")) addresses.emplace_back(view(address.get_string()));
   }
-  return {name_of(object), std::string(text_at(object, "addressType")), ports.empty() ? "<unset>" : first_three(ports), addresses.empty() ? "<unset>" : first_three(addresses), age_of(object)};
+  return {name_of(object), std::string(text_at(object, "addressType")), ports.empty() ? "<unset>" : first_three(ports),
+          addresses.empty() ? "<unset>" : first_three(addresses), age_of(object)};
 }
 
 Cells policy_cells(const Object& object) {
@@ -83,7 +91,12 @@ Cells ingress_cells(const Object& object) {
     addresses.emplace_back(ip.empty() ? text_at(ingress, "hostname") : ip);
   }
   const bool tls = !array_at(object, "spec.tls").empty();
-  return {name_of(object), or_none(std::string(text_at(object, "spec.ingressClassName"))), hosts.empty() ? "*" : first_three(hosts), join(addresses), tls ? "80, 443" : "80", age_of(object)};
+  return {name_of(object),
+          or_none(std::string(text_at(object, "spec.ingressClassName"))),
+          hosts.empty() ? "*" : first_three(hosts),
+          join(addresses),
+          tls ? "80, 443" : "80",
+          age_of(object)};
 }
 
 Cells ingress_class_cells(const Object& object) {

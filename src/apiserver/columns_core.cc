@@ -61,9 +61,16 @@ std::string node_address(const Object& node, std::string_view type) {
 std::string or_unknown(std::string_view text) { return text.empty() ? "<unknown>" : std::string(text); }
 
 Cells node_cells(const Object& node) {
-  return {name_of(node), node_status(node), node_roles(node), age_of(node), std::string(text_at(node, "status.nodeInfo.kubeletVersion")),
-          node_address(node, "InternalIP"), node_address(node, "ExternalIP"), or_unknown(text_at(node, "status.nodeInfo.osImage")),
-          or_unknown(text_at(node, "status.nodeInfo.kernelVersion")), or_unknown(text_at(node, "status.nodeInfo.containerRuntimeVersion"))};
+  return {name_of(node),
+          node_status(node),
+          node_roles(node),
+          age_of(node),
+          std::string(text_at(node, "status.nodeInfo.kubeletVersion")),
+          node_address(node, "InternalIP"),
+          node_address(node, "ExternalIP"),
+          or_unknown(text_at(node, "status.nodeInfo.osImage")),
+          or_unknown(text_at(node, "status.nodeInfo.kernelVersion")),
+          or_unknown(text_at(node, "status.nodeInfo.containerRuntimeVersion"))};
 }
 
 std::string load_balancer_text(const Object& object) {
@@ -91,9 +98,15 @@ Cells service_cells(const Object& service) {
   std::vector<std::string> ports;
   for (const Json& port : array_at(service, "spec.ports")) {
     const auto node_port = int_at(port, "nodePort");
-    ports.push_back(node_port != 0 ? fmt::format("{}:{}/{}", int_at(port, "port"), node_port, text_at(port, "protocol")) : fmt::format("{}/{}", int_at(port, "port"), text_at(port, "protocol")));
+    ports.push_back(node_port != 0 ? fmt::format("{}:{}/{}", int_at(port, "port"), node_port, text_at(port, "protocol"))
+                                   : fmt::format("{}/{}", int_at(port, "port"), text_at(port, "protocol")));
   }
-  return {name_of(service), std::string(text_at(service, "spec.type")), or_none(std::string(text_at(service, "spec.clusterIP"))), external_ip(service), or_none(join(ports)), age_of(service),
+  return {name_of(service),
+          std::string(text_at(service, "spec.type")),
+          or_none(std::string(text_at(service, "spec.clusterIP"))),
+          external_ip(service),
+          or_none(join(ports)),
+          age_of(service),
           labels_text(object_at(service, "spec.selector"))};
 }
 
@@ -104,7 +117,9 @@ Cells endpoints_cells(const Object& endpoints) {
     for (const Json& address : array_at(subset, "addresses")) {
       const std::string ip(text_at(address, "ip"));
       if (ports.empty()) all.push_back(ip);
-      for (const Json& port : ports) all.push_back(ip.find(':') == std::string::npos ? fmt::format("{}:{}", ip, int_at(port, "port")) : fmt::format("[{}]:{}", ip, int_at(port, "port")));
+      for (const Json& port : ports)
+        all.push_back(ip.find(':') == std::string::npos ? fmt::format("{}:{}", ip, int_at(port, "port"))
+                                                        : fmt::format("[{}]:{}", ip, int_at(port, "port")));
     }
   }
   std::string text = join({all.begin(), all.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(all.size(), 3))});
@@ -117,9 +132,15 @@ std::size_t size_of(const Object& object, const char* field) {
   return data != nullptr ? data->size() : 0;
 }
 
-Cells config_map_cells(const Object& map) { return {name_of(map), std::to_string(size_of(map, "data") + size_of(map, "binaryData")), age_of(map)}; }
-Cells secret_cells(const Object& secret) { return {name_of(secret), std::string(text_at(secret, "type")), std::to_string(size_of(secret, "data")), age_of(secret)}; }
-Cells service_account_cells(const Object& account) { return {name_of(account), std::to_string(array_at(account, "secrets").size()), age_of(account)}; }
+Cells config_map_cells(const Object& map) {
+  return {name_of(map), std::to_string(size_of(map, "data") + size_of(map, "binaryData")), age_of(map)};
+}
+Cells secret_cells(const Object& secret) {
+  return {name_of(secret), std::string(text_at(secret, "type")), std::to_string(size_of(secret, "data")), age_of(secret)};
+}
+Cells service_account_cells(const Object& account) {
+  return {name_of(account), std::to_string(array_at(account, "secrets").size()), age_of(account)};
+}
 
 std::string event_time(const Object& event, const char* first, const char* second) {
   std::string_view time = text_at(event, first);
@@ -140,8 +161,16 @@ Cells event_cells(const Object& event) {
   const std::string_view host = text_at(event, "source.host");
   std::string message(text_at(event, "message"));
   message.erase(message.find_last_not_of(" \n\t") + 1);
-  return {last, std::string(text_at(event, "type")), std::string(text_at(event, "reason")), target,
-          std::string(text_at(event, "involvedObject.fieldPath")), host.empty() ? std::string(source) : fmt::format("{}, {}", source, host), message, first, std::to_string(count), name_of(event)};
+  return {last,
+          std::string(text_at(event, "type")),
+          std::string(text_at(event, "reason")),
+          target,
+          std::string(text_at(event, "involvedObject.fieldPath")),
+          host.empty() ? std::string(source) : fmt::format("{}, {}", source, host),
+          message,
+          first,
+          std::to_string(count),
+          name_of(event)};
 }
 
 }  // namespace

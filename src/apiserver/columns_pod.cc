@@ -111,8 +111,15 @@ Cells pod_cells(const Object& pod) {
   std::string ip(text_at(pod, "status.podIP"));
   const Array& ips = array_at(pod, "status.podIPs");
   if (!ips.empty()) ip = text_at(ips[0], "ip");
-  return {name_of(pod), fmt::format("{}/{}", text.ready, text.total), text.reason, restarts, age_of(pod), or_none(ip),
-          or_none(std::string(text_at(pod, "spec.nodeName"))), or_none(std::string(text_at(pod, "status.nominatedNodeName"))), gates_text(pod)};
+  return {name_of(pod),
+          fmt::format("{}/{}", text.ready, text.total),
+          text.reason,
+          restarts,
+          age_of(pod),
+          or_none(ip),
+          or_none(std::string(text_at(pod, "spec.nodeName"))),
+          or_none(std::string(text_at(pod, "status.nominatedNodeName"))),
+          gates_text(pod)};
 }
 
 }  // namespace

@@ -66,7 +66,8 @@ class Compiler {
     const std::string_view kind = text_at(schema, "x-kubernetes-list-type");
     type.set = kind == "set";
     if (kind != "map") return;
-    for (const Json& key : array_at(schema, "x-kubernetes-list-map-keys")) type.map_keys.emplace_back(key.is_string() ? view(key.get_string()) : "");
+    for (const Json& key : array_at(schema, "x-kubernetes-list-map-keys"))
+      type.map_keys.emplace_back(key.is_string() ? view(key.get_string()) : "");
   }
 
   void object(const Json& schema, Type& type, std::size_t depth) {
@@ -121,7 +122,8 @@ void add_standard_fields(Message& root) {
 std::shared_ptr<const CustomSchema> compile_version(const Json& version) {
   auto schema = std::make_shared<CustomSchema>();
   const Json* text = find(version, "schema.openAPIV3Schema");
-  schema->root = Compiler(*schema).compile(text != nullptr ? *text : Json(Object{{"type", "object"}, {"x-kubernetes-preserve-unknown-fields", true}}), 0);
+  schema->root = Compiler(*schema).compile(
+      text != nullptr ? *text : Json(Object{{"type", "object"}, {"x-kubernetes-preserve-unknown-fields", true}}), 0);
   if (schema->root.base != Base::kMessage) {
     schema->root.base = Base::kMessage;
     schema->root.message = &schema->messages.emplace_back();
@@ -131,8 +133,9 @@ std::shared_ptr<const CustomSchema> compile_version(const Json& version) {
   root.additional = nullptr;
   add_standard_fields(root);
   for (const Json& column : array_at(version, "additionalPrinterColumns")) {
-    schema->columns.push_back({std::string(text_at(column, "name")), std::string(text_at(column, "type")), std::string(text_at(column, "format")),
-                               std::string(text_at(column, "description")), std::string(text_at(column, "jsonPath")), static_cast<int>(int_at(column, "priority"))});
+    schema->columns.push_back({std::string(text_at(column, "name")), std::string(text_at(column, "type")),
+                               std::string(text_at(column, "format")), std::string(text_at(column, "description")),
+                               std::string(text_at(column, "jsonPath")), static_cast<int>(int_at(column, "priority"))});
   }
   schema->spec_replicas_path = text_at(version, "subresources.scale.specReplicasPath");
   schema->status_replicas_path = text_at(version, "subresources.scale.statusReplicasPath");
@@ -186,12 +189,20 @@ class Pruner {
 
 std::string_view open_api_name(Base base) {
   switch (base) {
-    case Base::kInt32: case Base::kInt64: return "integer";
-    case Base::kNumber: return "number";
-    case Base::kBool: return "boolean";
-    case Base::kList: return "array";
-    case Base::kMessage: case Base::kMap: return "object";
-    default: return "string";
+    case Base::kInt32:
+    case Base::kInt64:
+      return "integer";
+    case Base::kNumber:
+      return "number";
+    case Base::kBool:
+      return "boolean";
+    case Base::kList:
+      return "array";
+    case Base::kMessage:
+    case Base::kMap:
+      return "object";
+    default:
+      return "string";
   }
 }
 
@@ -206,33 +217,51 @@ std::string_view json_type(const Json& value) {
 
 bool fits(const Type& type, const Json& value) {
   switch (type.base) {
-    case Base::kAny: return true;
-    case Base::kIntOrString: return value.is_string() || value.is_int64();
-    case Base::kNumber: return value.is_number();
-    case Base::kInt32: case Base::kInt64: return value.is_int64() || (value.is_double() && value.get_double() == static_cast<double>(static_cast<std::int64_t>(value.get_double())));
-    case Base::kBool: return value.is_bool();
-    case Base::kList: return value.is_array();
-    case Base::kMessage: case Base::kMap: return value.is_object();
-    default: return value.is_string();
+    case Base::kAny:
+      return true;
+    case Base::kIntOrString:
+      return value.is_string() || value.is_int64();
+    case Base::kNumber:
+      return value.is_number();
+    case Base::kInt32:
+    case Base::kInt64:
+      return value.is_int64() ||
+             (value.is_double() && value.get_double() == static_cast<double>(static_cast<std::int64_t>(value.get_double())));
+    case Base::kBool:
+      return value.is_bool();
+    case Base::kList:
+      return value.is_array();
+    case Base::kMessage:
+    case Base::kMap:
+      return value.is_object();
+    default:
+      return value.is_string();
   }
 }
 
 void check_number(const Type& type, const Json& value, const std::string& path, FieldErrors& errors) {
   const double number = value.to_number<double>();
-  auto told = [&](std::string_view how, double bound) { errors.invalid(path, value, fmt::format("{} in body should be {} {}", path, how, bound)); };
-  if (type.minimum && (type.exclusive_minimum ? number <= *type.minimum : number < *type.minimum)) told(type.exclusive_minimum ? "greater than" : "greater than or equal to", *type.minimum);
-  if (type.maximum && (type.exclusive_maximum ? number >= *type.maximum : number > *type.maximum)) told(type.exclusive_maximum ? "less than" : "less than or equal to", *type.maximum);
+  auto told = [&](std::string_view how, double bound) {
+    errors.invalid(path, value, fmt::format("{} in body should be {} {}", path, how, bound));
+  };
+  if (type.minimum && (type.exclusive_minimum ? number <= *type.minimum : number < *type.minimum))
+    told(type.exclusive_minimum ? "greater than" : "greater than or equal to", *type.minimum);
+  if (type.maximum && (type.exclusive_maximum ? number >= *type.maximum : number > *type.maximum))
+    told(type.exclusive_maximum ? "less than" : "less than or equal to", *type.maximum);
 }
 
 void check_string(const Type& type, const Json& value, const std::string& path, FieldErrors& errors) {
   const std::string_view text = view(value.get_string());
   const auto length = static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-  if (type.min_length && length < *type.min_length) errors.invalid(path, value, fmt::format("{} in body should be at least {} chars long", path, *type.min_length));
-  if (type.max_length && length > *type.max_length) errors.add({"FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", *type.max_length), path});
+  if (type.min_length && length < *type.min_length)
+    errors.invalid(path, value, fmt::format("{} in body should be at least {} chars long", path, *type.min_length));
+  if (type.max_length && length > *type.max_length)
+    errors.add({"FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", *type.max_length), path});
   if (type.pattern.empty()) return;
   bool matches = false;
   try {
-    matches = text.size() <= kMaxPatternText && std::regex_search(text.begin(), text.end(), std::regex(type.pattern, std::regex::ECMAScript | std::regex::nosubs));
+    matches = text.size() <= kMaxPatternText &&
+              std::regex_search(text.begin(), text.end(), std::regex(type.pattern, std::regex::ECMAScript | std::regex::nosubs));
   } catch (const std::regex_error& error) {
     return errors.invalid(path, value, fmt::format("the schema's pattern cannot be used: {}", error.what()));
   }
@@ -258,7 +287,9 @@ void check_value(const Type& type, const Json& value, const std::string& path, F
   if (value.is_null() && type.nullable) return;
   if (!fits(type, value)) {
     const std::string_view have = json_type(value);
-    return errors.add({"FieldValueTypeInvalid", fmt::format("Invalid value: \"{}\": {} in body must be of type {}: \"{}\"", have, path, open_api_name(type.base), have), path});
+    return errors.add(
+        {"FieldValueTypeInvalid",
+         fmt::format("Invalid value: \"{}\": {} in body must be of type {}: \"{}\"", have, path, open_api_name(type.base), have), path});
   }
   if (!type.one_of.empty() && std::find(type.one_of.begin(), type.one_of.end(), to_text(value)) == type.one_of.end()) {
     std::string list;
@@ -269,13 +300,15 @@ void check_value(const Type& type, const Json& value, const std::string& path, F
   if (value.is_string()) check_string(type, value, path, errors);
   if (value.is_array() && type.base == Base::kList) {
     const std::size_t size = value.get_array().size();
-    if (type.min_items && size < *type.min_items) errors.invalid(path, size, fmt::format("{} in body should have at least {} items", path, *type.min_items));
+    if (type.min_items && size < *type.min_items)
+      errors.invalid(path, size, fmt::format("{} in body should have at least {} items", path, *type.min_items));
     if (type.max_items && size > *type.max_items) errors.too_many(path, size, *type.max_items);
     for (std::size_t i = 0; i < size; ++i) check_value(*type.item, value.get_array()[i], item(path, i), errors);
   }
   if (value.is_object() && type.base == Base::kMessage) check_object(*type.message, value.get_object(), path, errors);
   if (value.is_object() && type.base == Base::kMap) {
-    for (const auto& [key, one] : value.get_object()) check_value(*type.item, one, child(path, std::string_view(key.data(), key.size())), errors);
+    for (const auto& [key, one] : value.get_object())
+      check_value(*type.item, one, child(path, std::string_view(key.data(), key.size())), errors);
   }
 }
 
@@ -312,7 +345,9 @@ void prune_custom(const CustomSchema& schema, Object& object, Decoding& out) {
   pruner.object(*schema.root.message, object, "");
 }
 
-void validate_custom(const CustomSchema& schema, const Object& object, FieldErrors& errors) { check_object(*schema.root.message, object, "", errors); }
+void validate_custom(const CustomSchema& schema, const Object& object, FieldErrors& errors) {
+  check_object(*schema.root.message, object, "", errors);
+}
 
 const Json* at_json_path(const Json& object, std::string_view path) {
   const Json* at = &object;

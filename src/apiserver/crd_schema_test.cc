@@ -31,7 +31,8 @@ TEST(CustomResources, AreServedAtOnce) {
   const Json object = rig.object("example.com/widgets", "w");
   EXPECT_EQ(int_at(object, "spec.replicas"), 1);
   EXPECT_EQ(text_at(object, "apiVersion"), "example.com/v1");
-  ASSERT_TRUE(rig.engine.patch(rig.target("example.com/widgets", "w", "scale"), k8s::PatchType::kMerge, parse("{'spec':{'replicas':4}}"), {}).ok());
+  ASSERT_TRUE(
+      rig.engine.patch(rig.target("example.com/widgets", "w", "scale"), k8s::PatchType::kMerge, parse("{'spec':{'replicas':4}}"), {}).ok());
   EXPECT_EQ(int_at(rig.object("example.com/widgets", "w"), "spec.replicas"), 4);
   ASSERT_TRUE(rig.engine.remove(rig.target("apiextensions.k8s.io/customresourcedefinitions", "widgets.example.com"), {}).ok());
   EXPECT_EQ(rig.engine.kinds().find("example.com", "v1", "widgets"), nullptr);
@@ -69,7 +70,8 @@ TEST(JsonPath, Simple) {
   const Json object = parse("{'a':{'b.c':[1,2]},'l':[{'type':'X','v':1},{'type':'Y','v':2}]}");
   EXPECT_EQ(to_text(*at_json_path(object, ".a.b\\.c[1]")), "2");
   EXPECT_EQ(to_text(*at_json_path(object, ".l[?(@.type==\"Y\")].v")), "2");
-  for (const char* none : {".x", ".a.b", ".l[9]", ".l[", "x", ".l[?(@.type==]", ".l[?(@==)]"}) EXPECT_EQ(at_json_path(object, none), nullptr) << none;
+  for (const char* none : {".x", ".a.b", ".l[9]", ".l[", "x", ".l[?(@.type==]", ".l[?(@==)]"})
+    EXPECT_EQ(at_json_path(object, none), nullptr) << none;
 }
 
 }  // namespace

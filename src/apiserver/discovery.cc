@@ -28,7 +28,12 @@ SubresourceInfo subresource_info(const Kind& kind, const std::string& name) {
   if (name == "eviction") return {"policy", "v1", "Eviction", {"create"}};
   if (name == "binding") return {kind.group, kind.version, "Binding", {"create"}};
   if (name == "exec" || name == "attach" || name == "portforward") {
-    return {kind.group, kind.version, name == "exec" ? "PodExecOptions" : name == "attach" ? "PodAttachOptions" : "PodPortForwardOptions", {"create", "get"}};
+    return {kind.group,
+            kind.version,
+            name == "exec"     ? "PodExecOptions"
+            : name == "attach" ? "PodAttachOptions"
+                               : "PodPortForwardOptions",
+            {"create", "get"}};
   }
   if (name == "log") return {kind.group, kind.version, kind.kind, {"get"}};
   if (name == "finalize") return {kind.group, kind.version, kind.kind, {"update"}};
@@ -46,14 +51,18 @@ Json response_kind(const std::string& group, const std::string& version, const s
 }
 
 Json aggregated_resource(const Kind& kind) {
-  Object resource{{"resource", kind.resource}, {"responseKind", response_kind(kind.group, kind.version, kind.kind)},
-                  {"scope", kind.namespaced ? "Namespaced" : "Cluster"}, {"singularResource", kind.singular}, {"verbs", to_array(kind.verbs())}};
+  Object resource{{"resource", kind.resource},
+                  {"responseKind", response_kind(kind.group, kind.version, kind.kind)},
+                  {"scope", kind.namespaced ? "Namespaced" : "Cluster"},
+                  {"singularResource", kind.singular},
+                  {"verbs", to_array(kind.verbs())}};
   if (!kind.short_names.empty()) resource["shortNames"] = to_array(kind.short_names);
   if (!kind.categories.empty()) resource["categories"] = to_array(kind.categories);
   Array subresources;
   for (const std::string& name : kind.subresources) {
     const SubresourceInfo info = subresource_info(kind, name);
-    subresources.emplace_back(Object{{"subresource", name}, {"responseKind", response_kind(info.group, info.version, info.kind)}, {"verbs", to_array(info.verbs)}});
+    subresources.emplace_back(Object{
+        {"subresource", name}, {"responseKind", response_kind(info.group, info.version, info.kind)}, {"verbs", to_array(info.verbs)}});
   }
   if (!subresources.empty()) resource["subresources"] = std::move(subresources);
   return resource;
@@ -61,7 +70,8 @@ Json aggregated_resource(const Kind& kind) {
 
 Json group_entry(const std::string& group, const Versions& versions) {
   Array list;
-  for (auto at = versions.rbegin(); at != versions.rend(); ++at) list.emplace_back(Object{{"groupVersion", group + "/" + at->first}, {"version", at->first}});
+  for (auto at = versions.rbegin(); at != versions.rend(); ++at)
+    list.emplace_back(Object{{"groupVersion", group + "/" + at->first}, {"version", at->first}});
   const Json preferred = list.front();
   return Object{{"name", group}, {"versions", std::move(list)}, {"preferredVersion", preferred}};
 }
@@ -82,7 +92,8 @@ Json aggregated_discovery(const KindTable& kinds, bool core) {
     if (!core) metadata["name"] = group;
     items.emplace_back(Object{{"metadata", std::move(metadata)}, {"versions", std::move(list)}});
   }
-  return Object{{"kind", "APIGroupDiscoveryList"}, {"apiVersion", "apidiscovery.k8s.io/v2"}, {"metadata", Object()}, {"items", std::move(items)}};
+  return Object{
+      {"kind", "APIGroupDiscoveryList"}, {"apiVersion", "apidiscovery.k8s.io/v2"}, {"metadata", Object()}, {"items", std::move(items)}};
 }
 
 Json legacy_versions() { return Object{{"kind", "APIVersions"}, {"versions", Array{"v1"}}, {"serverAddressByClientCIDRs", Array()}}; }
@@ -110,13 +121,21 @@ std::optional<Json> legacy_resources(const KindTable& kinds, std::string_view gr
   Array resources;
   for (const KindPtr& kind : kinds.all()) {
     if (kind->group != group || kind->version != version) continue;
-    Object entry{{"name", kind->resource}, {"singularName", kind->singular}, {"namespaced", kind->namespaced}, {"kind", kind->kind}, {"verbs", to_array(kind->verbs())}};
+    Object entry{{"name", kind->resource},
+                 {"singularName", kind->singular},
+                 {"namespaced", kind->namespaced},
+                 {"kind", kind->kind},
+                 {"verbs", to_array(kind->verbs())}};
     if (!kind->short_names.empty()) entry["shortNames"] = to_array(kind->short_names);
     if (!kind->categories.empty()) entry["categories"] = to_array(kind->categories);
     resources.emplace_back(std::move(entry));
     for (const std::string& name : kind->subresources) {
       const SubresourceInfo info = subresource_info(*kind, name);
-      Object sub{{"name", kind->resource + "/" + name}, {"singularName", ""}, {"namespaced", kind->namespaced}, {"kind", info.kind}, {"verbs", to_array(info.verbs)}};
+      Object sub{{"name", kind->resource + "/" + name},
+                 {"singularName", ""},
+                 {"namespaced", kind->namespaced},
+                 {"kind", info.kind},
+                 {"verbs", to_array(info.verbs)}};
       if (info.group != kind->group) {
         sub["group"] = info.group;
         sub["version"] = info.version;
@@ -132,8 +151,15 @@ Json version_info(const std::string& git_version) {
   // "v1.32.5"
   const auto dot = git_version.find('.');
   const auto end = git_version.find('.', dot + 1);
-  return Object{{"major", git_version.substr(1, dot - 1)}, {"minor", git_version.substr(dot + 1, end - dot - 1)}, {"gitVersion", git_version}, {"gitCommit", ""},
-                {"gitTreeState", "clean"}, {"buildDate", "1970-01-01T00:00:00Z"}, {"goVersion", "none"}, {"compiler", "fairway"}, {"platform", "linux/amd64"}};
+  return Object{{"major", git_version.substr(1, dot - 1)},
+                {"minor", git_version.substr(dot + 1, end - dot - 1)},
+                {"gitVersion", git_version},
+                {"gitCommit", ""},
+                {"gitTreeState", "clean"},
+                {"buildDate", "1970-01-01T00:00:00Z"},
+                {"goVersion", "none"},
+                {"compiler", "fairway"},
+                {"platform", "linux/amd64"}};
 }
 
 void HttpApi::handle_discovery(const io::ServerRequest& request, const std::vector<std::string>& parts, ResponderPtr responder) {
@@ -144,7 +170,8 @@ void HttpApi::handle_discovery(const io::ServerRequest& request, const std::vect
     else answer_error(*responder, generic(404, "NotFound", "the server could not find the requested resource"));
   };
   if (request.method != "GET" && request.method != "HEAD") return answer_error(*responder, method_not_allowed());
-  if (first == "healthz" || first == "readyz" || first == "livez") return answer_json(*responder, 200, "ok", {}, "text/plain; charset=utf-8");
+  if (first == "healthz" || first == "readyz" || first == "livez")
+    return answer_json(*responder, 200, "ok", {}, "text/plain; charset=utf-8");
   if (first == "version") return answer(version_info(config_.git_version));
   const bool group_list = (first == "api" || first == "apis") && parts.size() == 1;
   if (group_list) {

@@ -30,17 +30,17 @@ struct Target {
 enum class FieldValidation { kIgnore, kWarn, kStrict };
 
 struct WriteOptions {
-  std::string manager;       // empty: field ownership is not recorded
-  std::string recorded_subresource;     // in managedFields, where it is not the target's: scale writes the main object
+  std::string manager;               // empty: field ownership is not recorded
+  std::string recorded_subresource;  // in managedFields, where it is not the target's: scale writes the main object
   bool dry_run = false;
-  bool force = false;        // server-side apply
+  bool force = false;  // server-side apply
   FieldValidation validation = FieldValidation::kWarn;
   std::vector<std::string> duplicates;  // of the body's keys, found while reading it
 };
 
 struct Written {
   Json object;
-  ObjectPtr stored;          // null for dry runs and for objects that are not stored
+  ObjectPtr stored;  // null for dry runs and for objects that are not stored
   bool created = false;
   std::vector<std::string> warnings;
 };
@@ -55,7 +55,7 @@ struct ListQuery {
 
 struct Listing {
   std::vector<ObjectPtr> items;
-  Object metadata;           // resourceVersion, continue, remainingItemCount
+  Object metadata;  // resourceVersion, continue, remainingItemCount
 };
 
 struct DeleteRequest {
@@ -66,7 +66,7 @@ struct DeleteRequest {
 };
 
 struct Deleted {
-  Json answer;               // the object, or Status Success
+  Json answer;  // the object, or Status Success
   bool removed = false;
 };
 
@@ -100,7 +100,8 @@ class Engine {
   ApiResult<Done> check_namespace(const Target& target, std::string_view name) const;
   ApiResult<Done> name_object(const Target& target, Object& object) const;
   ApiResult<Done> default_and_validate(const Target& target, Object& object, const Object* before) const;
-  ApiResult<Written> commit_update(const Target& target, Json object, const ObjectPtr& before, const WriteOptions& options, std::vector<std::string> warnings);
+  ApiResult<Written> commit_update(const Target& target, Json object, const ObjectPtr& before, const WriteOptions& options,
+                                   std::vector<std::string> warnings);
   ApiResult<Written> create_subresource(const Target& target, const Json& object, const WriteOptions& options);
   ApiResult<Written> bind(const Target& target, const Json& object, const WriteOptions& options);
   ApiResult<Written> review(const Target& target, Json object) const;
@@ -110,7 +111,8 @@ class Engine {
   ApiResult<ObjectPtr> existing(const Target& target) const;
   ApiResult<ObjectPtr> save(const Kind& kind, Json object);
   // engine_delete.cc
-  ApiResult<Deleted> delete_gracefully(const Target& target, const ObjectPtr& object, const DeleteRequest& request, std::int64_t grace_seconds);
+  ApiResult<Deleted> delete_gracefully(const Target& target, const ObjectPtr& object, const DeleteRequest& request,
+                                       std::int64_t grace_seconds);
   ApiResult<ObjectPtr> erase(const Kind& kind, const StoredObject& object);
 
   Store& store_;

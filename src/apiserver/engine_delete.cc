@@ -44,7 +44,8 @@ std::string check_preconditions(const DeleteRequest& request, const StoredObject
     return fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", request.precondition_uid, uid);
   }
   if (!request.precondition_version.empty() && request.precondition_version != std::to_string(object.revision)) {
-    return fmt::format("Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}", request.precondition_version, object.revision);
+    return fmt::format("Precondition failed: ResourceVersion in precondition: {}, ResourceVersion in object meta: {}",
+                       request.precondition_version, object.revision);
   }
   return {};
 }
@@ -70,7 +71,8 @@ ApiResult<ObjectPtr> Engine::erase(const Kind& kind, const StoredObject& object)
 ApiResult<Deleted> Engine::remove(const Target& target, const DeleteRequest& request) {
   const Kind& kind = *target.kind;
   FW_ASSIGN(const ObjectPtr object, existing(target));
-  if (std::string problem = check_preconditions(request, *object); !problem.empty()) return conflict(kind.group, kind.resource, target.name, problem);
+  if (std::string problem = check_preconditions(request, *object); !problem.empty())
+    return conflict(kind.group, kind.resource, target.name, problem);
   if (kind.collection() == "/namespaces" && (target.name == "default" || target.name == "kube-system" || target.name == "kube-public")) {
     return forbidden("", "namespaces", target.name, "this namespace may not be deleted");
   }
@@ -83,7 +85,8 @@ ApiResult<Deleted> Engine::remove(const Target& target, const DeleteRequest& req
   return delete_gracefully(target, object, request, grace_of(kind, object->value, request));
 }
 
-ApiResult<Deleted> Engine::delete_gracefully(const Target& target, const ObjectPtr& object, const DeleteRequest& request, std::int64_t grace_seconds) {
+ApiResult<Deleted> Engine::delete_gracefully(const Target& target, const ObjectPtr& object, const DeleteRequest& request,
+                                             std::int64_t grace_seconds) {
   const Kind& kind = *target.kind;
   Json changed = object->value;
   Object& root = changed.get_object();
@@ -141,7 +144,8 @@ ApiResult<Written> Engine::bind(const Target& target, const Json& object, const 
     errors.required("target.name");
     return invalid("", "Binding", target.name, std::move(errors));
   }
-  if (find(before->value, "metadata.deletionTimestamp") != nullptr) return conflict("", "pods/binding", target.name, fmt::format("pod {} is being deleted, cannot be assigned to a host", target.name));
+  if (find(before->value, "metadata.deletionTimestamp") != nullptr)
+    return conflict("", "pods/binding", target.name, fmt::format("pod {} is being deleted, cannot be assigned to a host", target.name));
   if (const std::string_view bound = text_at(before->value, "spec.nodeName"); !bound.empty()) {
     return conflict("", "pods/binding", target.name, fmt::format("pod {} is already assigned to node \"{}\"", target.name, bound));
   }
@@ -165,7 +169,8 @@ ApiResult<Written> Engine::create_subresource(const Target& target, const Json& 
   if (target.subresource == "eviction") {
     DeleteRequest request;
     request.dry_run = options.dry_run;
-    if (const Json* grace = find(object, "deleteOptions.gracePeriodSeconds"); grace != nullptr && grace->is_int64()) request.grace_period_seconds = grace->get_int64();
+    if (const Json* grace = find(object, "deleteOptions.gracePeriodSeconds"); grace != nullptr && grace->is_int64())
+      request.grace_period_seconds = grace->get_int64();
     request.precondition_uid = text_at(object, "deleteOptions.preconditions.uid");
     FW_TRY(remove({target.kind, target.ns, target.name, ""}, request));
     Written out;

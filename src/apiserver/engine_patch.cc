@@ -12,7 +12,9 @@ namespace {
 void keep_time_if_same(Object& object, const Object& before) {
   const Json* old_entries = find(before, "metadata.managedFields");
   Json* entries = find(object, "metadata.managedFields");
-  if (old_entries == nullptr || entries == nullptr || !entries->is_array() || !old_entries->is_array() || entries->get_array().size() != old_entries->get_array().size()) return;
+  if (old_entries == nullptr || entries == nullptr || !entries->is_array() || !old_entries->is_array() ||
+      entries->get_array().size() != old_entries->get_array().size())
+    return;
   for (std::size_t i = 0; i < entries->get_array().size(); ++i) {
     Json copy = entries->get_array()[i];
     const Json* time = find(old_entries->get_array()[i], "time");
@@ -26,17 +28,21 @@ void keep_time_if_same(Object& object, const Object& before) {
 
 ApiResult<Json> Engine::patched(const Target& target, k8s::PatchType type, const Json& patch, const Json& current) const {
   switch (type) {
-    case k8s::PatchType::kJson: return json_patch(current, patch);
+    case k8s::PatchType::kJson:
+      return json_patch(current, patch);
     case k8s::PatchType::kMerge: {
-      if (!patch.is_object()) return bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}");
+      if (!patch.is_object())
+        return bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}");
       Json result = current;
       merge_patch(result, patch);
       return result;
     }
     case k8s::PatchType::kStrategic:
-      if (target.kind->custom || target.kind->message == nullptr) return unsupported_media_type("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
+      if (target.kind->custom || target.kind->message == nullptr)
+        return unsupported_media_type("application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml");
       return strategic_patch(*target.kind->message, current, patch);
-    case k8s::PatchType::kApply: break;
+    case k8s::PatchType::kApply:
+      break;
   }
   return internal_error("server-side apply is no plain patch");
 }
@@ -54,7 +60,8 @@ ApiResult<Written> Engine::patch(const Target& target, k8s::PatchType type, cons
   Written out;
   FW_TRY(decode_object(target, object, options, out.warnings));
   const std::string_view name = text_at(object, "metadata.name");
-  if (name != target.name) return bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, target.name));
+  if (name != target.name)
+    return bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, target.name));
   return commit_update(target, std::move(object), before, options, std::move(out.warnings));
 }
 
@@ -71,16 +78,15 @@ ApiResult<Written> Engine::apply(const Target& target, const Json& patch, const 
   if (!array_at(applied, "metadata.managedFields").empty()) return bad_request("metadata.managedFields must be nil");
   Object& root = applied.get_object();
   const std::string_view name = text_at(root, "metadata.name");
-  if (!name.empty() && name != target.name) return bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, target.name));
+  if (!name.empty() && name != target.name)
+    return bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, target.name));
   set_at(root, "metadata.name", boost::json::string(target.name));
   if (target.subresource == "status") erase_key(root, "spec");
   else if (kind.has("status")) erase_key(root, "status");
   const std::string api_version = kind.api_version();
 
   ObjectPtr before = store_.get(kind.collection(), kind.namespaced ? target.ns : "", target.name);
-  if (before) {
-    FW_ASSIGN(before, existing(target));
-  }
+  if (before) { FW_ASSIGN(before, existing(target)); }
   const Object* live = before ? &before->value.get_object() : nullptr;
   FW_ASSIGN(Json merged, merge_applied(kind, live, root, options.manager, target.subresource, options.force));
   WriteOptions inner = options;

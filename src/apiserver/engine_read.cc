@@ -78,14 +78,17 @@ ApiResult<Listing> Engine::list(const Target& target, const ListQuery& query) {
     // for then a client could not catch up from the list's revision.
     std::vector<EventPtr> since;
     if (!store_.events_since(kind.collection(), token.revision, since)) {
-      return expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.");
+      return expired(
+          "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
+          "parameter.");
     }
     revision = token.revision;
     at = all.upper_bound(token.after);
   } else if (!query.resource_version.empty() && query.resource_version != "0") {
     FW_ASSIGN(const std::uint64_t wanted, parse_revision(query.resource_version));
     if (wanted > revision) return generic(504, "Timeout", fmt::format("Too large resource version: {}, current: {}", wanted, revision));
-    if (query.version_match == "Exact" && wanted != revision) return expired(fmt::format("The resourceVersion for the provided list is too old."));
+    if (query.version_match == "Exact" && wanted != revision)
+      return expired(fmt::format("The resourceVersion for the provided list is too old."));
   }
   Listing listing;
   const WatchQuery filter{{}, {}, {}, target.ns, query.labels, query.fields, {}, false, false};
@@ -155,13 +158,20 @@ ApiResult<Json> Engine::get_scale(const Target& target) {
   if (!selector.empty()) status["selector"] = selector;
   Object spec;
   if (const std::int64_t replicas = int_at(object->value, paths.replicas); replicas != 0) spec["replicas"] = replicas;
-  return Json(Object{{"kind", "Scale"}, {"apiVersion", "autoscaling/v1"}, {"metadata", std::move(metadata)}, {"spec", std::move(spec)}, {"status", std::move(status)}});
+  return Json(Object{{"kind", "Scale"},
+                     {"apiVersion", "autoscaling/v1"},
+                     {"metadata", std::move(metadata)},
+                     {"spec", std::move(spec)},
+                     {"status", std::move(status)}});
 }
 
 ApiResult<Written> Engine::update_scale(const Target& target, const Json& scale, const WriteOptions& options) {
   FW_ASSIGN(const ObjectPtr before, existing(target));
   const Json* replicas = find(scale, "spec.replicas");
-  if (replicas != nullptr && !replicas->is_int64()) return bad_request("Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32");
+  if (replicas != nullptr && !replicas->is_int64())
+    return bad_request(
+        "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type "
+        "int32");
   const std::int64_t count = replicas != nullptr ? replicas->get_int64() : 0;
   if (count < 0) {
     FieldErrors errors;
@@ -169,7 +179,8 @@ ApiResult<Written> Engine::update_scale(const Target& target, const Json& scale,
     return invalid("autoscaling", "Scale", target.name, std::move(errors));
   }
   const std::string_view revision = text_at(scale, "metadata.resourceVersion");
-  if (!revision.empty() && revision != std::to_string(before->revision)) return conflict(target.kind->group, target.kind->resource, target.name, kStaleObject);
+  if (!revision.empty() && revision != std::to_string(before->revision))
+    return conflict(target.kind->group, target.kind->resource, target.name, kStaleObject);
   Json object = before->value;
   set_at(object.get_object(), scale_paths(*target.kind).replicas, count);
   Target main = target;

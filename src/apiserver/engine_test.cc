@@ -12,7 +12,9 @@ using test::Rig;
 using testing::HasSubstr;
 
 constexpr const char* kPod = "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'nginx'}]}}";
-constexpr const char* kDeployment = "{'metadata':{'name':'d'},'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'labels':{'a':'b'}},'spec':{'containers':[{'name':'c','image':'nginx:1.25'}]}}}}";
+constexpr const char* kDeployment =
+    "{'metadata':{'name':'d'},'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'labels':{'a':'b'}},'spec':{'containers'"
+    ":[{'name':'c','image':'nginx:1.25'}]}}}}";
 
 TEST(Engine, DefaultsAPod) {
   Rig rig;
@@ -48,36 +50,59 @@ TEST(Engine, DefaultsADeployment) {
 TEST(Engine, RefusesWhatKubernetesRefuses) {
   Rig rig;
   const std::tuple<const char*, const char*, const char*> cases[] = {
-      {"pods", "{'metadata':{'name':'A_B'},'spec':{'containers':[{'name':'c','image':'i'}]}}", "a lowercase RFC 1123 subdomain must consist of"},
+      {"pods", "{'metadata':{'name':'A_B'},'spec':{'containers':[{'name':'c','image':'i'}]}}",
+       "a lowercase RFC 1123 subdomain must consist of"},
       {"pods", "{'metadata':{'name':'p'},'spec':{}}", "spec.containers: Required value"},
       {"pods", "{'metadata':{},'spec':{}}", "metadata.name: Required value: name or generateName is required"},
-      {"pods", "{'metadata':{'name':'p','namespace':'x'},'spec':{}}", "the namespace of the provided object does not match the namespace sent on the request"},
+      {"pods", "{'metadata':{'name':'p','namespace':'x'},'spec':{}}",
+       "the namespace of the provided object does not match the namespace sent on the request"},
       {"pods", "{'metadata':{'name':'p','resourceVersion':'3'},'spec':{}}", "resourceVersion should not be set on objects to be created"},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i'},{'name':'c','image':'i'}]}}", "spec.containers[1].name: Duplicate value: \"c\""},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i'},{'name':'c','image':'i'}]}}",
+       "spec.containers[1].name: Duplicate value: \"c\""},
       {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c'}]}}", "spec.containers[0].image: Required value"},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','imagePullPolicy':'Now'}]}}", "Unsupported value: \"Now\": supported values: \"Always\", \"IfNotPresent\", \"Never\""},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','volumeMounts':[{'name':'v','mountPath':'/x'}]}]}}", "spec.containers[0].volumeMounts[0].name: Not found: \"v\""},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','ports':[{'containerPort':0}]}]}}", "containerPort: Required value"},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'dnsPolicy':'None','containers':[{'name':'c','image':'i'}]}}", "must provide at least one DNS nameserver when `dnsPolicy` is None"},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','resources':{'limits':{'cpu':'x'}}}]}}", "quantities must match the regular expression"},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':'x'}}", "cannot be handled as a Pod: json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"},
-      {"pods", "{'metadata':{'name':'p'},'spec':{'bogus':1,'containers':[{'name':'c','image':'i'}]}}", "strict decoding error: unknown field \"spec.bogus\""},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','imagePullPolicy':'Now'}]}}",
+       "Unsupported value: \"Now\": supported values: \"Always\", \"IfNotPresent\", \"Never\""},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','volumeMounts':[{'name':'v','mountPath':'/x'}]}]}}",
+       "spec.containers[0].volumeMounts[0].name: Not found: \"v\""},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','ports':[{'containerPort':0}]}]}}",
+       "containerPort: Required value"},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'dnsPolicy':'None','containers':[{'name':'c','image':'i'}]}}",
+       "must provide at least one DNS nameserver when `dnsPolicy` is None"},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','resources':{'limits':{'cpu':'x'}}}]}}",
+       "quantities must match the regular expression"},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'containers':'x'}}",
+       "cannot be handled as a Pod: json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type []v1.Container"},
+      {"pods", "{'metadata':{'name':'p'},'spec':{'bogus':1,'containers':[{'name':'c','image':'i'}]}}",
+       "strict decoding error: unknown field \"spec.bogus\""},
       {"pods", "{'kind':'Service','metadata':{'name':'p'}}", "the object provided is unrecognized"},
       {"services", "{'metadata':{'name':'s'},'spec':{}}", "spec.ports: Required value"},
-      {"services", "{'metadata':{'name':'s'},'spec':{'ports':[{'port':70000}]}}", "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"},
+      {"services", "{'metadata':{'name':'s'},'spec':{'ports':[{'port':70000}]}}",
+       "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive"},
       {"services", "{'metadata':{'name':'1s'},'spec':{'ports':[{'port':70}]}}", "a DNS-1035 label must consist of"},
       {"services", "{'metadata':{'name':'s'},'spec':{'type':'ExternalName'}}", "spec.externalName: Required value"},
-      {"services", "{'metadata':{'name':'s'},'spec':{'clusterIP':'x','ports':[{'port':70}]}}", "spec.clusterIPs[0]: Invalid value: \"x\": must be a valid IP address"},
-      {"services", "{'metadata':{'name':'s'},'spec':{'ports':[{'port':70,'nodePort':30000}]}}", "may not be used when `type` is 'ClusterIP'"},
-      {"services", "{'metadata':{'name':'s'},'spec':{'externalTrafficPolicy':'Local','ports':[{'port':70}]}}", "may only be set for externally-accessible services"},
-      {"services", "{'metadata':{'name':'s'},'spec':{'clusterIP':'None','type':'NodePort','ports':[{'port':70}]}}", "may not be set to 'None' for NodePort services"},
-      {"apps/deployments", "{'metadata':{'name':'d'},'spec':{'selector':{},'template':{'spec':{'containers':[{'name':'c','image':'i'}]}}}}", "empty selector is invalid for deployment"},
-      {"apps/deployments", "{'metadata':{'name':'d'},'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'labels':{'a':'b'}},'spec':{'restartPolicy':'Never','containers':[{'name':'c','image':'i'}]}}}}", "Unsupported value: \"Never\": supported values: \"Always\""},
+      {"services", "{'metadata':{'name':'s'},'spec':{'clusterIP':'x','ports':[{'port':70}]}}",
+       "spec.clusterIPs[0]: Invalid value: \"x\": must be a valid IP address"},
+      {"services", "{'metadata':{'name':'s'},'spec':{'ports':[{'port':70,'nodePort':30000}]}}",
+       "may not be used when `type` is 'ClusterIP'"},
+      {"services", "{'metadata':{'name':'s'},'spec':{'externalTrafficPolicy':'Local','ports':[{'port':70}]}}",
+       "may only be set for externally-accessible services"},
+      {"services", "{'metadata':{'name':'s'},'spec':{'clusterIP':'None','type':'NodePort','ports':[{'port':70}]}}",
+       "may not be set to 'None' for NodePort services"},
+      {"apps/deployments", "{'metadata':{'name':'d'},'spec':{'selector':{},'template':{'spec':{'containers':[{'name':'c','image':'i'}]}}}}",
+       "empty selector is invalid for deployment"},
+      {"apps/deployments",
+       "{'metadata':{'name':'d'},'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'labels':{'a':'b'}},'spec':{'"
+       "restartPolicy':'Never','containers':[{'name':'c','image':'i'}]}}}}",
+       "Unsupported value: \"Never\": supported values: \"Always\""},
       {"configmaps", "{'metadata':{'name':'c'},'data':{'a/b':'x'}}", "a valid config key must consist of"},
       {"secrets", "{'metadata':{'name':'c'},'data':{'a':'*'}}", "illegal base64 data at input byte 0"},
       {"secrets", "{'metadata':{'name':'c'},'type':'kubernetes.io/tls'}", "data[tls.crt]: Required value"},
-      {"discovery.k8s.io/endpointslices", "{'metadata':{'name':'e'},'addressType':'IPv4','endpoints':[{'addresses':['127.0.0.1']}]}", "may not be in the loopback range"},
-      {"networking.k8s.io/ingresses", "{'metadata':{'name':'i'},'spec':{'rules':[{'http':{'paths':[{'path':'a','pathType':'Prefix','backend':{'service':{'name':'s','port':{'number':1}}}}]}}]}}", "must be an absolute path"},
+      {"discovery.k8s.io/endpointslices", "{'metadata':{'name':'e'},'addressType':'IPv4','endpoints':[{'addresses':['127.0.0.1']}]}",
+       "may not be in the loopback range"},
+      {"networking.k8s.io/ingresses",
+       "{'metadata':{'name':'i'},'spec':{'rules':[{'http':{'paths':[{'path':'a','pathType':'Prefix','backend':{'service':{'name':'s','port'"
+       ":{'number':1}}}}]}}]}}",
+       "must be an absolute path"},
       {"namespaces", "{'metadata':{'name':'a.b'}}", "must not contain dots"},
       {"networking.k8s.io/ingressclasses", "{'metadata':{'name':'a'}}", "spec.controller: Required value"},
   };
@@ -112,7 +137,9 @@ TEST(Engine, OptimisticConcurrency) {
   auto late = rig.engine.update(rig.target("configmaps", "c"), mine, {});
   ASSERT_FALSE(late.ok());
   EXPECT_EQ(late.error().code, 409);
-  EXPECT_EQ(late.error().message, "Operation cannot be fulfilled on configmaps \"c\": the object has been modified; please apply your changes to the latest version and try again");
+  EXPECT_EQ(late.error().message,
+            "Operation cannot be fulfilled on configmaps \"c\": the object has been modified; please apply your changes to the latest "
+            "version and try again");
   const auto before = rig.store->revision();
   EXPECT_EQ(rig.try_patch("configmaps", "c", "{'data':{'b':'2'}}"), "patched");
   EXPECT_EQ(rig.store->revision(), before);  // nothing changed: no new revision
@@ -121,7 +148,8 @@ TEST(Engine, OptimisticConcurrency) {
 TEST(Engine, StatusAndSpecAreApart) {
   Rig rig;
   ASSERT_EQ(rig.try_create("apps/deployments", kDeployment), "created");
-  auto status = rig.engine.patch(rig.target("apps/deployments", "d", "status"), k8s::PatchType::kMerge, parse("{'spec':{'replicas':9},'status':{'readyReplicas':1}}"), {});
+  auto status = rig.engine.patch(rig.target("apps/deployments", "d", "status"), k8s::PatchType::kMerge,
+                                 parse("{'spec':{'replicas':9},'status':{'readyReplicas':1}}"), {});
   ASSERT_TRUE(status.ok());
   EXPECT_EQ(rig.try_patch("apps/deployments", "d", "{'spec':{'replicas':2},'status':{'readyReplicas':5}}"), "patched");
   const Json object = rig.object("apps/deployments", "d");
@@ -136,7 +164,8 @@ TEST(Engine, FinalizersHoldADeletion) {
   ASSERT_TRUE(deleted.ok());
   EXPECT_FALSE(deleted->removed);
   EXPECT_FALSE(text_at(rig.object("configmaps", "c"), "metadata.deletionTimestamp").empty());
-  EXPECT_THAT(rig.try_patch("configmaps", "c", "{'metadata':{'finalizers':['a.b/c','d.e/f']}}"), HasSubstr("no new finalizers can be added if the object is being deleted"));
+  EXPECT_THAT(rig.try_patch("configmaps", "c", "{'metadata':{'finalizers':['a.b/c','d.e/f']}}"),
+              HasSubstr("no new finalizers can be added if the object is being deleted"));
   EXPECT_EQ(rig.try_patch("configmaps", "c", "{'metadata':{'finalizers':null}}"), "patched");
   EXPECT_TRUE(rig.object("configmaps", "c").is_null());
 }
@@ -163,7 +192,10 @@ TEST(Engine, PodsEndWithGrace) {
 
 TEST(Engine, AnEndlessGraceIsStillADate) {
   Rig rig;
-  ASSERT_EQ(rig.try_create("pods", "{'metadata':{'name':'p'},'spec':{'nodeName':'n','terminationGracePeriodSeconds':9223372036854775807,'containers':[{'name':'c','image':'i'}]}}"), "created");
+  ASSERT_EQ(rig.try_create("pods",
+                           "{'metadata':{'name':'p'},'spec':{'nodeName':'n','terminationGracePeriodSeconds':9223372036854775807,'"
+                           "containers':[{'name':'c','image':'i'}]}}"),
+            "created");
   ASSERT_TRUE(rig.engine.remove(rig.target("pods", "p"), {}).ok());
   EXPECT_THAT(std::string(text_at(rig.object("pods", "p"), "metadata.deletionTimestamp")), testing::StartsWith("21"));
 }
@@ -235,15 +267,22 @@ TEST(Engine, SecretsTakePlainText) {
 
 TEST(Engine, HugeObjectsAreRefused) {
   Rig rig;
-  auto huge = rig.engine.create(rig.target("apps/controllerrevisions"), Object{{"metadata", Object{{"name", "r"}}}, {"data", boost::json::string(2 << 20, 'x')}, {"revision", 1}}, {});
+  auto huge =
+      rig.engine.create(rig.target("apps/controllerrevisions"),
+                        Object{{"metadata", Object{{"name", "r"}}}, {"data", boost::json::string(2 << 20, 'x')}, {"revision", 1}}, {});
   EXPECT_EQ(huge.error().code, 413);
-  EXPECT_THAT(rig.try_create("configmaps", "{'metadata':{'name':'c'},'data':{'a':'" + std::string(1 << 21, 'x') + "'}}"), HasSubstr("Too long"));
-  EXPECT_THAT(rig.try_create("configmaps", "{'metadata':{'name':'c','annotations':{'a':'" + std::string(300 << 10, 'x') + "'}}}"), HasSubstr("metadata.annotations: Too long"));
+  EXPECT_THAT(rig.try_create("configmaps", "{'metadata':{'name':'c'},'data':{'a':'" + std::string(1 << 21, 'x') + "'}}"),
+              HasSubstr("Too long"));
+  EXPECT_THAT(rig.try_create("configmaps", "{'metadata':{'name':'c','annotations':{'a':'" + std::string(300 << 10, 'x') + "'}}}"),
+              HasSubstr("metadata.annotations: Too long"));
 }
 
 TEST(Engine, OldEventsGo) {
   Rig rig;
-  ASSERT_EQ(rig.try_create("events", "{'metadata':{'name':'e'},'involvedObject':{'kind':'Pod','name':'p','namespace':'default'},'lastTimestamp':'2001-01-01T00:00:00Z'}"), "created");
+  ASSERT_EQ(rig.try_create("events",
+                           "{'metadata':{'name':'e'},'involvedObject':{'kind':'Pod','name':'p','namespace':'default'},'lastTimestamp':'"
+                           "2001-01-01T00:00:00Z'}"),
+            "created");
   rig.engine.expire_events(3600);
   EXPECT_TRUE(rig.object("events", "e").is_null());
 }

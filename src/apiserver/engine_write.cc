@@ -37,7 +37,8 @@ void set_system_fields(const Kind& kind, Object& object) {
 void keep_system_fields(Object& object, const Object& before) {
   Object& metadata = ensure_object(object, "metadata");
   const Object& old = before.at("metadata").get_object();
-  for (const char* key : {"name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"}) {
+  for (const char* key :
+       {"name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "generateName"}) {
     if (const Json* value = old.if_contains(key)) metadata[key] = *value;
     else erase_key(metadata, key);
   }
@@ -79,9 +80,15 @@ bool same_spec(const Object& object, const Object& before) {
 
 }  // namespace
 
-ApiResult<Done> Engine::decode_object(const Target& target, Json& object, const WriteOptions& options, std::vector<std::string>& warnings) const {
+ApiResult<Done> Engine::decode_object(const Target& target, Json& object, const WriteOptions& options,
+                                      std::vector<std::string>& warnings) const {
   const Kind& kind = *target.kind;
-  if (!object.is_object()) return unfit(kind, fmt::format("json: cannot unmarshal {} into Go value of type v1.{}", object.is_array() ? "array" : object.is_string() ? "string" : "number", kind.kind));
+  if (!object.is_object())
+    return unfit(kind, fmt::format("json: cannot unmarshal {} into Go value of type v1.{}",
+                                   object.is_array()    ? "array"
+                                   : object.is_string() ? "string"
+                                                        : "number",
+                                   kind.kind));
   Object& root = object.get_object();
   if (!root.contains("kind") || !root.contains("apiVersion")) {  // first, as people expect to read them
     Object named{{"kind", nullptr}, {"apiVersion", nullptr}};
@@ -92,10 +99,12 @@ ApiResult<Done> Engine::decode_object(const Target& target, Json& object, const 
     Json& value = root[field];
     if (value.is_null() || (value.is_string() && value.get_string().empty())) value = boost::json::string(expected);
     else if (!value.is_string() || view(value.get_string()) != expected) {
-      return bad_request(fmt::format("the object provided is unrecognized (must be of type {}): {} is {}, expected \"{}\"", kind.kind, field, scalar_text(value), expected));
+      return bad_request(fmt::format("the object provided is unrecognized (must be of type {}): {} is {}, expected \"{}\"", kind.kind,
+                                     field, scalar_text(value), expected));
     }
   }
-  if (const Json* metadata = root.if_contains("metadata"); metadata != nullptr && !metadata->is_object() && !metadata->is_null()) return unfit(kind, "json: cannot unmarshal metadata into Go struct field ObjectMeta");
+  if (const Json* metadata = root.if_contains("metadata"); metadata != nullptr && !metadata->is_object() && !metadata->is_null())
+    return unfit(kind, "json: cannot unmarshal metadata into Go struct field ObjectMeta");
   Decoding decoding;
   if (kind.custom) prune_custom(*kind.custom, root, decoding);
   else decode(*kind.message, root, decoding);
@@ -113,7 +122,8 @@ ApiResult<Done> Engine::check_namespace(const Target& target, std::string_view n
   ObjectPtr ns = store_.get("/namespaces", "", target.ns);
   if (!ns) return not_found("", "namespaces", target.ns);
   if (find(ns->value, "metadata.deletionTimestamp") == nullptr) return Done{};
-  ApiError error = forbidden(target.kind->group, target.kind->resource, name, fmt::format("unable to create new content in namespace {} because it is being terminated", target.ns));
+  ApiError error = forbidden(target.kind->group, target.kind->resource, name,
+                             fmt::format("unable to create new content in namespace {} because it is being terminated", target.ns));
   error.causes.push_back({"NamespaceTerminating", fmt::format("namespace {} is being terminated", target.ns), "metadata.namespace"});
   return error;
 }
@@ -125,7 +135,8 @@ ApiResult<Done> Engine::name_object(const Target& target, Object& object) const 
   erase_key(metadata, "resourceVersion");
   if (kind.namespaced) {
     const std::string_view ns = text_at(metadata, "namespace");
-    if (!ns.empty() && ns != target.ns) return bad_request("the namespace of the provided object does not match the namespace sent on the request");
+    if (!ns.empty() && ns != target.ns)
+      return bad_request("the namespace of the provided object does not match the namespace sent on the request");
     metadata["namespace"] = boost::json::string(target.ns);
   } else {
     erase_key(metadata, "namespace");
@@ -154,7 +165,8 @@ ApiResult<Done> Engine::default_and_validate(const Target& target, Object& objec
   if (kind.custom) validate_custom(*kind.custom, object, errors);
   else validate(*kind.message, object, "", errors);
   // Hooks rely on it that what is required is there.
-  const bool complete = std::none_of(errors.causes().begin(), errors.causes().end(), [](const Cause& cause) { return cause.reason == "FieldValueRequired"; });
+  const bool complete =
+      std::none_of(errors.causes().begin(), errors.causes().end(), [](const Cause& cause) { return cause.reason == "FieldValueRequired"; });
   if (kind.validate != nullptr && complete) kind.validate(object, before, errors);
   if (!errors.empty()) return invalid(kind.group, kind.kind, text_at(object, "metadata.name"), std::move(errors));
   return Done{};
@@ -162,7 +174,8 @@ ApiResult<Done> Engine::default_and_validate(const Target& target, Object& objec
 
 ApiResult<ObjectPtr> Engine::save(const Kind& kind, Json object) {
   auto stored = store_.put(kind.collection(), std::move(object));
-  if (!stored.ok()) return stored.error().code == Code::kExhausted ? too_large(stored.error().message) : internal_error(stored.error().message);
+  if (!stored.ok())
+    return stored.error().code == Code::kExhausted ? too_large(stored.error().message) : internal_error(stored.error().message);
   ObjectPtr result = *stored;
   if (kind.kind == "CustomResourceDefinition") kinds_.set_custom(result->name, kinds_of_definition(result->value));
   return result;
@@ -216,28 +229,36 @@ ApiResult<Written> Engine::update(const Target& target, Json object, const Write
   FW_TRY(decode_object(target, object, options, out.warnings));
   const std::string name(text_at(object, "metadata.name"));
   if (name.empty()) set_at(object.get_object(), "metadata.name", boost::json::string(target.name));
-  else if (name != target.name) return bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, target.name));
+  else if (name != target.name)
+    return bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, target.name));
   const std::string_view ns = text_at(object, "metadata.namespace");
-  if (target.kind->namespaced && !ns.empty() && ns != target.ns) return bad_request("the namespace of the provided object does not match the namespace sent on the request");
+  if (target.kind->namespaced && !ns.empty() && ns != target.ns)
+    return bad_request("the namespace of the provided object does not match the namespace sent on the request");
   return commit_update(target, std::move(object), before, options, std::move(out.warnings));
 }
 
 // `object` is decoded; `before` is what is stored. Ends with a new revision only where something changed.
-ApiResult<Written> Engine::commit_update(const Target& target, Json object, const ObjectPtr& before, const WriteOptions& options, std::vector<std::string> warnings) {
+ApiResult<Written> Engine::commit_update(const Target& target, Json object, const ObjectPtr& before, const WriteOptions& options,
+                                         std::vector<std::string> warnings) {
   const Kind& kind = *target.kind;
   Object& root = object.get_object();
   const Object& old = before->value.get_object();
   const std::string_view revision = text_at(root, "metadata.resourceVersion");
-  if (!revision.empty() && revision != "0" && revision != std::to_string(before->revision)) return conflict(kind.group, kind.resource, target.name, kStaleObject);
+  if (!revision.empty() && revision != "0" && revision != std::to_string(before->revision))
+    return conflict(kind.group, kind.resource, target.name, kStaleObject);
   const std::string_view uid = text_at(root, "metadata.uid"), old_uid = text_at(old, "metadata.uid");
-  if (!uid.empty() && uid != old_uid) return conflict(kind.group, kind.resource, target.name, fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid, old_uid));
+  if (!uid.empty() && uid != old_uid)
+    return conflict(kind.group, kind.resource, target.name,
+                    fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid, old_uid));
   keep_other_parts(target, root, old);
   keep_system_fields(root, old);
   if (kind.prepare_update != nullptr && target.subresource.empty()) kind.prepare_update(root, old);
   FW_TRY(default_and_validate(target, root, &old));
   if (kind.collection() == "/services" && target.subresource.empty()) FW_TRY(allocator_.allocate(root, &old));
   if (kind.counts_generations && !same_spec(root, old)) set_at(root, "metadata.generation", int_at(old, "metadata.generation") + 1);
-  if (!options.manager.empty()) record_update(kind, root, &old, options.manager, options.recorded_subresource.empty() ? target.subresource : options.recorded_subresource);
+  if (!options.manager.empty())
+    record_update(kind, root, &old, options.manager,
+                  options.recorded_subresource.empty() ? target.subresource : options.recorded_subresource);
   set_at(root, "metadata.resourceVersion", boost::json::string(std::to_string(before->revision)));
 
   Written out;
@@ -253,9 +274,7 @@ ApiResult<Written> Engine::commit_update(const Target& target, Json object, cons
   }
   FW_ASSIGN(out.stored, save(kind, std::move(object)));
   // Removing the last finalizer of a deleted object removes the object.
-  if (ready_to_go(kind, out.stored->value)) {
-    FW_ASSIGN(out.stored, erase(kind, *out.stored));
-  }
+  if (ready_to_go(kind, out.stored->value)) { FW_ASSIGN(out.stored, erase(kind, *out.stored)); }
   out.object = out.stored->value;
   return out;
 }

@@ -42,26 +42,29 @@ class WebSocketExec : public ExecClient {
   std::unique_ptr<io::Duplex> duplex_;
 };
 
-void accept_websocket(const std::string& subprotocol, io::Responder& responder, const ExecOptions& options, ExecClient::Callbacks callbacks, Ready ready) {
-  responder.accept_websocket(subprotocol, [options, callbacks = std::move(callbacks), ready = std::move(ready)](Result<std::unique_ptr<io::Duplex>> made) {
-    if (!made.ok()) return ready(nullptr);
-    auto client = std::make_shared<WebSocketExec>(std::move(*made), callbacks);
-    // As upstream does: an empty message on the first channel tells the client that the stream stands.
-    if (options.output || options.error) client->write(options.output ? kStdout : kStderr, {});
-    ready(std::move(client));
-  });
+void accept_websocket(const std::string& subprotocol, io::Responder& responder, const ExecOptions& options, ExecClient::Callbacks callbacks,
+                      Ready ready) {
+  responder.accept_websocket(
+      subprotocol, [options, callbacks = std::move(callbacks), ready = std::move(ready)](Result<std::unique_ptr<io::Duplex>> made) {
+        if (!made.ok()) return ready(nullptr);
+        auto client = std::make_shared<WebSocketExec>(std::move(*made), callbacks);
+        // As upstream does: an empty message on the first channel tells the client that the stream stands.
+        if (options.output || options.error) client->write(options.output ? kStdout : kStderr, {});
+        ready(std::move(client));
+      });
 }
 
 // One SPDY stream a channel, opened by the client and told apart by the header `streamtype`.
 class SpdyExec : public ExecClient, public std::enable_shared_from_this<SpdyExec> {
  public:
   SpdyExec(std::unique_ptr<io::Duplex> duplex, const ExecOptions& options, Callbacks callbacks)
-      : duplex_(std::move(duplex)), options_(options), callbacks_(std::move(callbacks)),
-        spdy_({
-          .on_stream = [this](std::uint32_t stream, const SpdyHeaders& headers, bool) { on_stream(stream, headers); },
-          .on_data = [this](std::uint32_t stream, std::string_view data, bool fin) { on_data(stream, data, fin); },
-          .on_reset = [](std::uint32_t) {},
-          .send = [this](std::string bytes) { duplex_->write(std::move(bytes)); }}) {}
+      : duplex_(std::move(duplex)),
+        options_(options),
+        callbacks_(std::move(callbacks)),
+        spdy_({.on_stream = [this](std::uint32_t stream, const SpdyHeaders& headers, bool) { on_stream(stream, headers); },
+               .on_data = [this](std::uint32_t stream, std::string_view data, bool fin) { on_data(stream, data, fin); },
+               .on_reset = [](std::uint32_t) {},
+               .send = [this](std::string bytes) { duplex_->write(std::move(bytes)); }}) {}
 
   // `ready` is called once all the streams that the options ask for are there.
   void start(Ready ready) {
@@ -107,7 +110,8 @@ class SpdyExec : public ExecClient, public std::enable_shared_from_this<SpdyExec
 };
 
 void SpdyExec::on_stream(std::uint32_t stream, const SpdyHeaders& headers) {
-  static const std::map<std::string, Channel> kTypes = {{"stdin", kStdin}, {"stdout", kStdout}, {"stderr", kStderr}, {"error", kStatus}, {"resize", kResize}};
+  static const std::map<std::string, Channel> kTypes = {
+      {"stdin", kStdin}, {"stdout", kStdout}, {"stderr", kStderr}, {"error", kStatus}, {"resize", kResize}};
   auto type = kTypes.end();
   for (const auto& [name, value] : headers) {
     if (name == "streamtype") type = kTypes.find(value);
@@ -135,10 +139,11 @@ void accept_spdy(io::Responder& responder, const ExecOptions& options, ExecClien
   io::Headers headers;
   headers.set("Upgrade", "SPDY/3.1");
   headers.set("X-Stream-Protocol-Version", "v4.channel.k8s.io");
-  responder.upgrade(std::move(headers), [options, callbacks = std::move(callbacks), ready = std::move(ready)](Result<std::unique_ptr<io::Duplex>> made) {
-    if (!made.ok()) return ready(nullptr);
-    std::make_shared<SpdyExec>(std::move(*made), options, callbacks)->start(ready);
-  });
+  responder.upgrade(std::move(headers),
+                    [options, callbacks = std::move(callbacks), ready = std::move(ready)](Result<std::unique_ptr<io::Duplex>> made) {
+                      if (!made.ok()) return ready(nullptr);
+                      std::make_shared<SpdyExec>(std::move(*made), options, callbacks)->start(ready);
+                    });
 }
 
 }  // namespace
@@ -151,7 +156,8 @@ ApiResult<AcceptExec> choose_exec_protocol(const io::ServerRequest& request) {
       accept_websocket(chosen, responder, options, std::move(callbacks), std::move(ready));
     });
   }
-  if (choose_subprotocol(request.headers, "Upgrade", {"SPDY/3.1"}).empty()) return bad_request("an upgrade to WebSocket or SPDY/3.1 is needed");
+  if (choose_subprotocol(request.headers, "Upgrade", {"SPDY/3.1"}).empty())
+    return bad_request("an upgrade to WebSocket or SPDY/3.1 is needed");
   if (choose_subprotocol(request.headers, "X-Stream-Protocol-Version", {"v4.channel.k8s.io"}).empty()) {
     return generic(403, "Forbidden", "X-Stream-Protocol-Version has to be v4.channel.k8s.io");
   }

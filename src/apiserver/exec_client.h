@@ -18,7 +18,7 @@ class ExecClient {
   struct Callbacks {
     // Channels as in runtime_stream.h: stdin, resize, end of stdin.
     std::function<void(std::uint8_t channel, std::string_view payload)> on_frame;
-    std::function<void()> on_end;       // the client has gone, or the stream has ended after finish()
+    std::function<void()> on_end;  // the client has gone, or the stream has ended after finish()
     std::function<void()> on_drained;
   };
   virtual ~ExecClient() = default;
@@ -29,7 +29,8 @@ class ExecClient {
 };
 
 // Answers with an upgrade; then `ready` gets the client, or null where the handshake failed.
-using AcceptExec = std::function<void(io::Responder&, const ExecOptions&, ExecClient::Callbacks, std::function<void(std::shared_ptr<ExecClient>)> ready)>;
+using AcceptExec =
+    std::function<void(io::Responder&, const ExecOptions&, ExecClient::Callbacks, std::function<void(std::shared_ptr<ExecClient>)> ready)>;
 
 // What the request's headers ask for: WebSocket v5 or v4, or SPDY/3.1 v4. Anything else is an error.
 ApiResult<AcceptExec> choose_exec_protocol(const io::ServerRequest& request);

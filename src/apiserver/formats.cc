@@ -39,7 +39,9 @@ std::vector<std::string> check_dns_label(std::string_view value) {
   if (value.size() > 63) errors.push_back(too_long(63));
   if (!is_dns_label(value)) {
     errors.push_back(is_dns_subdomain(value) ? "must not contain dots"
-                                             : regex_error("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character", kLabel, {"my-name", "123-abc"}));
+                                             : regex_error("a lowercase RFC 1123 label must consist of lower case alphanumeric characters "
+                                                           "or '-', and must start and end with an alphanumeric character",
+                                                           kLabel, {"my-name", "123-abc"}));
   }
   return errors;
 }
@@ -48,7 +50,10 @@ std::vector<std::string> check_dns_subdomain(std::string_view value) {
   std::vector<std::string> errors;
   if (value.size() > 253) errors.push_back(too_long(253));
   if (!is_dns_subdomain(value)) {
-    errors.push_back(regex_error("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character", kSubdomain, {"example.com"}));
+    errors.push_back(
+        regex_error("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end "
+                    "with an alphanumeric character",
+                    kSubdomain, {"example.com"}));
   }
   return errors;
 }
@@ -57,7 +62,10 @@ std::vector<std::string> check_dns1035_label(std::string_view value) {
   std::vector<std::string> errors;
   if (value.size() > 63) errors.push_back(too_long(63));
   if (!is_dns_label(value) || digit(value.front())) {
-    errors.push_back(regex_error("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character", "[a-z]([-a-z0-9]*[a-z0-9])?", {"my-name", "abc-123"}));
+    errors.push_back(
+        regex_error("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
+                    "end with an alphanumeric character",
+                    "[a-z]([-a-z0-9]*[a-z0-9])?", {"my-name", "abc-123"}));
   }
   return errors;
 }
@@ -85,15 +93,18 @@ std::vector<std::string> check_qualified_name(std::string_view value) {
   std::string_view name = value;
   std::vector<std::string> errors;
   constexpr std::string_view kParts = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
-  constexpr std::string_view kWhat = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+  constexpr std::string_view kWhat =
+      "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
   if (slash != std::string_view::npos) {
     const std::string_view prefix = value.substr(0, slash);
     name = value.substr(slash + 1);
     if (name.find('/') != std::string_view::npos) {
-      return {fmt::format("a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')", regex_error(kWhat, kParts, {"MyName", "my.name", "123-abc"}))};
+      return {fmt::format("a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                          regex_error(kWhat, kParts, {"MyName", "my.name", "123-abc"}))};
     }
     if (prefix.empty()) errors.emplace_back("prefix part must be non-empty");
-    else for (const std::string& error : check_dns_subdomain(prefix)) errors.push_back("prefix part " + error);
+    else
+      for (const std::string& error : check_dns_subdomain(prefix)) errors.push_back("prefix part " + error);
   }
   if (name.empty()) errors.emplace_back("name part must be non-empty");
   else if (name.size() > 63) errors.push_back("name part " + too_long(63));
@@ -105,7 +116,10 @@ std::vector<std::string> check_label_value(std::string_view value) {
   std::vector<std::string> errors;
   if (value.size() > 63) errors.push_back(too_long(63));
   if (!value.empty() && !is_name_part(value)) {
-    errors.push_back(regex_error("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character", "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?", {"MyValue", "my_value", "12345"}));
+    errors.push_back(
+        regex_error("a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+                    "with an alphanumeric character",
+                    "(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?", {"MyValue", "my_value", "12345"}));
   }
   return errors;
 }
@@ -114,7 +128,8 @@ std::vector<std::string> check_config_key(std::string_view value) {
   std::vector<std::string> errors;
   if (value.size() > 253) errors.push_back(too_long(253));
   if (value.empty() || !std::all_of(value.begin(), value.end(), [](char c) { return alnum(c) || c == '-' || c == '_' || c == '.'; })) {
-    errors.push_back(regex_error("a valid config key must consist of alphanumeric characters, '-', '_' or '.'", "[-._a-zA-Z0-9]+", {"key.name", "KEY_NAME", "key-name"}));
+    errors.push_back(regex_error("a valid config key must consist of alphanumeric characters, '-', '_' or '.'", "[-._a-zA-Z0-9]+",
+                                 {"key.name", "KEY_NAME", "key-name"}));
   }
   if (value == ".") errors.emplace_back("must not be '.'");
   else if (value == "..") errors.emplace_back("must not be '..'");
@@ -143,22 +158,32 @@ std::optional<net::Prefix> lenient_cidr(std::string_view text) {
   const std::string_view digits = text.substr(slash + 1);
   unsigned length = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
-  if (!addr.ok() || error != std::errc{} || end != digits.data() + digits.size() || (digits.size() > 1 && digits[0] == '0')) return std::nullopt;
+  if (!addr.ok() || error != std::errc{} || end != digits.data() + digits.size() || (digits.size() > 1 && digits[0] == '0'))
+    return std::nullopt;
   if (length > (addr->is_v4() ? 32U : 128U)) return std::nullopt;
   return net::Prefix(*addr, length);
 }
 
 std::vector<std::string> check_format(Format format, std::string_view value) {
   switch (format) {
-    case Format::kNone: return {};
-    case Format::kDnsLabel: return check_dns_label(value);
-    case Format::kDnsSubdomain: return check_dns_subdomain(value);
-    case Format::kDns1035Label: return check_dns1035_label(value);
-    case Format::kPortName: return check_port_name(value);
-    case Format::kQualifiedName: return check_qualified_name(value);
-    case Format::kLabelValue: return check_label_value(value);
-    case Format::kEnvName: return check_env_name(value);
-    case Format::kConfigKey: return check_config_key(value);
+    case Format::kNone:
+      return {};
+    case Format::kDnsLabel:
+      return check_dns_label(value);
+    case Format::kDnsSubdomain:
+      return check_dns_subdomain(value);
+    case Format::kDns1035Label:
+      return check_dns1035_label(value);
+    case Format::kPortName:
+      return check_port_name(value);
+    case Format::kQualifiedName:
+      return check_qualified_name(value);
+    case Format::kLabelValue:
+      return check_label_value(value);
+    case Format::kEnvName:
+      return check_env_name(value);
+    case Format::kConfigKey:
+      return check_config_key(value);
     case Format::kIp:
       if (net::IpAddr::parse(value).ok()) return {};
       return {"must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"};
@@ -174,7 +199,10 @@ std::vector<std::string> check_format(Format format, std::string_view value) {
 
 std::vector<std::string> check_wildcard_subdomain(std::string_view value) {
   if (value.starts_with("*.") && is_dns_subdomain(value.substr(2))) return {};
-  return {regex_error("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character", "\\*\\." + std::string(kSubdomain), {"*.example.com"})};
+  return {
+      regex_error("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case "
+                  "alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+                  "\\*\\." + std::string(kSubdomain), {"*.example.com"})};
 }
 
 std::vector<std::string> check_path_segment(std::string_view value) {
@@ -194,9 +222,22 @@ struct Quantity {
 };
 
 std::optional<double> suffix_factor(std::string_view suffix) {
-  static constexpr std::pair<std::string_view, double> kFactors[] = {
-      {"", 1}, {"n", 1e-9}, {"u", 1e-6}, {"m", 1e-3}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"P", 1e15}, {"E", 1e18},
-      {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}, {"Pi", 1125899906842624.0}, {"Ei", 1152921504606846976.0}};
+  static constexpr std::pair<std::string_view, double> kFactors[] = {{"", 1},
+                                                                     {"n", 1e-9},
+                                                                     {"u", 1e-6},
+                                                                     {"m", 1e-3},
+                                                                     {"k", 1e3},
+                                                                     {"M", 1e6},
+                                                                     {"G", 1e9},
+                                                                     {"T", 1e12},
+                                                                     {"P", 1e15},
+                                                                     {"E", 1e18},
+                                                                     {"Ki", 1024.0},
+                                                                     {"Mi", 1048576.0},
+                                                                     {"Gi", 1073741824.0},
+                                                                     {"Ti", 1099511627776.0},
+                                                                     {"Pi", 1125899906842624.0},
+                                                                     {"Ei", 1152921504606846976.0}};
   for (const auto& [name, factor] : kFactors) {
     if (name == suffix) return factor;
   }
@@ -245,7 +286,9 @@ std::optional<std::string> canonical_quantity(std::string_view text) {
     const double scaled = value / factor;
     return std::fabs(scaled - std::round(scaled)) < 1e-9 * std::max(1.0, std::fabs(scaled)) && std::fabs(std::round(scaled)) >= 1;
   };
-  auto print = [&](double factor, std::string_view suffix) { return fmt::format("{}{}", static_cast<std::int64_t>(std::round(value / factor)), suffix); };
+  auto print = [&](double factor, std::string_view suffix) {
+    return fmt::format("{}{}", static_cast<std::int64_t>(std::round(value / factor)), suffix);
+  };
   if (binary) {
     for (std::string_view suffix : {"Ei", "Pi", "Ti", "Gi", "Mi", "Ki", ""}) {
       if (exact(*suffix_factor(suffix))) return print(*suffix_factor(suffix), suffix);
@@ -287,10 +330,13 @@ std::optional<std::int64_t> parse_time(std::string_view text) {
   const std::string_view zone = text.substr(at);
   if (zone != "Z") {
     int zone_hour, zone_minute;
-    if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') || !read_digits(zone, 1, 2, zone_hour) || zone[3] != ':' || !read_digits(zone, 4, 2, zone_minute)) return std::nullopt;
+    if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') || !read_digits(zone, 1, 2, zone_hour) || zone[3] != ':' ||
+        !read_digits(zone, 4, 2, zone_minute))
+      return std::nullopt;
     offset = (zone_hour * 3600 + zone_minute * 60) * (zone[0] == '-' ? -1 : 1);
   }
-  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)), std::chrono::day(static_cast<unsigned>(day))};
+  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(static_cast<unsigned>(month)),
+                                         std::chrono::day(static_cast<unsigned>(day))};
   if (!date.ok() || hour > 23 || minute > 59 || second > 59) return std::nullopt;
   return std::chrono::sys_days(date).time_since_epoch().count() * 86400LL + hour * 3600 + minute * 60 + second - offset;
 }

@@ -25,8 +25,10 @@ TEST(Formats, Names) {
 }
 
 TEST(Formats, QuantitiesAreCanonical) {
-  const std::pair<const char*, const char*> cases[] = {{"1", "1"}, {"0.5", "500m"}, {"1000m", "1"}, {"1024Mi", "1Gi"}, {"1500Mi", "1500Mi"}, {"64Mi", "64Mi"},
-                                                       {"1000", "1k"}, {"1e3", "1k"}, {"128974848", "128974848"}, {"0", "0"}, {"1.5Gi", "1536Mi"}, {"-1", "-1"}, {"100n", "100n"}};
+  const std::pair<const char*, const char*> cases[] = {
+      {"1", "1"},          {"0.5", "500m"}, {"1000m", "1"},  {"1024Mi", "1Gi"},          {"1500Mi", "1500Mi"},
+      {"64Mi", "64Mi"},    {"1000", "1k"},  {"1e3", "1k"},   {"128974848", "128974848"}, {"0", "0"},
+      {"1.5Gi", "1536Mi"}, {"-1", "-1"},    {"100n", "100n"}};
   for (const auto& [from, to] : cases) EXPECT_EQ(canonical_quantity(from), std::optional<std::string>(to)) << from;
   for (const char* bad : {"", "m", "1x", "1 ", "1.2.3", "--1", "1Mii", "1e", "1e99"}) EXPECT_FALSE(canonical_quantity(bad)) << bad;
 }
@@ -34,7 +36,8 @@ TEST(Formats, QuantitiesAreCanonical) {
 TEST(Formats, Times) {
   EXPECT_EQ(parse_time("1970-01-02T00:00:01Z"), 86401);
   EXPECT_EQ(parse_time("1970-01-01T01:00:00.5+01:00"), 0);
-  for (const char* bad : {"", "1970-01-01", "1970-13-01T00:00:00Z", "1970-01-01T00:00:00", "1970-02-30T00:00:00Z", "x970-01-01T00:00:00Z"}) EXPECT_FALSE(parse_time(bad)) << bad;
+  for (const char* bad : {"", "1970-01-01", "1970-13-01T00:00:00Z", "1970-01-01T00:00:00", "1970-02-30T00:00:00Z", "x970-01-01T00:00:00Z"})
+    EXPECT_FALSE(parse_time(bad)) << bad;
   EXPECT_EQ(format_time(1700000000), "2023-11-14T22:13:20Z");
   EXPECT_EQ(format_time(*parse_time("2024-02-29T23:59:59Z")), "2024-02-29T23:59:59Z");
 }
@@ -57,7 +60,8 @@ TEST(Formats, Base64) {
 
 TEST(Formats, OldFieldsTakeHostBits) {
   EXPECT_TRUE(lenient_cidr("10.0.0.1/8"));
-  for (const char* bad : {"10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/08", "x/8", "::/129", "10.0.0.0/8x"}) EXPECT_FALSE(lenient_cidr(bad)) << bad;
+  for (const char* bad : {"10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/08", "x/8", "::/129", "10.0.0.0/8x"})
+    EXPECT_FALSE(lenient_cidr(bad)) << bad;
 }
 
 }  // namespace

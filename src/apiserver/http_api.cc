@@ -13,7 +13,8 @@
 namespace fairway::apiserver {
 namespace {
 
-constexpr std::string_view kPatchTypes = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+constexpr std::string_view kPatchTypes =
+    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 std::vector<std::string> split_path(std::string_view path) {
   std::vector<std::string> parts;
@@ -81,13 +82,17 @@ Json metadata_only(const Json& object) {
   return Object{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", object.at("metadata")}};
 }
 
-void answer_object(io::Responder& responder, const Kind& kind, const io::ServerRequest& request, int status, const Json& object, const ObjectPtr& stored, const std::vector<std::string>& warnings = {}) {
+void answer_object(io::Responder& responder, const Kind& kind, const io::ServerRequest& request, int status, const Json& object,
+                   const ObjectPtr& stored, const std::vector<std::string>& warnings = {}) {
   auto form = output_form(request);
   if (!form.ok()) return answer_error(responder, form.error());
   if (form->table) {
     StoredObject row;
     row.value = object;
-    return answer_json(responder, status, to_text(make_table(kind, {table_row(kind, row, form->include)}, {{"resourceVersion", text_at(object, "metadata.resourceVersion")}}, true)), warnings);
+    return answer_json(responder, status,
+                       to_text(make_table(kind, {table_row(kind, row, form->include)},
+                                          {{"resourceVersion", text_at(object, "metadata.resourceVersion")}}, true)),
+                       warnings);
   }
   if (form->metadata_only) return answer_json(responder, status, to_text(metadata_only(object)), warnings);
   answer_json(responder, status, stored ? stored->text : to_text(object), warnings);
@@ -103,7 +108,8 @@ ApiResult<DeleteRequest> delete_request(const io::ServerRequest& request) {
   FW_ASSIGN(const Body body, read_body(request, Schemas::builtin().find("DeleteOptions")));
   const Json& options = body.value;
   if (!options.is_object()) return bad_request("DeleteOptions: not an object");
-  if (const Json* grace = find(options, "gracePeriodSeconds"); grace != nullptr && grace->is_int64()) out.grace_period_seconds = grace->get_int64();
+  if (const Json* grace = find(options, "gracePeriodSeconds"); grace != nullptr && grace->is_int64())
+    out.grace_period_seconds = grace->get_int64();
   if (const std::string_view policy = text_at(options, "propagationPolicy"); !policy.empty()) out.propagation_policy = policy;
   if (bool_at(options, "orphanDependents")) out.propagation_policy = "Orphan";
   out.precondition_uid = text_at(options, "preconditions.uid");
@@ -169,7 +175,8 @@ void HttpApi::handle(io::ServerRequest request, ResponderPtr responder) {
   if (parts.size() > at + 1) route.target.name = parts[at + 1];
   if (parts.size() > at + 2) route.target.subresource = parts[at + 2];
   if (!route.target.kind || parts.size() > at + 3) return answer_error(*responder, no_such_path());
-  if (route.target.kind->namespaced ? route.target.ns.empty() && !route.target.name.empty() : !route.target.ns.empty()) return answer_error(*responder, no_such_path());
+  if (route.target.kind->namespaced ? route.target.ns.empty() && !route.target.name.empty() : !route.target.ns.empty())
+    return answer_error(*responder, no_such_path());
   handle_resource(route, std::move(request), std::move(responder));
 }
 
@@ -191,7 +198,8 @@ void HttpApi::handle_resource(const Route& route, io::ServerRequest request, Res
   const bool creates_object = collection && (!target.kind->namespaced || !target.ns.empty());
   const bool creates_subresource = target.subresource == "binding" || target.subresource == "eviction";
   if (request.method == "POST" && (creates_object || creates_subresource)) return write(target, request, std::move(responder));
-  if ((request.method == "PUT" || request.method == "PATCH") && !collection && !creates_subresource) return write(target, request, std::move(responder));
+  if ((request.method == "PUT" || request.method == "PATCH") && !collection && !creates_subresource)
+    return write(target, request, std::move(responder));
   answer_error(*responder, method_not_allowed());
 }
 
@@ -221,7 +229,8 @@ void HttpApi::list(const Target& target, const io::ServerRequest& request, Respo
   }
   const std::string kind_name = form->metadata_only ? "PartialObjectMetadataList" : kind.list_kind();
   const std::string version = form->metadata_only ? "meta.k8s.io/v1" : kind.api_version();
-  std::string body = fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", kind_name, version, to_text(listing->metadata));
+  std::string body =
+      fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":{},"items":[)", kind_name, version, to_text(listing->metadata));
   for (std::size_t i = 0; i < listing->items.size(); ++i) {
     if (i > 0) body += ',';
     body += form->metadata_only ? to_text(metadata_only(listing->items[i]->value)) : listing->items[i]->text;
@@ -320,7 +329,10 @@ void HttpApi::watch(const Target& target, const io::ServerRequest& request, Resp
     if (!text.empty()) self->body->write(std::move(text));
     if (!end && self->body->pending_bytes() <= self->max_backlog) return;
     // Not inside the hub's call: the handle is its own.
-    loop->post([self] { self->body.reset(); self->handle.reset(); });
+    loop->post([self] {
+      self->body.reset();
+      self->handle.reset();
+    });
   });
   io::Headers headers;
   headers.set("Content-Type", "application/json");
@@ -364,13 +376,14 @@ void HttpApi::write(const Target& target, const io::ServerRequest& request, Resp
   if (!body.ok()) return answer_error(*responder, body.error());
   options->duplicates = std::move(body->duplicates);
   if (patching && *type != k8s::PatchType::kApply) options->duplicates.clear();
-  auto written = patching ? engine_.patch(target, *type, body->value, *options)
+  auto written = patching                   ? engine_.patch(target, *type, body->value, *options)
                  : request.method == "POST" ? engine_.create(target, std::move(body->value), *options)
                                             : engine_.update(target, std::move(body->value), *options);
   if (!written.ok()) return answer_error(*responder, written.error());
   const int status = written->created ? 201 : 200;
   // Scale, Status and the like have no columns.
-  if (!written->stored && !written->object.as_object().contains("spec")) return answer_json(*responder, status, to_text(written->object), written->warnings);
+  if (!written->stored && !written->object.as_object().contains("spec"))
+    return answer_json(*responder, status, to_text(written->object), written->warnings);
   answer_object(*responder, *target.kind, request, status, written->object, written->stored, written->warnings);
 }
 

@@ -44,19 +44,20 @@ class HttpApi {
   Engine& engine_;
   const ApiServerConfig& config_;
   struct Faults {
-    unsigned refuse = 0;       // answer so many requests with 503
-    unsigned expire = 0;       // answer so many watches with 410
+    unsigned refuse = 0;  // answer so many requests with 503
+    unsigned expire = 0;  // answer so many watches with 410
   } faults_;
 };
 
 // answers.cc
-void answer_json(io::Responder& responder, int status, std::string body, const std::vector<std::string>& warnings = {}, std::string_view content_type = "application/json");
+void answer_json(io::Responder& responder, int status, std::string body, const std::vector<std::string>& warnings = {},
+                 std::string_view content_type = "application/json");
 void answer_error(io::Responder& responder, const ApiError& error);
 
 // How the client wants to see objects (its Accept header).
 struct OutputForm {
   bool table = false;
-  bool metadata_only = false;   // PartialObjectMetadata(List)
+  bool metadata_only = false;  // PartialObjectMetadata(List)
   IncludeObject include = IncludeObject::kMetadata;
 };
 ApiResult<OutputForm> output_form(const io::ServerRequest& request);

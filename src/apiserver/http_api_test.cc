@@ -25,7 +25,9 @@ struct Server {
     server->handle(std::move(message), std::make_unique<test::FakeResponder>(answer));
     return answer;
   }
-  std::shared_ptr<Answer> send(const std::string& method, const std::string& target, const std::string& body = "") { return send(request(method, target, body)); }
+  std::shared_ptr<Answer> send(const std::string& method, const std::string& target, const std::string& body = "") {
+    return send(request(method, target, body));
+  }
   void settle() {
     loop.post([this] { loop.post([this] { loop.stop(); }); });
     loop.run();
@@ -51,12 +53,29 @@ TEST(HttpApi, WantsToKnowWhoAsks) {
 TEST(HttpApi, RoutesAndStatusCodes) {
   Server server;
   const std::tuple<const char*, const char*, const char*, int> cases[] = {
-      {"GET", "/api/v1/namespaces/default", "", 200}, {"GET", "/api/v1/namespaces/nope", "", 404}, {"GET", "/api/v1/foos", "", 404}, {"GET", "/apis/apps/v2/deployments", "", 404},
-      {"POST", kMaps, "{\"metadata\":{\"name\":\"c\"}}", 201}, {"POST", kMaps, "{\"metadata\":{\"name\":\"c\"}}", 409}, {"POST", kMaps, "{", 400}, {"POST", kMaps, "[]", 400},
-      {"POST", "/api/v1/configmaps", "{}", 405}, {"PUT", "/api/v1/namespaces/default/configmaps/c", "{\"metadata\":{\"name\":\"d\"}}", 400}, {"PATCH", "/api/v1/namespaces/default/configmaps/c", "{}", 415},
-      {"GET", "/api/v1/namespaces/default/configmaps/c/status", "", 404}, {"GET", "/api/v1/namespaces/default/configmaps/c/x/y", "", 404}, {"DELETE", "/api/v1/namespaces/default/configmaps/c", "", 200},
-      {"DELETE", "/api/v1/namespaces/default", "", 403}, {"GET", "/api/v1/pods?limit=x", "", 400}, {"GET", "/api/v1/pods?labelSelector=a%20b", "", 400}, {"GET", "/api/v1/pods?resourceVersion=999999", "", 504},
-      {"GET", "/", "", 404}, {"POST", "/version", "", 405}, {"GET", "/apis/nope", "", 404}, {"GET", "/openapi/v3/apis/apps/v1", "", 200}, {"GET", "/openapi/v2", "", 200}};
+      {"GET", "/api/v1/namespaces/default", "", 200},
+      {"GET", "/api/v1/namespaces/nope", "", 404},
+      {"GET", "/api/v1/foos", "", 404},
+      {"GET", "/apis/apps/v2/deployments", "", 404},
+      {"POST", kMaps, "{\"metadata\":{\"name\":\"c\"}}", 201},
+      {"POST", kMaps, "{\"metadata\":{\"name\":\"c\"}}", 409},
+      {"POST", kMaps, "{", 400},
+      {"POST", kMaps, "[]", 400},
+      {"POST", "/api/v1/configmaps", "{}", 405},
+      {"PUT", "/api/v1/namespaces/default/configmaps/c", "{\"metadata\":{\"name\":\"d\"}}", 400},
+      {"PATCH", "/api/v1/namespaces/default/configmaps/c", "{}", 415},
+      {"GET", "/api/v1/namespaces/default/configmaps/c/status", "", 404},
+      {"GET", "/api/v1/namespaces/default/configmaps/c/x/y", "", 404},
+      {"DELETE", "/api/v1/namespaces/default/configmaps/c", "", 200},
+      {"DELETE", "/api/v1/namespaces/default", "", 403},
+      {"GET", "/api/v1/pods?limit=x", "", 400},
+      {"GET", "/api/v1/pods?labelSelector=a%20b", "", 400},
+      {"GET", "/api/v1/pods?resourceVersion=999999", "", 504},
+      {"GET", "/", "", 404},
+      {"POST", "/version", "", 405},
+      {"GET", "/apis/nope", "", 404},
+      {"GET", "/openapi/v3/apis/apps/v1", "", 200},
+      {"GET", "/openapi/v2", "", 200}};
   for (const auto& [method, target, body, status] : cases) {
     auto message = request(method, target, body);
     EXPECT_EQ(server.send(message)->status, status) << method << " " << target;
@@ -83,7 +102,8 @@ TEST(HttpApi, WarnsOfUnknownAndDuplicateFields) {
     if (name == "Warning") warnings.push_back(value);
   }
   EXPECT_THAT(warnings, testing::ElementsAre("299 - \"unknown field \\\"dat\\\"\"", "299 - \"duplicate field \\\"data.a\\\"\""));
-  auto strict = server.send("POST", std::string(kMaps) + "?fieldValidation=Strict", R"({"metadata":{"name":"d"},"dat":{},"data":{"a":"1","a":"2"}})");
+  auto strict =
+      server.send("POST", std::string(kMaps) + "?fieldValidation=Strict", R"({"metadata":{"name":"d"},"dat":{},"data":{"a":"1","a":"2"}})");
   EXPECT_EQ(strict->status, 400);
   EXPECT_THAT(strict->body, HasSubstr(R"(strict decoding error: unknown field \"dat\", duplicate field \"data.a\")"));
 }
@@ -102,7 +122,8 @@ TEST(HttpApi, Tables) {
 
 TEST(HttpApi, WatchesUntilTheClientGoes) {
   Server server;
-  auto watch = server.send("GET", std::string(kMaps) + "?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
+  auto watch = server.send(
+      "GET", std::string(kMaps) + "?watch=true&allowWatchBookmarks=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
   EXPECT_THAT(watch->body, HasSubstr("k8s.io/initial-events-end"));
   watch->body.clear();
   (void)server.send("POST", kMaps, R"({"metadata":{"name":"c"}})");
@@ -139,8 +160,11 @@ TEST(LocalClient, SpeaksAsHttpDoes) {
   k8s::ApiClient& client = server.server->local_client();
   std::vector<std::string> seen;
   k8s::ResourceRef ref{"", "v1", "configmaps", "default", "", ""};
-  auto watch = client.watch(ref, {}, {[&](k8s::EventType, Json object) { seen.push_back("event " + std::string(text_at(object, "metadata.name"))); }, [&](Result<void>) { seen.emplace_back("end"); }});
-  auto made = client.create(ref, parse("{'metadata':{'name':'a'}}"), [&](Result<Json> result) { seen.push_back(result.ok() ? "made" : result.error().message); });
+  auto watch = client.watch(ref, {},
+                            {[&](k8s::EventType, Json object) { seen.push_back("event " + std::string(text_at(object, "metadata.name"))); },
+                             [&](Result<void>) { seen.emplace_back("end"); }});
+  auto made = client.create(ref, parse("{'metadata':{'name':'a'}}"),
+                            [&](Result<Json> result) { seen.push_back(result.ok() ? "made" : result.error().message); });
   EXPECT_TRUE(seen.empty());  // never inside the call
   server.settle();
   EXPECT_THAT(seen, testing::UnorderedElementsAre("event a", "made"));

@@ -27,7 +27,8 @@ std::optional<ApiError> not_running_yet(const Json& pod, const std::string& cont
       const bool was = find(status, "lastState.terminated") != nullptr || find(status, "state.terminated") != nullptr;
       const std::string_view waiting = text_at(status, "state.waiting.reason");
       if (waiting.empty() || was || previous) return std::nullopt;
-      return bad_request(fmt::format("container {} in pod {} is waiting to start: {}", quoted(container), quoted(text_at(pod, "metadata.name")), waiting));
+      return bad_request(
+          fmt::format("container {} in pod {} is waiting to start: {}", quoted(container), quoted(text_at(pod, "metadata.name")), waiting));
     }
   }
   return std::nullopt;
@@ -50,7 +51,8 @@ void HttpApi::serve_stream(const Target& target, io::ServerRequest request, Resp
       if (array_at(pod, "spec.containers").size() > 1 && fallback == nullptr) {
         std::string list;
         for (const std::string& name : names) list += (list.empty() ? "" : " ") + name;
-        return answer_error(*responder, bad_request(fmt::format("a container name must be specified for pod {}, choose one of: [{}]", target.name, list)));
+        return answer_error(
+            *responder, bad_request(fmt::format("a container name must be specified for pod {}, choose one of: [{}]", target.name, list)));
       }
       stream.container = fallback != nullptr && fallback->is_string() ? std::string(view(fallback->get_string())) : names.front();
     }
@@ -58,11 +60,13 @@ void HttpApi::serve_stream(const Target& target, io::ServerRequest request, Resp
       return answer_error(*responder, bad_request(fmt::format("container {} is not valid for pod {}", stream.container, target.name)));
     }
     if (target.subresource == "log") {
-      if (auto error = not_running_yet(pod, stream.container, parse_bool(request.query_value("previous")))) return answer_error(*responder, *error);
+      if (auto error = not_running_yet(pod, stream.container, parse_bool(request.query_value("previous"))))
+        return answer_error(*responder, *error);
     }
   }
   stream.socket_path = config_.runtime_socket ? config_.runtime_socket(node) : "";
-  if (stream.socket_path.empty()) return answer_error(*responder, internal_error(fmt::format("error dialing backend: the runtime of node {} is not known", node)));
+  if (stream.socket_path.empty())
+    return answer_error(*responder, internal_error(fmt::format("error dialing backend: the runtime of node {} is not known", node)));
   if (target.subresource == "exec") return serve_exec(loop_, std::move(request), std::move(responder), std::move(stream));
   if (target.subresource == "attach") return serve_attach(loop_, std::move(request), std::move(responder), std::move(stream));
   if (target.subresource == "log") return serve_log(loop_, std::move(request), std::move(responder), std::move(stream));
@@ -85,9 +89,11 @@ void HttpApi::handle_faults(const io::ServerRequest& request, ResponderPtr respo
   count("swap", hub.faults.swap);
   count("drop", hub.faults.drop);
   if (bool_at(wish, "forgetHistory")) engine_.store().forget_history();
-  if (bool_at(wish, "errorWatches")) hub.end_all(to_text(Object{{"type", "ERROR"}, {"object", expired("too old resource version: by fault injection").to_status()}}) + "\n");
+  if (bool_at(wish, "errorWatches"))
+    hub.end_all(to_text(Object{{"type", "ERROR"}, {"object", expired("too old resource version: by fault injection").to_status()}}) + "\n");
   if (bool_at(wish, "cutWatches")) hub.end_all(std::nullopt);
-  answer_json(*responder, 200, to_text(Object{{"watchers", hub.watchers()}, {"resourceVersion", std::to_string(engine_.store().revision())}}));
+  answer_json(*responder, 200,
+              to_text(Object{{"watchers", hub.watchers()}, {"resourceVersion", std::to_string(engine_.store().revision())}}));
 }
 
 }  // namespace fairway::apiserver

@@ -57,7 +57,8 @@ class TreeHandler {
     stack_.push_key(part);
     Level& level = levels_.back();
     level.key = key_;
-    if (!level.seen.insert(std::move(key_)).second && duplicates_.size() < 10) duplicates_.push_back(fmt::format("duplicate field \"{}\"", path()));
+    if (!level.seen.insert(std::move(key_)).second && duplicates_.size() < 10)
+      duplicates_.push_back(fmt::format("duplicate field \"{}\"", path()));
     key_.clear();
     return true;
   }

@@ -31,9 +31,7 @@ const Json* find(const Json& value, std::string_view path) {
   return object != nullptr ? find(*object, path) : nullptr;
 }
 
-Json* find(Object& object, std::string_view path) {
-  return const_cast<Json*>(find(static_cast<const Object&>(object), path));
-}
+Json* find(Object& object, std::string_view path) { return const_cast<Json*>(find(static_cast<const Object&>(object), path)); }
 
 Json* find(Json& value, std::string_view path) { return const_cast<Json*>(find(static_cast<const Json&>(value), path)); }
 
@@ -77,22 +75,28 @@ void erase_key(Object& object, std::string_view key) {
 
 std::string to_text(const Json& value) { return boost::json::serialize(value); }
 
-std::string quoted(std::string_view text) {
-  return boost::json::serialize(boost::json::string_view(text.data(), text.size()));
-}
+std::string quoted(std::string_view text) { return boost::json::serialize(boost::json::string_view(text.data(), text.size())); }
 
 std::string scalar_text(const Json& value) { return to_text(value); }
 
 bool is_empty(const Json& value) {
   switch (value.kind()) {
-    case boost::json::kind::null: return true;
-    case boost::json::kind::bool_: return !value.get_bool();
-    case boost::json::kind::int64: return value.get_int64() == 0;
-    case boost::json::kind::uint64: return value.get_uint64() == 0;
-    case boost::json::kind::double_: return value.get_double() == 0;
-    case boost::json::kind::string: return value.get_string().empty();
-    case boost::json::kind::array: return value.get_array().empty();
-    case boost::json::kind::object: return value.get_object().empty();
+    case boost::json::kind::null:
+      return true;
+    case boost::json::kind::bool_:
+      return !value.get_bool();
+    case boost::json::kind::int64:
+      return value.get_int64() == 0;
+    case boost::json::kind::uint64:
+      return value.get_uint64() == 0;
+    case boost::json::kind::double_:
+      return value.get_double() == 0;
+    case boost::json::kind::string:
+      return value.get_string().empty();
+    case boost::json::kind::array:
+      return value.get_array().empty();
+    case boost::json::kind::object:
+      return value.get_object().empty();
   }
   return false;
 }

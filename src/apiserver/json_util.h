@@ -56,7 +56,7 @@ void erase_at(Object& root, std::string_view path);
 // Removes `key` without changing the order of the others.
 void erase_key(Object& object, std::string_view key);
 
-std::string to_text(const Json& value);  // compact JSON
+std::string to_text(const Json& value);     // compact JSON
 std::string quoted(std::string_view text);  // as Go's %q for printable text
 
 // A number as Go prints it in messages: integers bare.

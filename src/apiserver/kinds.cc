@@ -35,7 +35,8 @@ Kind plain(std::string group, std::string kind, std::string resource, Names shor
   row.namespaced = namespaced;
   row.printer = &printer;
   row.singular = row.kind;
-  std::transform(row.singular.begin(), row.singular.end(), row.singular.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(row.singular.begin(), row.singular.end(), row.singular.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return row;
 }
 
@@ -58,7 +59,8 @@ void add_core(std::vector<Kind>& rows) {
   Kind pod = plain("", "Pod", "pods", {"po"}, true, printers::kPod);
   pod.categories = {"all"};
   pod.subresources = {"attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "status"};
-  pod.selectable_fields = {"spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.nominatedNodeName"};
+  pod.selectable_fields = {"spec.nodeName",    "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
+                           "spec.hostNetwork", "status.phase",       "status.podIP",       "status.nominatedNodeName"};
   pod.defaults = rules::default_pod;
   pod.prepare_create = rules::prepare_pod_create;
   pod.prepare_update = rules::prepare_pod_update;
@@ -92,8 +94,17 @@ void add_core(std::vector<Kind>& rows) {
   rows.push_back(plain("", "ServiceAccount", "serviceaccounts", {"sa"}, true, printers::kServiceAccount));
 
   Kind event = plain("", "Event", "events", {"ev"}, true, printers::kEvent);
-  event.selectable_fields = {"involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid", "involvedObject.apiVersion",
-                             "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason", "reportingComponent", "source", "type"};
+  event.selectable_fields = {"involvedObject.kind",
+                             "involvedObject.namespace",
+                             "involvedObject.name",
+                             "involvedObject.uid",
+                             "involvedObject.apiVersion",
+                             "involvedObject.resourceVersion",
+                             "involvedObject.fieldPath",
+                             "reason",
+                             "reportingComponent",
+                             "source",
+                             "type"};
   event.validate = rules::validate_event;
   rows.push_back(std::move(event));
 }
@@ -151,7 +162,8 @@ void add_extensions(std::vector<Kind>& rows) {
   crd.defaults = rules::default_crd;
   crd.validate = rules::validate_crd;
   rows.push_back(std::move(crd));
-  for (auto [kind, resource] : {std::pair{"SelfSubjectAccessReview", "selfsubjectaccessreviews"}, std::pair{"SelfSubjectRulesReview", "selfsubjectrulesreviews"}}) {
+  for (auto [kind, resource] :
+       {std::pair{"SelfSubjectAccessReview", "selfsubjectaccessreviews"}, std::pair{"SelfSubjectRulesReview", "selfsubjectrulesreviews"}}) {
     Kind review = plain("authorization.k8s.io", kind, resource, {}, false, printers::kDefault);
     review.review = true;
     rows.push_back(std::move(review));

@@ -14,8 +14,8 @@
 
 namespace fairway::apiserver {
 
-struct Printer;        // table.h
-struct CustomSchema;   // crd_schema.h
+struct Printer;       // table.h
+struct CustomSchema;  // crd_schema.h
 
 enum class NameRule { kSubdomain, kLabel, kDns1035, kFree };
 
@@ -23,16 +23,16 @@ struct Kind {
   std::string group, version, kind, resource, singular;
   std::vector<std::string> short_names, categories;
   bool namespaced = true;
-  std::vector<std::string> subresources;   // status, scale, and what is answered elsewhere (log, exec ...)
+  std::vector<std::string> subresources;  // status, scale, and what is answered elsewhere (log, exec ...)
   NameRule name_rule = NameRule::kSubdomain;
-  bool counts_generations = false;         // metadata.generation grows with spec
-  bool keeps_status_on_create = false;     // Node: its kubelet registers it with a status
-  bool review = false;                     // answered, never stored (SelfSubjectAccessReview)
+  bool counts_generations = false;      // metadata.generation grows with spec
+  bool keeps_status_on_create = false;  // Node: its kubelet registers it with a status
+  bool review = false;                  // answered, never stored (SelfSubjectAccessReview)
   std::vector<std::string_view> selectable_fields;
-  const Message* message = nullptr;        // null only for objects of a CRD without a schema
+  const Message* message = nullptr;  // null only for objects of a CRD without a schema
   const Printer* printer = nullptr;
   // Hooks; each may be null.
-  void (*defaults)(Object& object) = nullptr;                                            // beyond the table's
+  void (*defaults)(Object& object) = nullptr;  // beyond the table's
   void (*prepare_create)(Object& object) = nullptr;
   void (*prepare_update)(Object& object, const Object& before) = nullptr;
   void (*validate)(const Object& object, const Object* before, FieldErrors& errors) = nullptr;
@@ -70,10 +70,12 @@ using Validate = void(const Object&, const Object*, FieldErrors&);
 using Defaults = void(Object&);
 using Prepare = void(Object&, const Object&);
 
-Defaults default_namespace, default_secret, default_pod, default_workload, default_daemon_set, default_service, default_network_policy, default_crd, prepare_pod_create;
+Defaults default_namespace, default_secret, default_pod, default_workload, default_daemon_set, default_service, default_network_policy,
+    default_crd, prepare_pod_create;
 Prepare prepare_service_update, prepare_namespace_update, prepare_pod_update;
 Validate validate_config_map, validate_secret, validate_node, validate_event, validate_pod, validate_workload, validate_daemon_set,
-    validate_service, validate_endpoints, validate_endpoint_slice, validate_network_policy, validate_ingress, validate_ingress_class, validate_crd;
+    validate_service, validate_endpoints, validate_endpoint_slice, validate_network_policy, validate_ingress, validate_ingress_class,
+    validate_crd;
 
 void validate_pod_spec(const Object& spec, const std::string& path, FieldErrors& errors);
 void default_pod_spec(Object& spec);

@@ -36,7 +36,8 @@ k8s::CallPtr later(io::Loop& loop, k8s::Done done, Result<k8s::Json> result) {
 }
 
 ApiError unknown_resource(const k8s::ResourceRef& ref) {
-  return generic(404, "NotFound", fmt::format("the server could not find the requested resource ({} {}/{})", ref.resource, ref.group, ref.version));
+  return generic(404, "NotFound",
+                 fmt::format("the server could not find the requested resource ({} {}/{})", ref.resource, ref.group, ref.version));
 }
 
 ApiResult<Target> find_target(Engine& engine, const k8s::ResourceRef& ref) {
@@ -67,7 +68,10 @@ ApiResult<k8s::Json> list_object(Engine& engine, const k8s::ResourceRef& ref, co
   Array items;
   items.reserve(listing.items.size());
   for (const ObjectPtr& object : listing.items) items.push_back(object->value);
-  return Json(Object{{"kind", target.kind->list_kind()}, {"apiVersion", target.kind->api_version()}, {"metadata", std::move(listing.metadata)}, {"items", std::move(items)}});
+  return Json(Object{{"kind", target.kind->list_kind()},
+                     {"apiVersion", target.kind->api_version()},
+                     {"metadata", std::move(listing.metadata)},
+                     {"items", std::move(items)}});
 }
 
 ApiResult<WatchQuery> watch_query(Engine& engine, const k8s::ResourceRef& ref, const k8s::ListOptions& options) {
@@ -84,7 +88,8 @@ ApiResult<WatchQuery> watch_query(Engine& engine, const k8s::ResourceRef& ref, c
   if (const std::string& version = options.resource_version; !version.empty() && version != "0") {
     std::uint64_t since = 0;
     const auto [end, error] = std::from_chars(version.data(), version.data() + version.size(), since);
-    if (error != std::errc{} || end != version.data() + version.size()) return bad_request(fmt::format("resourceVersion {} is no number", quoted(version)));
+    if (error != std::errc{} || end != version.data() + version.size())
+      return bad_request(fmt::format("resourceVersion {} is no number", quoted(version)));
     query.since = std::min(since, engine.store().revision());
   }
   return query;
@@ -108,7 +113,8 @@ k8s::CallPtr LocalClient::get(const k8s::ResourceRef& ref, k8s::Done done) {
 
 k8s::CallPtr LocalClient::list(const k8s::ResourceRef& ref, const k8s::ListOptions& options, k8s::Done done) {
   auto listing = list_object(engine_, ref, options);
-  return later(loop_, std::move(done), listing.ok() ? Result<k8s::Json>(std::move(*listing)) : Result<k8s::Json>(listing.error().to_error()));
+  return later(loop_, std::move(done),
+               listing.ok() ? Result<k8s::Json>(std::move(*listing)) : Result<k8s::Json>(listing.error().to_error()));
 }
 
 k8s::CallPtr LocalClient::create(const k8s::ResourceRef& ref, k8s::Json object, k8s::Done done) {
@@ -146,7 +152,8 @@ k8s::CallPtr LocalClient::remove(const k8s::ResourceRef& ref, const k8s::DeleteO
   request.propagation_policy = options.propagation_policy;
   request.precondition_uid = options.precondition_uid;
   auto deleted = engine_.remove(*target, request);
-  return later(loop_, std::move(done), deleted.ok() ? Result<k8s::Json>(std::move(deleted->answer)) : Result<k8s::Json>(deleted.error().to_error()));
+  return later(loop_, std::move(done),
+               deleted.ok() ? Result<k8s::Json>(std::move(deleted->answer)) : Result<k8s::Json>(deleted.error().to_error()));
 }
 
 k8s::CallPtr LocalClient::watch(const k8s::ResourceRef& ref, const k8s::ListOptions& options, k8s::WatchCallbacks callbacks) {
@@ -167,16 +174,21 @@ k8s::CallPtr LocalClient::watch(const k8s::ResourceRef& ref, const k8s::ListOpti
     return std::make_unique<LocalCall>(state);
   }
   state->handle = engine_.hub().start(std::move(*query), [this, weak, shared, end](const WatchEvent& event) {
-    if (event.type == WatchEvent::Type::kError) return end(event.line ? Result<void>(make_error(Code::kGone, "too old resource version")) : Result<void>());
+    if (event.type == WatchEvent::Type::kError)
+      return end(event.line ? Result<void>(make_error(Code::kGone, "too old resource version")) : Result<void>());
     auto alive = weak.lock();
     if (!alive) return;
     loop_.post([alive, shared, object = event.object, type = event.type, revision = event.revision] {
       if (alive->gone) return;
       switch (type) {
-        case WatchEvent::Type::kAdded: return shared->on_event(k8s::EventType::kAdded, object->value);
-        case WatchEvent::Type::kModified: return shared->on_event(k8s::EventType::kModified, object->value);
-        case WatchEvent::Type::kDeleted: return shared->on_event(k8s::EventType::kDeleted, object->value);
-        default: return shared->on_event(k8s::EventType::kBookmark, Object{{"metadata", Object{{"resourceVersion", std::to_string(revision)}}}});
+        case WatchEvent::Type::kAdded:
+          return shared->on_event(k8s::EventType::kAdded, object->value);
+        case WatchEvent::Type::kModified:
+          return shared->on_event(k8s::EventType::kModified, object->value);
+        case WatchEvent::Type::kDeleted:
+          return shared->on_event(k8s::EventType::kDeleted, object->value);
+        default:
+          return shared->on_event(k8s::EventType::kBookmark, Object{{"metadata", Object{{"resourceVersion", std::to_string(revision)}}}});
       }
     });
   });

@@ -12,8 +12,17 @@ namespace fairway::apiserver {
 namespace {
 
 // metadata that the server owns; nobody manages it.
-const char* const kServerFields[] = {"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink",
-                                     "managedFields", "generateName", "deletionTimestamp", "deletionGracePeriodSeconds"};
+const char* const kServerFields[] = {"name",
+                                     "namespace",
+                                     "uid",
+                                     "resourceVersion",
+                                     "generation",
+                                     "creationTimestamp",
+                                     "selfLink",
+                                     "managedFields",
+                                     "generateName",
+                                     "deletionTimestamp",
+                                     "deletionGracePeriodSeconds"};
 
 std::string field_element(std::string_view name) { return fmt::format("f:{}", name); }
 
@@ -230,7 +239,8 @@ void record_update(const Kind& kind, Object& object, const Object* before, const
   FieldSet all_changed = changed;
   all_changed.add(removed);
   for (const Json& entry : old != nullptr && old->is_array() ? old->get_array() : Array()) {
-    FieldSet set = FieldSet::from_json(entry.is_object() && entry.get_object().contains("fieldsV1") ? entry.at("fieldsV1") : Json(Object()));
+    FieldSet set =
+        FieldSet::from_json(entry.is_object() && entry.get_object().contains("fieldsV1") ? entry.at("fieldsV1") : Json(Object()));
     const bool own = belongs_to(entry, manager, "Update", subresource);
     set.subtract(all_changed);
     if (own) set.add(changed);
@@ -243,7 +253,8 @@ void record_update(const Kind& kind, Object& object, const Object* before, const
     entries.push_back(std::move(kept));
   }
   if (!found && !changed.empty()) {
-    Object entry{{"manager", manager}, {"operation", "Update"}, {"apiVersion", kind.api_version()}, {"time", now_text()}, {"fieldsType", "FieldsV1"}, {"fieldsV1", changed.to_json()}};
+    Object entry{{"manager", manager}, {"operation", "Update"},    {"apiVersion", kind.api_version()},
+                 {"time", now_text()}, {"fieldsType", "FieldsV1"}, {"fieldsV1", changed.to_json()}};
     if (!subresource.empty()) entry["subresource"] = subresource;
     entries.emplace_back(std::move(entry));
   }

@@ -31,6 +31,7 @@ FieldSet fields_of(const Kind& kind, const Object& object);
 void record_update(const Kind& kind, Object& object, const Object* before, const std::string& manager, const std::string& subresource);
 
 // Merges `applied` into `live` (null: not there yet) for `manager`; conflicts are an error unless forced.
-ApiResult<Json> merge_applied(const Kind& kind, const Object* live, const Object& applied, const std::string& manager, const std::string& subresource, bool force);
+ApiResult<Json> merge_applied(const Kind& kind, const Object* live, const Object& applied, const std::string& manager,
+                              const std::string& subresource, bool force);
 
 }  // namespace fairway::apiserver

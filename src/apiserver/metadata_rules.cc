@@ -19,10 +19,14 @@ std::mt19937_64& random_engine() {
 
 std::vector<std::string> check_name(NameRule rule, std::string_view name) {
   switch (rule) {
-    case NameRule::kSubdomain: return check_format(Format::kDnsSubdomain, name);
-    case NameRule::kLabel: return check_format(Format::kDnsLabel, name);
-    case NameRule::kDns1035: return check_format(Format::kDns1035Label, name);
-    case NameRule::kFree: return check_path_segment(name);
+    case NameRule::kSubdomain:
+      return check_format(Format::kDnsSubdomain, name);
+    case NameRule::kLabel:
+      return check_format(Format::kDnsLabel, name);
+    case NameRule::kDns1035:
+      return check_format(Format::kDns1035Label, name);
+    case NameRule::kFree:
+      return check_path_segment(name);
   }
   return {};
 }
@@ -32,7 +36,8 @@ void validate_annotations(const Object& annotations, FieldErrors& errors) {
   for (const auto& [key, value] : annotations) {
     std::string lower(key.data(), key.size());
     std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    for (const std::string& why : check_format(Format::kQualifiedName, lower)) errors.invalid_text("metadata.annotations", std::string_view(key.data(), key.size()), why);
+    for (const std::string& why : check_format(Format::kQualifiedName, lower))
+      errors.invalid_text("metadata.annotations", std::string_view(key.data(), key.size()), why);
     total += key.size() + (value.is_string() ? value.get_string().size() : 0);
   }
   if (total > kMaxAnnotationBytes) errors.too_long("metadata.annotations", kMaxAnnotationBytes);
@@ -42,10 +47,13 @@ void validate_owners(const Array& owners, FieldErrors& errors) {
   std::string controller;
   for (std::size_t i = 0; i < owners.size(); ++i) {
     const std::string path = item("metadata.ownerReferences", i);
-    if (text_at(owners[i], "kind") == "Event" && text_at(owners[i], "apiVersion") == "v1") errors.invalid(path, owners[i], "/v1, Kind=Event is disallowed from being an owner");
+    if (text_at(owners[i], "kind") == "Event" && text_at(owners[i], "apiVersion") == "v1")
+      errors.invalid(path, owners[i], "/v1, Kind=Event is disallowed from being an owner");
     if (!bool_at(owners[i], "controller")) continue;
     if (!controller.empty()) {
-      errors.invalid("metadata.ownerReferences", owners, fmt::format("Only one reference can have Controller set to true. Found \"true\" in references for {} and {}", controller, text_at(owners[i], "name")));
+      errors.invalid("metadata.ownerReferences", owners,
+                     fmt::format("Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+                                 controller, text_at(owners[i], "name")));
       break;
     }
     controller = text_at(owners[i], "name");
@@ -61,7 +69,9 @@ void validate_finalizers(const Object& metadata, const Object* before, FieldErro
     if (before == nullptr || find(*before, "metadata.deletionTimestamp") == nullptr) continue;
     const Array& old = array_at(*before, "metadata.finalizers");
     if (std::find(old.begin(), old.end(), finalizers[i]) == old.end()) {
-      errors.forbidden("metadata.finalizers", fmt::format("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}", quoted(name)));
+      errors.forbidden(
+          "metadata.finalizers",
+          fmt::format("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}", quoted(name)));
     }
   }
 }
@@ -104,7 +114,8 @@ void validate_metadata(const Kind& kind, const Object& object, const Object* bef
 
 std::string make_uid() {
   const std::uint64_t high = random_engine()(), low = random_engine()();
-  return fmt::format("{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}", high >> 32, high >> 16 & 0xffff, high & 0xfff, 0x8000 | (low >> 48 & 0x3fff), low & 0xffffffffffffULL);
+  return fmt::format("{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}", high >> 32, high >> 16 & 0xffff, high & 0xfff, 0x8000 | (low >> 48 & 0x3fff),
+                     low & 0xffffffffffffULL);
 }
 
 std::string random_suffix() {

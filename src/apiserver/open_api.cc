@@ -39,20 +39,33 @@ class SchemaWriter {
   // Messages of CRDs have no name: they are called after their place.
   Json describe(const Type& type, const std::string& place) {
     switch (type.base) {
-      case Base::kInt32: case Base::kInt64: return Object{{"type", "integer"}, {"format", type.base == Base::kInt32 ? "int32" : "int64"}};
-      case Base::kNumber: return Object{{"type", "number"}};
-      case Base::kBool: return Object{{"type", "boolean"}};
-      case Base::kBytes: return Object{{"type", "string"}, {"format", "byte"}};
-      case Base::kTime: case Base::kMicroTime: return Object{{"type", "string"}, {"format", "date-time"}};
-      case Base::kIntOrString: return Object{{"format", "int-or-string"}, {"oneOf", Array{Object{{"type", "integer"}}, Object{{"type", "string"}}}}};
-      case Base::kAny: return Object{{"type", "object"}};
-      case Base::kList: return Object{{"type", "array"}, {"items", describe(*type.item, place)}};
-      case Base::kMap: return Object{{"type", "object"}, {"additionalProperties", describe(*type.item, place)}};
+      case Base::kInt32:
+      case Base::kInt64:
+        return Object{{"type", "integer"}, {"format", type.base == Base::kInt32 ? "int32" : "int64"}};
+      case Base::kNumber:
+        return Object{{"type", "number"}};
+      case Base::kBool:
+        return Object{{"type", "boolean"}};
+      case Base::kBytes:
+        return Object{{"type", "string"}, {"format", "byte"}};
+      case Base::kTime:
+      case Base::kMicroTime:
+        return Object{{"type", "string"}, {"format", "date-time"}};
+      case Base::kIntOrString:
+        return Object{{"format", "int-or-string"}, {"oneOf", Array{Object{{"type", "integer"}}, Object{{"type", "string"}}}}};
+      case Base::kAny:
+        return Object{{"type", "object"}};
+      case Base::kList:
+        return Object{{"type", "array"}, {"items", describe(*type.item, place)}};
+      case Base::kMap:
+        return Object{{"type", "object"}, {"additionalProperties", describe(*type.item, place)}};
       case Base::kMessage: {
         const std::string name = add(*type.message, type.message->name.empty() ? place : "io.k8s." + type.message->name);
         return Object{{"allOf", Array{Object{{"$ref", "#/components/schemas/" + name}}}}};
       }
-      case Base::kString: case Base::kQuantity: break;
+      case Base::kString:
+      case Base::kQuantity:
+        break;
     }
     Object schema{{"type", "string"}};
     Array values;
@@ -92,17 +105,22 @@ std::optional<Json> open_api_document(const KindTable& kinds, std::string_view g
   SchemaWriter writer;
   for (const KindPtr& kind : kinds.all()) {
     if (kind->group != group || kind->version != version) continue;
-    const std::string path = fmt::format("/{}/{}{}/{{name}}", path_of(group, version), kind->namespaced ? "namespaces/{namespace}/" : "", kind->resource);
+    const std::string path =
+        fmt::format("/{}/{}{}/{{name}}", path_of(group, version), kind->namespaced ? "namespaces/{namespace}/" : "", kind->resource);
     const Json gvk = Object{{"group", kind->group}, {"version", kind->version}, {"kind", kind->kind}};
     const Json parameters = Array{Object{{"name", "fieldValidation"}, {"in", "query"}, {"schema", Object{{"type", "string"}}}}};
     Object operations;
-    for (const char* verb : {"patch", "put"}) operations[verb] = Object{{"parameters", parameters}, {"responses", Object()}, {"x-kubernetes-group-version-kind", gvk}};
+    for (const char* verb : {"patch", "put"})
+      operations[verb] = Object{{"parameters", parameters}, {"responses", Object()}, {"x-kubernetes-group-version-kind", gvk}};
     paths[path] = std::move(operations);
-    const std::string name = writer.add(*kind->message, fmt::format("{}.{}.{}", kind->group.empty() ? "core" : kind->group, kind->version, kind->kind));
+    const std::string name =
+        writer.add(*kind->message, fmt::format("{}.{}.{}", kind->group.empty() ? "core" : kind->group, kind->version, kind->kind));
     add_identity(writer.schema(name));
     writer.schema(name)["x-kubernetes-group-version-kind"] = Array{gvk};
   }
-  return Object{{"openapi", "3.0.0"}, {"info", Object{{"title", "Kubernetes"}, {"version", "v1.32"}}}, {"paths", std::move(paths)},
+  return Object{{"openapi", "3.0.0"},
+                {"info", Object{{"title", "Kubernetes"}, {"version", "v1.32"}}},
+                {"paths", std::move(paths)},
                 {"components", Object{{"schemas", writer.take()}}}};
 }
 

@@ -120,7 +120,8 @@ class JsonPatcher {
   std::string take(std::string_view path, Json* into) {
     auto [from, last] = parent(path);
     Json* found = locate(path);
-    if (from == nullptr || found == nullptr) return fmt::format("jsonpatch remove operation does not apply: doc is missing path: {}: missing value", quoted(path));
+    if (from == nullptr || found == nullptr)
+      return fmt::format("jsonpatch remove operation does not apply: doc is missing path: {}: missing value", quoted(path));
     if (into != nullptr) *into = *found;
     if (from->is_object()) erase_key(from->get_object(), last);
     else from->get_array().erase(from->get_array().begin() + (found - from->get_array().data()));
@@ -132,7 +133,8 @@ class JsonPatcher {
 
 // --- strategic merge patch (k8s.io/apimachinery/pkg/util/strategicpatch: the directives)
 
-constexpr std::string_view kSetOrder = "$setElementOrder/", kDeletePrimitives = "$deleteFromPrimitiveList/", kRetainKeys = "$retainKeys", kPatch = "$patch";
+constexpr std::string_view kSetOrder = "$setElementOrder/", kDeletePrimitives = "$deleteFromPrimitiveList/", kRetainKeys = "$retainKeys",
+                           kPatch = "$patch";
 
 // A list without a schema (a kind of no table) is replaced whole.
 const Type& unknown_type() {
@@ -281,10 +283,11 @@ class StrategicPatcher {
         return mine == nullptr || (theirs != nullptr && *mine == *theirs);
       });
       if (same && !taken[i]) return i;
-      const bool differs = type.map_keys.size() > 1 && std::any_of(type.map_keys.begin(), type.map_keys.end(), [&](const std::string& name) {
-        const Json *mine = patch.get_object().if_contains(name), *theirs = list[i].get_object().if_contains(name);
-        return mine != nullptr && theirs != nullptr && *mine != *theirs;
-      });
+      const bool differs =
+          type.map_keys.size() > 1 && std::any_of(type.map_keys.begin(), type.map_keys.end(), [&](const std::string& name) {
+            const Json *mine = patch.get_object().if_contains(name), *theirs = list[i].get_object().if_contains(name);
+            return mine != nullptr && theirs != nullptr && *mine != *theirs;
+          });
       if (found == list.size() && !taken[i] && !differs) found = i;
     }
     return found;
@@ -317,7 +320,9 @@ class StrategicPatcher {
 
 ApiResult<Json> json_patch(const Json& target, const Json& patch) {
   if (!patch.is_array()) return bad_request("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch");
-  if (patch.get_array().size() > kMaxJsonPatchOperations) return too_large(fmt::format("The allowed maximum operations in a JSON patch is {}, got {}", kMaxJsonPatchOperations, patch.get_array().size()));
+  if (patch.get_array().size() > kMaxJsonPatchOperations)
+    return too_large(
+        fmt::format("The allowed maximum operations in a JSON patch is {}, got {}", kMaxJsonPatchOperations, patch.get_array().size()));
   Json result = target;
   for (const Json& operation : patch.get_array()) {
     if (std::string problem = JsonPatcher(result).apply(operation); !problem.empty()) {
@@ -341,7 +346,8 @@ void merge_patch(Json& target, const Json& patch) {
 }
 
 ApiResult<Json> strategic_patch(const Message& message, const Json& target, const Json& patch) {
-  if (!patch.is_object()) return bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}");
+  if (!patch.is_object())
+    return bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}");
   Json result = target;
   StrategicPatcher patcher;
   patcher.merge(&message, result.get_object(), patch.get_object());

@@ -32,7 +32,7 @@ struct Connection {
   std::uint32_t data_stream = 0, error_stream = 0;  // 0: not there yet
   std::uint16_t port = 0;
   std::shared_ptr<RuntimeStream> runtime;
-  std::string early;                                 // client's bytes before the runtime has answered
+  std::string early;  // client's bytes before the runtime has answered
   bool open = false, client_fin = false, pod_fin = false;
 };
 
@@ -67,8 +67,8 @@ class PortForwardSession : public std::enable_shared_from_this<PortForwardSessio
   std::unique_ptr<io::Duplex> client_;
   std::unique_ptr<SpdyServer> spdy_;
   std::map<Id, Connection> connections_;
-  std::map<std::string, Id> by_request_;             // requestid, until both streams are there
-  std::map<std::uint32_t, Id> by_stream_;            // data streams
+  std::map<std::string, Id> by_request_;   // requestid, until both streams are there
+  std::map<std::uint32_t, Id> by_stream_;  // data streams
   Id next_id_ = 1;
   bool pods_paused_ = false, client_paused_ = false;
 };
@@ -77,10 +77,13 @@ void PortForwardSession::start(std::unique_ptr<io::Duplex> client) {
   const auto self = shared_from_this();
   client_ = std::move(client);
   spdy_ = std::make_unique<SpdyServer>(SpdyServer::Events{
-    .on_stream = [this](std::uint32_t stream, const SpdyHeaders& headers, bool fin) { on_stream(stream, headers, fin); },
-    .on_data = [this](std::uint32_t stream, std::string_view data, bool fin) { on_data(stream, data, fin); },
-    .on_reset = [this](std::uint32_t stream) { on_reset(stream); },
-    .send = [this](std::string bytes) { if (client_) client_->write(std::move(bytes)); }});
+      .on_stream = [this](std::uint32_t stream, const SpdyHeaders& headers, bool fin) { on_stream(stream, headers, fin); },
+      .on_data = [this](std::uint32_t stream, std::string_view data, bool fin) { on_data(stream, data, fin); },
+      .on_reset = [this](std::uint32_t stream) { on_reset(stream); },
+      .send =
+          [this](std::string bytes) {
+            if (client_) client_->write(std::move(bytes));
+          }});
   client_->on_drained([weak = weak_from_this()] {
     if (const auto locked = weak.lock()) locked->pause_pods(false);
   });
@@ -105,7 +108,8 @@ void PortForwardSession::finish() {
 }
 
 void PortForwardSession::on_stream(std::uint32_t stream, const SpdyHeaders& headers, bool fin) {
-  const std::string type = header_of(headers, "streamtype"), port_text = header_of(headers, "port"), request = header_of(headers, "requestid");
+  const std::string type = header_of(headers, "streamtype"), port_text = header_of(headers, "port"),
+                    request = header_of(headers, "requestid");
   std::uint16_t port = 0;
   const auto [end, ec] = std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);
   const bool known = by_request_.contains(request);
@@ -139,12 +143,13 @@ void PortForwardSession::dial(Id id, Connection& connection) {
       if (self && self->client_) then(*self, std::forward<decltype(args)>(args)...);
     };
   };
-  connection.runtime = RuntimeStream::open(loop_, target_.socket_path, make_portforward_request(target_, connection.port), {
-    .on_open = with([id](auto& self) { self.on_open(id); }),
-    .on_refused = with([id](auto& self, const ApiError& error) { self.on_refused(id, error); }),
-    .on_frame = with([id](auto& self, std::uint8_t channel, std::string_view payload) { self.on_frame(id, channel, payload); }),
-    .on_end = with([id](auto& self) { self.on_pod_end(id); }),
-    .on_drained = with([](auto& self) { self.update_reading(); })});
+  connection.runtime = RuntimeStream::open(
+      loop_, target_.socket_path, make_portforward_request(target_, connection.port),
+      {.on_open = with([id](auto& self) { self.on_open(id); }),
+       .on_refused = with([id](auto& self, const ApiError& error) { self.on_refused(id, error); }),
+       .on_frame = with([id](auto& self, std::uint8_t channel, std::string_view payload) { self.on_frame(id, channel, payload); }),
+       .on_end = with([id](auto& self) { self.on_pod_end(id); }),
+       .on_drained = with([](auto& self) { self.update_reading(); })});
 }
 
 void PortForwardSession::on_open(Id id) {
@@ -163,7 +168,8 @@ void PortForwardSession::on_refused(Id id, const ApiError& error) {
   // Any text on the error stream makes kubectl give up all connections: right where the pod has gone, wrong
   // where nobody listens on this one port at the moment.
   if (error.code == 404 || error.code == 400) {
-    spdy_->data(connection->error_stream, "error forwarding port " + std::to_string(connection->port) + " to pod " + target_.pod + ": " + error.message, true);
+    spdy_->data(connection->error_stream,
+                "error forwarding port " + std::to_string(connection->port) + " to pod " + target_.pod + ": " + error.message, true);
   } else {
     spdy_->data(connection->error_stream, {}, true);
   }
@@ -267,7 +273,8 @@ void serve_portforward(io::Loop& loop, io::ServerRequest request, std::unique_pt
     return respond_error(*responder, bad_request("portforward: an upgrade to WebSocket or SPDY/3.1 is needed"));
   }
   if (choose_subprotocol(request.headers, "X-Stream-Protocol-Version", {kPortForward}).empty()) {
-    return respond_error(*responder, generic(403, "Forbidden", std::string("portforward: X-Stream-Protocol-Version has to be ") + kPortForward));
+    return respond_error(*responder,
+                         generic(403, "Forbidden", std::string("portforward: X-Stream-Protocol-Version has to be ") + kPortForward));
   }
   io::Headers headers;
   headers.set("Upgrade", "SPDY/3.1");

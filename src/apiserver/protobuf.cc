@@ -103,7 +103,8 @@ class Decoder {
       embedded |= outer == 0 && field.outer_number == static_cast<int>(token.number);
     }
     // Go's embedded structs are messages in protobuf; embeds within embeds (a container's probe) come flat in our tables.
-    if (embedded && token.wire == kBytes) walk(token.bytes, [&](const Token& inner) { take(message, inner, static_cast<int>(token.number), into, depth + 1); });
+    if (embedded && token.wire == kBytes)
+      walk(token.bytes, [&](const Token& inner) { take(message, inner, static_cast<int>(token.number), into, depth + 1); });
   }
 
   void value(const Field& field, const Token& token, Object& into, std::size_t depth) {
@@ -111,7 +112,8 @@ class Decoder {
     if (type.base == Base::kList) {
       Json& list = into[field.name];
       if (!list.is_array()) list = Array();
-      if (token.wire == kBytes && (type.item->base == Base::kInt64 || type.item->base == Base::kInt32)) return packed(token.bytes, list.get_array());
+      if (token.wire == kBytes && (type.item->base == Base::kInt64 || type.item->base == Base::kInt32))
+        return packed(token.bytes, list.get_array());
       if (auto one = single(*type.item, token, depth)) list.get_array().push_back(std::move(*one));
       return;
     }
@@ -162,22 +164,31 @@ class Decoder {
 
   std::optional<Json> single(const Type& type, const Token& token, std::size_t depth) {
     switch (type.base) {
-      case Base::kInt32: case Base::kInt64:
+      case Base::kInt32:
+      case Base::kInt64:
         if (token.wire != kVarint) return wrong("number");
         return Json(static_cast<std::int64_t>(token.integer));
       case Base::kBool:
         if (token.wire != kVarint) return wrong("bool");
         return Json(token.integer != 0);
-      case Base::kNumber: case Base::kAny: return std::nullopt;
-      default: break;
+      case Base::kNumber:
+      case Base::kAny:
+        return std::nullopt;
+      default:
+        break;
     }
     if (token.wire != kBytes) return wrong("string");
     switch (type.base) {
-      case Base::kBytes: return Json(boost::json::string(base64_encode(token.bytes)));
-      case Base::kTime: case Base::kMicroTime: return time(type, token.bytes);
+      case Base::kBytes:
+        return Json(boost::json::string(base64_encode(token.bytes)));
+      case Base::kTime:
+      case Base::kMicroTime:
+        return time(type, token.bytes);
       case Base::kQuantity: {
         std::string text;
-        walk(token.bytes, [&](const Token& part) { if (part.number == 1) text = part.bytes; });
+        walk(token.bytes, [&](const Token& part) {
+          if (part.number == 1) text = part.bytes;
+        });
         return Json(boost::json::string(text));
       }
       case Base::kIntOrString: {
@@ -190,8 +201,10 @@ class Decoder {
         });
         return kind == 0 ? Json(number) : Json(boost::json::string(text));
       }
-      case Base::kMessage: return Json(message(*type.message, token.bytes, depth + 1));
-      default: return Json(boost::json::string(token.bytes));
+      case Base::kMessage:
+        return Json(message(*type.message, token.bytes, depth + 1));
+      default:
+        return Json(boost::json::string(token.bytes));
     }
   }
 
@@ -204,7 +217,9 @@ class Decoder {
     });
     // Go's time.Time{} is year 1; and beyond year 9999 there is no text.
     if ((seconds == 0 && nanos == 0) || seconds < -62135596800 + 86400 || seconds > 253402300799) return std::nullopt;
-    return Json(boost::json::string(type.base == Base::kMicroTime ? format_microtime(seconds, std::max<std::int64_t>(0, nanos % 1'000'000'000) / 1000) : format_time(seconds)));
+    return Json(boost::json::string(type.base == Base::kMicroTime
+                                        ? format_microtime(seconds, std::max<std::int64_t>(0, nanos % 1'000'000'000) / 1000)
+                                        : format_time(seconds)));
   }
 };
 

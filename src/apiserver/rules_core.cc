@@ -20,7 +20,8 @@ std::size_t check_keys(const Object& object, const char* field, bool decoded, Fi
   const Object* data = object_at(object, field);
   if (data == nullptr) return 0;
   for (const auto& entry : *data) {
-    for (const std::string& why : check_format(Format::kConfigKey, key_of(entry))) errors.invalid_text(item(field, key_of(entry)), key_of(entry), why);
+    for (const std::string& why : check_format(Format::kConfigKey, key_of(entry)))
+      errors.invalid_text(item(field, key_of(entry)), key_of(entry), why);
     if (entry.value().is_string()) total += decoded ? entry.value().get_string().size() / 4 * 3 : entry.value().get_string().size();
   }
   return total;
@@ -31,7 +32,8 @@ void check_immutable_data(const Object& object, const Object* before, std::initi
   if (!bool_at(object, "immutable")) errors.forbidden("immutable", "field is immutable when `immutable` is set");
   for (const char* field : fields) {
     const Json *now = object.if_contains(field), *old = before->if_contains(field);
-    if ((now == nullptr) != (old == nullptr) || (now != nullptr && *now != *old)) errors.forbidden(field, "field is immutable when `immutable` is set");
+    if ((now == nullptr) != (old == nullptr) || (now != nullptr && *now != *old))
+      errors.forbidden(field, "field is immutable when `immutable` is set");
   }
 }
 
@@ -41,7 +43,8 @@ void check_immutable_data(const Object& object, const Object* before, std::initi
 void default_namespace(Object& object) {
   Object& labels = ensure_object(object, "metadata.labels");
   labels["kubernetes.io/metadata.name"] = boost::json::string(text_at(object, "metadata.name"));
-  if (find(object, "metadata.deletionTimestamp") == nullptr && array_at(object, "spec.finalizers").empty()) set_at(object, "spec.finalizers", Array{"kubernetes"});
+  if (find(object, "metadata.deletionTimestamp") == nullptr && array_at(object, "spec.finalizers").empty())
+    set_at(object, "spec.finalizers", Array{"kubernetes"});
 }
 
 void prepare_namespace_update(Object& object, const Object& before) {
@@ -54,11 +57,13 @@ void validate_node(const Object& object, const Object* before, FieldErrors& erro
   const Array& taints = array_at(object, "spec.taints");
   for (std::size_t i = 0; i < taints.size(); ++i) {
     if (!seen.emplace(text_at(taints[i], "key"), text_at(taints[i], "effect")).second) errors.duplicate(item("spec.taints", i), taints[i]);
-    for (const std::string& why : check_format(Format::kLabelValue, text_at(taints[i], "value"))) errors.invalid_text(item("spec.taints", i) + ".value", text_at(taints[i], "value"), why);
+    for (const std::string& why : check_format(Format::kLabelValue, text_at(taints[i], "value")))
+      errors.invalid_text(item("spec.taints", i) + ".value", text_at(taints[i], "value"), why);
   }
   const Array& ranges = array_at(object, "spec.podCIDRs");
   for (std::size_t i = 0; i < ranges.size(); ++i) {
-    if (!ranges[i].is_string() || !lenient_cidr(view(ranges[i].get_string()))) errors.invalid(item("spec.podCIDRs", i), ranges[i], "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    if (!ranges[i].is_string() || !lenient_cidr(view(ranges[i].get_string())))
+      errors.invalid(item("spec.podCIDRs", i), ranges[i], "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
   }
   if (before == nullptr) return;
   const Array& old = array_at(*before, "spec.podCIDRs");
@@ -67,9 +72,10 @@ void validate_node(const Object& object, const Object* before, FieldErrors& erro
 
 void validate_config_map(const Object& object, const Object* before, FieldErrors& errors) {
   const std::size_t total = check_keys(object, "data", false, errors) + check_keys(object, "binaryData", true, errors);
-  if (const Object *text = object_at(object, "data"), *binary = object_at(object, "binaryData"); text != nullptr && binary != nullptr) {
+  if (const Object* text = object_at(object, "data"), *binary = object_at(object, "binaryData"); text != nullptr && binary != nullptr) {
     for (const auto& entry : *text) {
-      if (binary->contains(entry.key())) errors.invalid_text(item("data", key_of(entry)), key_of(entry), "duplicate of key present in binaryData");
+      if (binary->contains(entry.key()))
+        errors.invalid_text(item("data", key_of(entry)), key_of(entry), "duplicate of key present in binaryData");
     }
   }
   if (total > kMaxDataBytes) errors.add({"FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", kMaxDataBytes), "[]"});
@@ -81,16 +87,19 @@ void default_secret(Object& object) {
   if (plain != nullptr && plain->is_object()) {
     Object& data = ensure_object(object, "data");
     // `plain` may have moved with the insertion.
-    for (const auto& entry : object.at("stringData").get_object()) data[entry.key()] = boost::json::string(base64_encode(view(entry.value().get_string())));
+    for (const auto& entry : object.at("stringData").get_object())
+      data[entry.key()] = boost::json::string(base64_encode(view(entry.value().get_string())));
     erase_key(object, "stringData");
   }
 }
 
 void validate_secret(const Object& object, const Object* before, FieldErrors& errors) {
   if (check_keys(object, "data", true, errors) > kMaxDataBytes) errors.too_long("data", kMaxDataBytes);
-  static constexpr std::pair<std::string_view, std::string_view> kNeeded[] = {
-      {"kubernetes.io/dockercfg", ".dockercfg"}, {"kubernetes.io/dockerconfigjson", ".dockerconfigjson"}, {"kubernetes.io/ssh-auth", "ssh-privatekey"},
-      {"kubernetes.io/tls", "tls.crt"}, {"kubernetes.io/tls", "tls.key"}};
+  static constexpr std::pair<std::string_view, std::string_view> kNeeded[] = {{"kubernetes.io/dockercfg", ".dockercfg"},
+                                                                              {"kubernetes.io/dockerconfigjson", ".dockerconfigjson"},
+                                                                              {"kubernetes.io/ssh-auth", "ssh-privatekey"},
+                                                                              {"kubernetes.io/tls", "tls.crt"},
+                                                                              {"kubernetes.io/tls", "tls.key"}};
   for (const auto& [type, key] : kNeeded) {
     const Object* data = object_at(object, "data");
     if (text_at(object, "type") == type && (data == nullptr || !data->contains(key))) errors.required(item("data", key));
@@ -102,7 +111,8 @@ void validate_secret(const Object& object, const Object* before, FieldErrors& er
 void validate_event(const Object& object, const Object*, FieldErrors& errors) {
   const std::string_view ns = text_at(object, "involvedObject.namespace");
   const std::string_view own = text_at(object, "metadata.namespace");
-  if (ns.empty() ? own != "default" && own != "kube-system" : ns != own) errors.invalid_text("involvedObject.namespace", ns, "does not match event.namespace");
+  if (ns.empty() ? own != "default" && own != "kube-system" : ns != own)
+    errors.invalid_text("involvedObject.namespace", ns, "does not match event.namespace");
 }
 
 void validate_label_selector(const Json& selector, const std::string& path, FieldErrors& errors) {
@@ -112,11 +122,15 @@ void validate_label_selector(const Json& selector, const std::string& path, Fiel
     const std::string at = item(path + ".matchExpressions", i);
     const std::string_view op = text_at(expressions[i], "operator");
     const Array& values = array_at(expressions[i], "values");
-    if ((op == "In" || op == "NotIn") && values.empty()) errors.required(at + ".values", "must be specified when `operator` is 'In' or 'NotIn'");
-    if ((op == "Exists" || op == "DoesNotExist") && !values.empty()) errors.forbidden(at + ".values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-    for (const std::string& why : check_format(Format::kQualifiedName, text_at(expressions[i], "key"))) errors.invalid_text(at + ".key", text_at(expressions[i], "key"), why);
+    if ((op == "In" || op == "NotIn") && values.empty())
+      errors.required(at + ".values", "must be specified when `operator` is 'In' or 'NotIn'");
+    if ((op == "Exists" || op == "DoesNotExist") && !values.empty())
+      errors.forbidden(at + ".values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+    for (const std::string& why : check_format(Format::kQualifiedName, text_at(expressions[i], "key")))
+      errors.invalid_text(at + ".key", text_at(expressions[i], "key"), why);
     for (std::size_t k = 0; k < values.size(); ++k) {
-      for (const std::string& why : check_format(Format::kLabelValue, view(values[k].get_string()))) errors.invalid(item(at + ".values", k), values[k], why);
+      for (const std::string& why : check_format(Format::kLabelValue, view(values[k].get_string())))
+        errors.invalid(item(at + ".values", k), values[k], why);
     }
   }
 }

@@ -15,7 +15,8 @@ void set_condition(Array& conditions, const char* type, const char* reason, cons
   for (const Json& one : conditions) {
     if (text_at(one, "type") == type) return;
   }
-  conditions.emplace_back(Object{{"type", type}, {"status", "True"}, {"lastTransitionTime", now_text()}, {"reason", reason}, {"message", message}});
+  conditions.emplace_back(
+      Object{{"type", type}, {"status", "True"}, {"lastTransitionTime", now_text()}, {"reason", reason}, {"message", message}});
 }
 
 }  // namespace
@@ -38,22 +39,26 @@ void default_crd(Object& object) {
   Array stored = array_at(status, "storedVersions");
   for (const Json& version : array_at(object, "spec.versions")) {
     const Json* name = find(version, "name");
-    if (bool_at(version, "storage") && name != nullptr && std::find(stored.begin(), stored.end(), *name) == stored.end()) stored.push_back(*name);
+    if (bool_at(version, "storage") && name != nullptr && std::find(stored.begin(), stored.end(), *name) == stored.end())
+      stored.push_back(*name);
   }
   ensure_object(object, "status")["storedVersions"] = std::move(stored);
 }
 
 void validate_crd(const Object& object, const Object* before, FieldErrors& errors) {
   const std::string wanted = fmt::format("{}.{}", text_at(object, "spec.names.plural"), text_at(object, "spec.group"));
-  if (text_at(object, "metadata.name") != wanted) errors.invalid_text("metadata.name", text_at(object, "metadata.name"), "must be spec.names.plural+\".\"+spec.group");
-  if (text_at(object, "spec.group").find('.') == std::string_view::npos) errors.invalid_text("spec.group", text_at(object, "spec.group"), "should be a domain with at least one dot");
+  if (text_at(object, "metadata.name") != wanted)
+    errors.invalid_text("metadata.name", text_at(object, "metadata.name"), "must be spec.names.plural+\".\"+spec.group");
+  if (text_at(object, "spec.group").find('.') == std::string_view::npos)
+    errors.invalid_text("spec.group", text_at(object, "spec.group"), "should be a domain with at least one dot");
   const Array& versions = array_at(object, "spec.versions");
   std::set<std::string_view> names;
   int storage = 0;
   for (std::size_t i = 0; i < versions.size(); ++i) {
     const std::string at = item("spec.versions", i);
     storage += bool_at(versions[i], "storage") ? 1 : 0;
-    if (!names.insert(text_at(versions[i], "name")).second) errors.duplicate(at + ".name", Json(boost::json::string(text_at(versions[i], "name"))));
+    if (!names.insert(text_at(versions[i], "name")).second)
+      errors.duplicate(at + ".name", Json(boost::json::string(text_at(versions[i], "name"))));
     const Json* schema = find(versions[i], "schema.openAPIV3Schema");
     if (schema == nullptr || !schema->is_object()) {
       errors.required(at + ".schema.openAPIV3Schema", "schemas are required");
@@ -64,7 +69,8 @@ void validate_crd(const Object& object, const Object* before, FieldErrors& error
   if (storage != 1) errors.invalid("spec.versions", versions, "must have exactly one version marked as storage version");
   if (text_at(object, "spec.conversion.strategy") == "Webhook") errors.not_supported("spec.conversion.strategy", "Webhook", {"None"});
   if (before == nullptr) return;
-  for (const char* field : {"spec.group", "spec.scope", "spec.names.plural", "spec.names.kind"}) validate_immutable(object, *before, field, errors);
+  for (const char* field : {"spec.group", "spec.scope", "spec.names.plural", "spec.names.kind"})
+    validate_immutable(object, *before, field, errors);
 }
 
 }  // namespace fairway::apiserver::rules

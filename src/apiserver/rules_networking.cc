@@ -48,7 +48,8 @@ void validate_peer(const Json& peer, const std::string& path, FieldErrors& error
   if (namespaces != nullptr) validate_label_selector(*namespaces, path + ".namespaceSelector", errors);
   if (block != nullptr) validate_ip_block(*block, path + ".ipBlock", errors);
   if (pods == nullptr && namespaces == nullptr && block == nullptr) errors.required(path, "must specify a peer");
-  else if (block != nullptr && (pods != nullptr || namespaces != nullptr)) errors.forbidden(path, "may not specify both ipBlock and another peer");
+  else if (block != nullptr && (pods != nullptr || namespaces != nullptr))
+    errors.forbidden(path, "may not specify both ipBlock and another peer");
 }
 
 void validate_rules(const Object& object, const char* direction, const char* peers, FieldErrors& errors) {
@@ -96,7 +97,8 @@ void validate_path(const Json& entry, const std::string& at, FieldErrors& errors
 void validate_host(std::string_view host, const std::string& path, FieldErrors& errors) {
   if (host.empty()) return;
   if (net::IpAddr::parse(host).ok()) return errors.invalid_text(path, host, "must be a DNS name, not an IP address");
-  const auto problems = host.find('*') != std::string_view::npos ? check_wildcard_subdomain(host) : check_format(Format::kDnsSubdomain, host);
+  const auto problems =
+      host.find('*') != std::string_view::npos ? check_wildcard_subdomain(host) : check_format(Format::kDnsSubdomain, host);
   for (const std::string& why : problems) errors.invalid_text(path, host, why);
 }
 
@@ -132,7 +134,8 @@ void validate_ingress(const Object& object, const Object*, FieldErrors& errors) 
   const Array& tls = array_at(object, "spec.tls");
   for (std::size_t i = 0; i < tls.size(); ++i) {
     const Array& hosts = array_at(tls[i], "hosts");
-    for (std::size_t k = 0; k < hosts.size(); ++k) validate_host(view(hosts[k].get_string()), item(item("spec.tls", i) + ".hosts", k), errors);
+    for (std::size_t k = 0; k < hosts.size(); ++k)
+      validate_host(view(hosts[k].get_string()), item(item("spec.tls", i) + ".hosts", k), errors);
   }
   if (const std::string_view name = text_at(object, "spec.ingressClassName"); find(object, "spec.ingressClassName") != nullptr) {
     for (const std::string& why : check_format(Format::kDnsSubdomain, name)) errors.invalid_text("spec.ingressClassName", name, why);
@@ -142,7 +145,8 @@ void validate_ingress(const Object& object, const Object*, FieldErrors& errors) 
 void validate_ingress_class(const Object& object, const Object* before, FieldErrors& errors) {
   const std::string_view controller = text_at(object, "spec.controller");
   if (controller.empty()) return errors.required("spec.controller");
-  if (controller.find('/') == std::string_view::npos) errors.invalid_text("spec.controller", controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+  if (controller.find('/') == std::string_view::npos)
+    errors.invalid_text("spec.controller", controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
   if (before != nullptr) validate_immutable(object, *before, "spec.controller", errors);
 }
 

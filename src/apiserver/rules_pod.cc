@@ -54,9 +54,12 @@ void validate_env(const Array& env, const std::string& path, FieldErrors& errors
     else if (from->size() > 1) errors.invalid(at, "", "may not have more than one field specified at a time");
     if (!text_at(env[i], "value").empty()) errors.invalid(at, "", "may not be specified when `value` is not empty");
     if (const std::string_view field = text_at(*from, "fieldRef.fieldPath"); !field.empty()) {
-      static const std::set<std::string_view> kFields{"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"};
+      static const std::set<std::string_view> kFields{
+          "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
+          "status.hostIP", "status.hostIPs",     "status.podIP", "status.podIPs"};
       if (!kFields.contains(field) && !field.starts_with("metadata.labels[") && !field.starts_with("metadata.annotations[")) {
-        errors.invalid_text(at + ".fieldRef.fieldPath", field, "error converting fieldPath: field label not supported: " + std::string(field));
+        errors.invalid_text(at + ".fieldRef.fieldPath", field,
+                            "error converting fieldPath: field label not supported: " + std::string(field));
       }
     }
   }
@@ -68,7 +71,8 @@ void validate_ports(const Array& ports, const std::string& path, bool host_netwo
     const std::string_view name = text_at(ports[i], "name");
     if (!name.empty() && !names.insert(name).second) errors.duplicate(item(path, i) + ".name", Json(boost::json::string(name)));
     const auto host = int_at(ports[i], "hostPort");
-    if (host_network && host != 0 && host != int_at(ports[i], "containerPort")) errors.invalid(item(path, i) + ".hostPort", host, "must match `containerPort` when `hostNetwork` is true");
+    if (host_network && host != 0 && host != int_at(ports[i], "containerPort"))
+      errors.invalid(item(path, i) + ".hostPort", host, "must match `containerPort` when `hostNetwork` is true");
   }
 }
 
@@ -79,9 +83,11 @@ void validate_handler(const Object& handler, const std::string& path, FieldError
     if (++count > 1) errors.forbidden(child(path, kind), "may not specify more than 1 handler type");
     const Json* port = find(handler, std::string(kind) + ".port");
     if (port == nullptr || std::string_view(kind) == "grpc") continue;
-    if (port->is_int64() && (port->get_int64() < 1 || port->get_int64() > 65535)) errors.invalid(child(path, kind) + ".port", *port, "must be between 1 and 65535, inclusive");
+    if (port->is_int64() && (port->get_int64() < 1 || port->get_int64() > 65535))
+      errors.invalid(child(path, kind) + ".port", *port, "must be between 1 and 65535, inclusive");
     if (port->is_string()) {
-      for (const std::string& why : check_format(Format::kPortName, view(port->get_string()))) errors.invalid(child(path, kind) + ".port", *port, why);
+      for (const std::string& why : check_format(Format::kPortName, view(port->get_string())))
+        errors.invalid(child(path, kind) + ".port", *port, why);
     }
   }
   if (count == 0) errors.required(path, "must specify a handler type");
@@ -93,7 +99,8 @@ void validate_probes(const Object& container, const std::string& path, FieldErro
     if (probe == nullptr) continue;
     validate_handler(*probe, child(path, name), errors);
     const auto successes = int_at(*probe, "successThreshold", 1);
-    if (successes != 1 && std::string_view(name) != "readinessProbe") errors.invalid(child(path, name) + ".successThreshold", successes, "must be 1");
+    if (successes != 1 && std::string_view(name) != "readinessProbe")
+      errors.invalid(child(path, name) + ".successThreshold", successes, "must be 1");
   }
   for (const char* name : {"lifecycle.postStart", "lifecycle.preStop"}) {
     if (const Object* handler = object_at(container, name)) validate_handler(*handler, child(path, name), errors);
@@ -112,7 +119,8 @@ void validate_resources(const Object& container, const std::string& path, FieldE
       if (amount < 0) errors.invalid(at, entry.value(), "must be greater than or equal to 0");
       const Json* limit = limits != nullptr ? limits->if_contains(name) : nullptr;
       if (std::string_view(list) == "requests" && limit != nullptr && amount > quantity_value(view(limit->get_string()))) {
-        errors.invalid(path + ".resources.requests", entry.value(), fmt::format("must be less than or equal to {} limit of {}", name, view(limit->get_string())));
+        errors.invalid(path + ".resources.requests", entry.value(),
+                       fmt::format("must be less than or equal to {} limit of {}", name, view(limit->get_string())));
       }
     }
   }
@@ -122,10 +130,12 @@ void validate_mounts(const Object& container, const std::string& path, const std
   const Array& mounts = array_at(container, "volumeMounts");
   for (std::size_t i = 0; i < mounts.size(); ++i) {
     const std::string_view name = text_at(mounts[i], "name");
-    if (!volumes.contains(name)) errors.add({"FieldValueNotFound", fmt::format("Not found: {}", quoted(name)), item(path + ".volumeMounts", i) + ".name"});
+    if (!volumes.contains(name))
+      errors.add({"FieldValueNotFound", fmt::format("Not found: {}", quoted(name)), item(path + ".volumeMounts", i) + ".name"});
     const std::string_view sub = text_at(mounts[i], "subPath");
     if (sub.starts_with('/')) errors.invalid_text(item(path + ".volumeMounts", i) + ".subPath", sub, "must be a relative path");
-    if (("/" + std::string(sub) + "/").find("/../") != std::string::npos) errors.invalid_text(item(path + ".volumeMounts", i) + ".subPath", sub, "must not contain '..'");
+    if (("/" + std::string(sub) + "/").find("/../") != std::string::npos)
+      errors.invalid_text(item(path + ".volumeMounts", i) + ".subPath", sub, "must not contain '..'");
   }
 }
 
@@ -143,7 +153,8 @@ std::set<std::string_view> validate_volumes(const Object& spec, const std::strin
       for (std::size_t k = 0; k < items.size(); ++k) {
         const std::string file(text_at(items[k], "path"));
         if (file.starts_with('/')) errors.invalid_text(item(child(at, source) + ".items", k) + ".path", file, "must be a relative path");
-        if (("/" + file + "/").find("/../") != std::string::npos) errors.invalid_text(item(child(at, source) + ".items", k) + ".path", file, "must not contain '..'");
+        if (("/" + file + "/").find("/../") != std::string::npos)
+          errors.invalid_text(item(child(at, source) + ".items", k) + ".path", file, "must not contain '..'");
       }
     }
   }
@@ -152,18 +163,24 @@ std::set<std::string_view> validate_volumes(const Object& spec, const std::strin
 
 void validate_dns(const Object& spec, const std::string& path, FieldErrors& errors) {
   const Array& servers = array_at(spec, "dnsConfig.nameservers");
-  if (text_at(spec, "dnsPolicy") == "None" && servers.empty()) errors.required(path + ".dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None");
+  if (text_at(spec, "dnsPolicy") == "None" && servers.empty())
+    errors.required(path + ".dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None");
   if (servers.size() > 3) errors.invalid(path + ".dnsConfig.nameservers", servers, "must not have more than 3 nameservers");
-  if (array_at(spec, "dnsConfig.searches").size() > 32) errors.invalid(path + ".dnsConfig.searches", array_at(spec, "dnsConfig.searches"), "must not have more than 32 search paths");
+  if (array_at(spec, "dnsConfig.searches").size() > 32)
+    errors.invalid(path + ".dnsConfig.searches", array_at(spec, "dnsConfig.searches"), "must not have more than 32 search paths");
 }
 
 void validate_tolerations(const Array& tolerations, const std::string& path, FieldErrors& errors) {
   for (std::size_t i = 0; i < tolerations.size(); ++i) {
     const Json& one = tolerations[i];
     const std::string_view op = text_at(one, "operator");
-    if (text_at(one, "key").empty() && op != "Exists") errors.invalid_text(item(path, i) + ".operator", op, "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
-    if (op == "Exists" && !text_at(one, "value").empty()) errors.invalid(item(path, i) + ".operator", one, "value must be empty when `operator` is 'Exists'");
-    if (find(one, "tolerationSeconds") != nullptr && text_at(one, "effect") != "NoExecute") errors.invalid_text(item(path, i) + ".effect", text_at(one, "effect"), "effect must be 'NoExecute' when `tolerationSeconds` is set");
+    if (text_at(one, "key").empty() && op != "Exists")
+      errors.invalid_text(item(path, i) + ".operator", op,
+                          "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
+    if (op == "Exists" && !text_at(one, "value").empty())
+      errors.invalid(item(path, i) + ".operator", one, "value must be empty when `operator` is 'Exists'");
+    if (find(one, "tolerationSeconds") != nullptr && text_at(one, "effect") != "NoExecute")
+      errors.invalid_text(item(path, i) + ".effect", text_at(one, "effect"), "effect must be 'NoExecute' when `tolerationSeconds` is set");
   }
 }
 
@@ -173,14 +190,17 @@ Object without_mutable(Object spec, const Object& old) {
     Json* containers = spec.if_contains(list);
     const Array& before = array_at(old, list);
     if (containers == nullptr || containers->get_array().size() != before.size()) continue;
-    for (std::size_t i = 0; i < before.size(); ++i) containers->get_array()[i].get_object()["image"] = boost::json::string(text_at(before[i], "image"));
+    for (std::size_t i = 0; i < before.size(); ++i)
+      containers->get_array()[i].get_object()["image"] = boost::json::string(text_at(before[i], "image"));
   }
   for (const char* key : {"activeDeadlineSeconds", "terminationGracePeriodSeconds", "schedulingGates"}) {
     if (const Json* value = old.if_contains(key)) spec[key] = *value;
     else erase_key(spec, key);
   }
   const Array &now_tolerations = array_at(spec, "tolerations"), &old_tolerations = array_at(old, "tolerations");
-  const bool only_added = std::all_of(old_tolerations.begin(), old_tolerations.end(), [&](const Json& one) { return std::find(now_tolerations.begin(), now_tolerations.end(), one) != now_tolerations.end(); });
+  const bool only_added = std::all_of(old_tolerations.begin(), old_tolerations.end(), [&](const Json& one) {
+    return std::find(now_tolerations.begin(), now_tolerations.end(), one) != now_tolerations.end();
+  });
   if (only_added) {
     if (const Json* value = old.if_contains("tolerations")) spec["tolerations"] = *value;
     else erase_key(spec, "tolerations");
@@ -193,7 +213,8 @@ Object without_mutable(Object spec, const Object& old) {
 
 void default_pod_spec(Object& spec) {
   // serviceAccount is the old name of serviceAccountName; upstream keeps both.
-  if (const std::string_view old = text_at(spec, "serviceAccount"); text_at(spec, "serviceAccountName").empty() && !old.empty()) spec["serviceAccountName"] = boost::json::string(old);
+  if (const std::string_view old = text_at(spec, "serviceAccount"); text_at(spec, "serviceAccountName").empty() && !old.empty())
+    spec["serviceAccountName"] = boost::json::string(old);
   if (const std::string account(text_at(spec, "serviceAccountName")); !account.empty()) spec["serviceAccount"] = account;
   const bool host_network = bool_at(spec, "hostNetwork");
   for (const char* list : kContainerLists) {
@@ -262,7 +283,8 @@ void validate_pod_spec(const Object& spec, const std::string& path, FieldErrors&
       const std::string_view name = text_at(container, "name"), image = text_at(container, "image");
       if (!names.insert(name).second) errors.duplicate(at + ".name", Json(boost::json::string(name)));
       if (image.empty()) errors.required(at + ".image");
-      else if (image.front() == ' ' || image.back() == ' ') errors.invalid_text(at + ".image", image, "must not have leading or trailing whitespace");
+      else if (image.front() == ' ' || image.back() == ' ')
+        errors.invalid_text(at + ".image", image, "must not have leading or trailing whitespace");
       validate_env(array_at(container, "env"), at + ".env", errors);
       validate_ports(array_at(container, "ports"), at + ".ports", host_network, errors);
       validate_probes(container, at, errors);
@@ -285,8 +307,10 @@ void validate_pod(const Object& object, const Object* before, FieldErrors& error
   erase_key(old_fixed, "ephemeralContainers");
   if (without_mutable(spec, old) != old_fixed) {
     errors.forbidden("spec",
-                     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
-                     "`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)");
+                     "pod updates may not change fields other than "
+                     "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,"
+                     "`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set "
+                     "to 1 if it was previously negative)");
   }
 }
 

@@ -35,10 +35,12 @@ void validate_target_port(const Json& port, const std::string& path, FieldErrors
   const Json* target = find(port, "targetPort");
   if (target == nullptr) return;
   if (target->is_int64()) {
-    if (target->get_int64() < 1 || target->get_int64() > 65535) errors.invalid(path + ".targetPort", *target, "must be between 1 and 65535, inclusive");
+    if (target->get_int64() < 1 || target->get_int64() > 65535)
+      errors.invalid(path + ".targetPort", *target, "must be between 1 and 65535, inclusive");
     return;
   }
-  for (const std::string& why : check_format(Format::kPortName, view(target->get_string()))) errors.invalid(path + ".targetPort", *target, why);
+  for (const std::string& why : check_format(Format::kPortName, view(target->get_string())))
+    errors.invalid(path + ".targetPort", *target, why);
 }
 
 void validate_ports(const Object& spec, FieldErrors& errors) {
@@ -56,7 +58,8 @@ void validate_ports(const Object& spec, FieldErrors& errors) {
       errors.duplicate(path, Object{{"port", int_at(ports[i], "port")}, {"protocol", boost::json::string(text_at(ports[i], "protocol"))}});
     }
     validate_target_port(ports[i], path, errors);
-    if (int_at(ports[i], "nodePort") != 0 && !uses_node_ports(type)) errors.forbidden(path + ".nodePort", fmt::format("may not be used when `type` is '{}'", type));
+    if (int_at(ports[i], "nodePort") != 0 && !uses_node_ports(type))
+      errors.forbidden(path + ".nodePort", fmt::format("may not be used when `type` is '{}'", type));
   }
 }
 
@@ -67,7 +70,8 @@ void validate_cluster_ips(const Object& spec, FieldErrors& errors) {
     if (!ip.empty()) errors.forbidden("spec.clusterIPs", "may not be set when type is ExternalName");
     return;
   }
-  if (ip == "None" && uses_node_ports(type)) errors.invalid("spec.clusterIPs[0]", "None", fmt::format("may not be set to 'None' for {} services", type));
+  if (ip == "None" && uses_node_ports(type))
+    errors.invalid("spec.clusterIPs[0]", "None", fmt::format("may not be set to 'None' for {} services", type));
   if (ips.size() > 2) errors.invalid_strings("spec.clusterIPs", ips, "may only hold up to 2 values");
   if (!ips.empty() && ip != view(ips[0].get_string())) errors.invalid_strings("spec.clusterIPs", ips, "first value must match `clusterIP`");
   for (std::size_t i = 0; i < ips.size(); ++i) {
@@ -88,17 +92,22 @@ void validate_external(const Object& spec, FieldErrors& errors) {
     std::string_view bare = name;
     if (bare.ends_with('.')) bare.remove_suffix(1);
     if (name.empty()) errors.required("spec.externalName");
-    else for (const std::string& why : check_format(Format::kDnsSubdomain, bare)) errors.invalid_text("spec.externalName", name, why);
+    else
+      for (const std::string& why : check_format(Format::kDnsSubdomain, bare)) errors.invalid_text("spec.externalName", name, why);
   }
   if (find(spec, "externalTrafficPolicy") != nullptr && !is_external(spec)) {
-    errors.invalid("spec.externalTrafficPolicy", *find(spec, "externalTrafficPolicy"), "may only be set for externally-accessible services");
+    errors.invalid("spec.externalTrafficPolicy", *find(spec, "externalTrafficPolicy"),
+                   "may only be set for externally-accessible services");
   }
-  if (find(spec, "allocateLoadBalancerNodePorts") != nullptr && type != "LoadBalancer") errors.forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'");
-  if (find(spec, "loadBalancerClass") != nullptr && type != "LoadBalancer") errors.forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'");
+  if (find(spec, "allocateLoadBalancerNodePorts") != nullptr && type != "LoadBalancer")
+    errors.forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'");
+  if (find(spec, "loadBalancerClass") != nullptr && type != "LoadBalancer")
+    errors.forbidden("spec.loadBalancerClass", "may only be used when `type` is 'LoadBalancer'");
   const Array& externals = array_at(spec, "externalIPs");
   for (std::size_t i = 0; i < externals.size(); ++i) {
     auto ip = net::IpAddr::parse(view(externals[i].get_string()));
-    if (ip.ok() && (ip->is_loopback() || ip->is_link_local() || ip->is_multicast() || ip->is_unset())) errors.invalid(item("spec.externalIPs", i), externals[i], "may not be in the loopback, link-local or multicast range");
+    if (ip.ok() && (ip->is_loopback() || ip->is_link_local() || ip->is_multicast() || ip->is_unset()))
+      errors.invalid(item("spec.externalIPs", i), externals[i], "may not be in the loopback, link-local or multicast range");
   }
   if (text_at(spec, "sessionAffinity") == "None" && find(spec, "sessionAffinityConfig") != nullptr) {
     errors.forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None");
@@ -109,16 +118,20 @@ void validate_external(const Object& spec, FieldErrors& errors) {
 void validate_service_update(const Object& spec, const Object& old, FieldErrors& errors) {
   if (text_at(spec, "type") == "ExternalName" || text_at(old, "type") == "ExternalName") return;
   const Array &ips = array_at(spec, "clusterIPs"), &old_ips = array_at(old, "clusterIPs");
-  if (!old_ips.empty() && (ips.empty() || ips[0] != old_ips[0])) errors.invalid_strings("spec.clusterIPs[0]", ips, "may not change once set");
-  if (ips.size() > 1 && old_ips.size() > 1 && ips[1] != old_ips[1]) errors.invalid_strings("spec.clusterIPs[1]", ips, "may not change once set");
+  if (!old_ips.empty() && (ips.empty() || ips[0] != old_ips[0]))
+    errors.invalid_strings("spec.clusterIPs[0]", ips, "may not change once set");
+  if (ips.size() > 1 && old_ips.size() > 1 && ips[1] != old_ips[1])
+    errors.invalid_strings("spec.clusterIPs[1]", ips, "may not change once set");
   const Array &families = array_at(spec, "ipFamilies"), &old_families = array_at(old, "ipFamilies");
-  if (!old_families.empty() && !families.empty() && families[0] != old_families[0]) errors.invalid_strings("spec.ipFamilies[0]", families, "may not change once set");
+  if (!old_families.empty() && !families.empty() && families[0] != old_families[0])
+    errors.invalid_strings("spec.ipFamilies[0]", families, "may not change once set");
 }
 
 void check_endpoint_address(const Json& address, const std::string& path, FieldErrors& errors) {
   auto ip = net::IpAddr::parse(view(address.get_string()));
   if (!ip.ok()) return errors.invalid(path, address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
-  if (ip->is_unset() || view(address.get_string()) == "0.0.0.0") errors.invalid(path, address, fmt::format("may not be unspecified ({})", view(address.get_string())));
+  if (ip->is_unset() || view(address.get_string()) == "0.0.0.0")
+    errors.invalid(path, address, fmt::format("may not be unspecified ({})", view(address.get_string())));
   if (ip->is_loopback()) errors.invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
   if (ip->is_link_local()) errors.invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
   if (ip->is_multicast()) errors.invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
@@ -153,7 +166,8 @@ void prepare_service_update(Object& object, const Object& before) {
   if (type == "ExternalName") {
     // Addresses that are the old ones go; others are the user's, and refused.
     for (const char* key : {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"}) {
-      if (const Json *now = spec.if_contains(key), *was = old.if_contains(key); now != nullptr && was != nullptr && *now == *was) erase_key(spec, key);
+      if (const Json* now = spec.if_contains(key), *was = old.if_contains(key); now != nullptr && was != nullptr && *now == *was)
+        erase_key(spec, key);
     }
   } else if (old_type != "ExternalName") {
     // A new clusterIP beside the old clusterIPs means the first of them.
@@ -175,14 +189,17 @@ void prepare_service_update(Object& object, const Object& before) {
       for (const Json& was : array_at(old, "ports")) {
         if (int_at(was, "nodePort") == 0) continue;
         const bool same_port = int_at(one, "port") == int_at(was, "port") && text_at(one, "protocol", "TCP") == text_at(was, "protocol");
-        if (uses_node_ports(type) && uses_node_ports(old_type) && same_port && int_at(one, "nodePort") == 0) one.get_object()["nodePort"] = int_at(was, "nodePort");
-        if (!uses_node_ports(type) && uses_node_ports(old_type) && int_at(one, "nodePort") == int_at(was, "nodePort")) erase_key(one.get_object(), "nodePort");
+        if (uses_node_ports(type) && uses_node_ports(old_type) && same_port && int_at(one, "nodePort") == 0)
+          one.get_object()["nodePort"] = int_at(was, "nodePort");
+        if (!uses_node_ports(type) && uses_node_ports(old_type) && int_at(one, "nodePort") == int_at(was, "nodePort"))
+          erase_key(one.get_object(), "nodePort");
       }
     }
   }
   if (uses_node_ports(old_type) && !uses_node_ports(type)) {
     for (const char* key : {"externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"}) {
-      if (const Json *now = spec.if_contains(key), *was = old.if_contains(key); now != nullptr && was != nullptr && *now == *was) erase_key(spec, key);
+      if (const Json* now = spec.if_contains(key), *was = old.if_contains(key); now != nullptr && was != nullptr && *now == *was)
+        erase_key(spec, key);
     }
   }
   if (old_type == "LoadBalancer" && type == "NodePort") {
@@ -206,10 +223,12 @@ void validate_endpoints(const Object& object, const Object*, FieldErrors& errors
   const Array& subsets = array_at(object, "subsets");
   for (std::size_t i = 0; i < subsets.size(); ++i) {
     const std::string at = item("subsets", i);
-    if (array_at(subsets[i], "addresses").empty() && array_at(subsets[i], "notReadyAddresses").empty()) errors.required(at, "must specify `addresses` or `notReadyAddresses`");
+    if (array_at(subsets[i], "addresses").empty() && array_at(subsets[i], "notReadyAddresses").empty())
+      errors.required(at, "must specify `addresses` or `notReadyAddresses`");
     for (const char* list : {"addresses", "notReadyAddresses"}) {
       const Array& addresses = array_at(subsets[i], list);
-      for (std::size_t k = 0; k < addresses.size(); ++k) check_endpoint_address(*find(addresses[k], "ip"), item(child(at, list), k) + ".ip", errors);
+      for (std::size_t k = 0; k < addresses.size(); ++k)
+        check_endpoint_address(*find(addresses[k], "ip"), item(child(at, list), k) + ".ip", errors);
     }
     const Array& ports = array_at(subsets[i], "ports");
     for (std::size_t k = 0; k < ports.size(); ++k) {
@@ -228,7 +247,8 @@ void validate_endpoint_slice(const Object& object, const Object* before, FieldEr
     if (addresses.size() > kMaxAddresses) errors.too_many(at, addresses.size(), kMaxAddresses);
     for (std::size_t k = 0; k < addresses.size(); ++k) {
       if (type == "FQDN") {
-        for (const std::string& why : check_format(Format::kDnsSubdomain, view(addresses[k].get_string()))) errors.invalid(item(at, k), addresses[k], why);
+        for (const std::string& why : check_format(Format::kDnsSubdomain, view(addresses[k].get_string())))
+          errors.invalid(item(at, k), addresses[k], why);
         continue;
       }
       auto ip = net::IpAddr::parse(view(addresses[k].get_string()));

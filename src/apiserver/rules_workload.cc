@@ -26,8 +26,11 @@ void validate_share(const Json* value, const std::string& path, FieldErrors& err
     return;
   }
   const std::string_view text = view(value->get_string());
-  if (text.size() < 2 || !text.ends_with('%') || text.substr(0, text.size() - 1).find_first_not_of("0123456789") != std::string_view::npos) {
-    errors.invalid(path, *value, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')");
+  if (text.size() < 2 || !text.ends_with('%') ||
+      text.substr(0, text.size() - 1).find_first_not_of("0123456789") != std::string_view::npos) {
+    errors.invalid(path, *value,
+                   "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+                   "validation is '[0-9]+%')");
   }
 }
 
@@ -40,12 +43,15 @@ void validate_template(const Object& object, const Object* before, const char* w
   if (selector.get_object().empty()) {
     errors.invalid("spec.selector", selector, fmt::format("empty selector is invalid for {}", what));
   } else if (auto parsed = LabelSelector::parse(selector_text(selector)); parsed.ok() && !parsed->matches(labels)) {
-    errors.invalid("spec.template.metadata.labels", labels != nullptr ? Json(*labels) : Json(nullptr), "`selector` does not match template `labels`");
+    errors.invalid("spec.template.metadata.labels", labels != nullptr ? Json(*labels) : Json(nullptr),
+                   "`selector` does not match template `labels`");
   }
   if (const Object* spec = object_at(object, "spec.template.spec")) {
     validate_pod_spec(*spec, "spec.template.spec", errors);
-    if (text_at(*spec, "restartPolicy") != "Always") errors.not_supported("spec.template.spec.restartPolicy", spec->at("restartPolicy"), {"Always"});
-    if (spec->contains("activeDeadlineSeconds")) errors.forbidden("spec.template.spec.activeDeadlineSeconds", fmt::format("activeDeadlineSeconds in {} is not Supported", what));
+    if (text_at(*spec, "restartPolicy") != "Always")
+      errors.not_supported("spec.template.spec.restartPolicy", spec->at("restartPolicy"), {"Always"});
+    if (spec->contains("activeDeadlineSeconds"))
+      errors.forbidden("spec.template.spec.activeDeadlineSeconds", fmt::format("activeDeadlineSeconds in {} is not Supported", what));
   } else {
     errors.required("spec.template.spec.containers");
   }
@@ -58,7 +64,8 @@ void validate_rolling(const Object& object, const std::string& path, bool surge_
   validate_share(unavailable, path + ".rollingUpdate.maxUnavailable", errors);
   validate_share(surge, path + ".rollingUpdate.maxSurge", errors);
   if (surge_or_unavailable && is_zero(unavailable) && is_zero(surge)) {
-    errors.invalid(path + ".rollingUpdate.maxUnavailable", unavailable != nullptr ? *unavailable : Json(0), "may not be 0 when `maxSurge` is 0");
+    errors.invalid(path + ".rollingUpdate.maxUnavailable", unavailable != nullptr ? *unavailable : Json(0),
+                   "may not be 0 when `maxSurge` is 0");
   }
 }
 
@@ -89,12 +96,14 @@ void validate_workload(const Object& object, const Object* before, FieldErrors& 
   validate_template(object, before, deployment ? "deployment" : "replicaset", errors);
   if (!deployment) return;
   if (text_at(object, "spec.strategy.type") == "Recreate") {
-    if (find(object, "spec.strategy.rollingUpdate") != nullptr) errors.forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'");
+    if (find(object, "spec.strategy.rollingUpdate") != nullptr)
+      errors.forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'");
   } else {
     validate_rolling(object, "spec.strategy", true, errors);
   }
   const std::int64_t deadline = int_at(object, "spec.progressDeadlineSeconds");
-  if (deadline <= int_at(object, "spec.minReadySeconds")) errors.invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds");
+  if (deadline <= int_at(object, "spec.minReadySeconds"))
+    errors.invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds");
 }
 
 void validate_daemon_set(const Object& object, const Object* before, FieldErrors& errors) {

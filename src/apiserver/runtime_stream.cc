@@ -22,18 +22,21 @@ bool is_control(std::uint8_t channel) { return channel != kStdin && channel != k
 
 }  // namespace
 
-RuntimeStream::RuntimeStream(io::Loop& loop, Callbacks callbacks) : loop_(loop), callbacks_(std::make_shared<Callbacks>(std::move(callbacks))) {}
+RuntimeStream::RuntimeStream(io::Loop& loop, Callbacks callbacks)
+    : loop_(loop), callbacks_(std::make_shared<Callbacks>(std::move(callbacks))) {}
 RuntimeStream::~RuntimeStream() = default;
 
-std::shared_ptr<RuntimeStream> RuntimeStream::open(io::Loop& loop, const std::string& socket_path, const json::object& request, Callbacks callbacks) {
+std::shared_ptr<RuntimeStream> RuntimeStream::open(io::Loop& loop, const std::string& socket_path, const json::object& request,
+                                                   Callbacks callbacks) {
   std::shared_ptr<RuntimeStream> stream(new RuntimeStream(loop, std::move(callbacks)));
   const std::weak_ptr<RuntimeStream> weak = stream;
   stream->deadline_ = loop.after(kAnswerTimeout, [weak] {
     if (const auto self = weak.lock()) self->refuse(internal_error("the node's runtime does not answer"));
   });
-  stream->dialing_ = io::connect_unix(loop, socket_path, [weak, line = json::serialize(request) + "\n"](Result<std::unique_ptr<io::Duplex>> made) {
-    if (const auto self = weak.lock()) self->on_connected(std::move(made), line);
-  });
+  stream->dialing_ =
+      io::connect_unix(loop, socket_path, [weak, line = json::serialize(request) + "\n"](Result<std::unique_ptr<io::Duplex>> made) {
+        if (const auto self = weak.lock()) self->on_connected(std::move(made), line);
+      });
   return stream;
 }
 
@@ -81,7 +84,8 @@ void RuntimeStream::on_answer(std::string_view line) {
     const json::value* code = fields->if_contains("code");
     const int number = code && code->is_int64() ? static_cast<int>(code->get_int64()) : 500;
     const std::string reason(text_at(*fields, "reason"));
-    return refuse(generic(number >= 400 && number < 600 ? number : 500, reason.empty() ? "InternalError" : reason, std::string(text_at(*fields, "message"))));
+    return refuse(generic(number >= 400 && number < 600 ? number : 500, reason.empty() ? "InternalError" : reason,
+                          std::string(text_at(*fields, "message"))));
   }
   open_ = true;
   deadline_.cancel();

@@ -27,18 +27,32 @@ int to_number(std::string_view text) {
 }
 
 std::optional<Base> scalar(std::string_view name) {
-  static const std::unordered_map<std::string_view, Base> kScalars{
-      {"string", Base::kString}, {"int32", Base::kInt32}, {"int64", Base::kInt64}, {"bool", Base::kBool}, {"bytes", Base::kBytes},
-      {"time", Base::kTime}, {"microtime", Base::kMicroTime}, {"quantity", Base::kQuantity}, {"intorstring", Base::kIntOrString}, {"any", Base::kAny}};
+  static const std::unordered_map<std::string_view, Base> kScalars{{"string", Base::kString},
+                                                                   {"int32", Base::kInt32},
+                                                                   {"int64", Base::kInt64},
+                                                                   {"bool", Base::kBool},
+                                                                   {"bytes", Base::kBytes},
+                                                                   {"time", Base::kTime},
+                                                                   {"microtime", Base::kMicroTime},
+                                                                   {"quantity", Base::kQuantity},
+                                                                   {"intorstring", Base::kIntOrString},
+                                                                   {"any", Base::kAny}};
   auto at = kScalars.find(name);
   return at == kScalars.end() ? std::nullopt : std::optional(at->second);
 }
 
 Format format_named(std::string_view name) {
-  static const std::unordered_map<std::string_view, Format> kFormats{
-      {"dns_label", Format::kDnsLabel}, {"dns_subdomain", Format::kDnsSubdomain}, {"dns1035_label", Format::kDns1035Label},
-      {"port_name", Format::kPortName}, {"qualified_name", Format::kQualifiedName}, {"label_value", Format::kLabelValue},
-      {"ip", Format::kIp}, {"cidr", Format::kCidr}, {"env_name", Format::kEnvName}, {"config_key", Format::kConfigKey}, {"absolute_path", Format::kAbsolutePath}};
+  static const std::unordered_map<std::string_view, Format> kFormats{{"dns_label", Format::kDnsLabel},
+                                                                     {"dns_subdomain", Format::kDnsSubdomain},
+                                                                     {"dns1035_label", Format::kDns1035Label},
+                                                                     {"port_name", Format::kPortName},
+                                                                     {"qualified_name", Format::kQualifiedName},
+                                                                     {"label_value", Format::kLabelValue},
+                                                                     {"ip", Format::kIp},
+                                                                     {"cidr", Format::kCidr},
+                                                                     {"env_name", Format::kEnvName},
+                                                                     {"config_key", Format::kConfigKey},
+                                                                     {"absolute_path", Format::kAbsolutePath}};
   auto at = kFormats.find(name);
   FW_CHECK(at != kFormats.end());
   return at->second;
@@ -169,10 +183,11 @@ void SchemaText::link() {
 }
 
 const Schemas& Schemas::builtin() {
-  static const Schemas& schemas = [] () -> const Schemas& {
+  static const Schemas& schemas = []() -> const Schemas& {
     static Schemas all;
     SchemaText text(all);
-    for (const char* table : {kMetaTypes, kCoreTypes, kServiceTypes, kPodTypes, kContainerTypes, kVolumeTypes, kAppsTypes, kNetworkingTypes, kExtensionTypes}) {
+    for (const char* table :
+         {kMetaTypes, kCoreTypes, kServiceTypes, kPodTypes, kContainerTypes, kVolumeTypes, kAppsTypes, kNetworkingTypes, kExtensionTypes}) {
       text.add(table);
     }
     text.link();

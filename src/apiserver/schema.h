@@ -18,14 +18,36 @@
 namespace fairway::apiserver {
 
 enum class Base : std::uint8_t {
-  kString, kInt32, kInt64, kNumber, kBool, kBytes, kTime, kMicroTime, kQuantity, kIntOrString,
-  kAny,       // kept as it is
-  kMessage, kMap, kList,
+  kString,
+  kInt32,
+  kInt64,
+  kNumber,
+  kBool,
+  kBytes,
+  kTime,
+  kMicroTime,
+  kQuantity,
+  kIntOrString,
+  kAny,  // kept as it is
+  kMessage,
+  kMap,
+  kList,
 };
 
 // What a string must look like; the checks and their words are in formats.h.
 enum class Format : std::uint8_t {
-  kNone, kDnsLabel, kDnsSubdomain, kDns1035Label, kPortName, kQualifiedName, kLabelValue, kIp, kCidr, kEnvName, kConfigKey, kAbsolutePath,
+  kNone,
+  kDnsLabel,
+  kDnsSubdomain,
+  kDns1035Label,
+  kPortName,
+  kQualifiedName,
+  kLabelValue,
+  kIp,
+  kCidr,
+  kEnvName,
+  kConfigKey,
+  kAbsolutePath,
 };
 
 struct Message;
@@ -37,18 +59,18 @@ struct Type {
   // constraints
   std::optional<double> minimum, maximum;
   bool exclusive_minimum = false, exclusive_maximum = false;
-  std::vector<std::string> one_of;   // strings; for CRDs the JSON text of any value
+  std::vector<std::string> one_of;  // strings; for CRDs the JSON text of any value
   Format format = Format::kNone;
-  std::string pattern;               // CRDs only
+  std::string pattern;  // CRDs only
   std::optional<std::size_t> min_length, max_length, min_items, max_items;
   bool nullable = false;
   // merging
-  std::string merge_key;               // strategic merge patch: list of maps merged by this key
-  std::vector<std::string> map_keys;   // server-side apply: listType=map
-  bool set = false;                    // list of scalars merged as a set (patchStrategy=merge, listType=set)
-  bool retain_keys = false;            // patchStrategy=retainKeys
-  bool atomic = false;                 // one field for server-side apply
-  bool unique = false;                 // items of the same merge key are refused
+  std::string merge_key;              // strategic merge patch: list of maps merged by this key
+  std::vector<std::string> map_keys;  // server-side apply: listType=map
+  bool set = false;                   // list of scalars merged as a set (patchStrategy=merge, listType=set)
+  bool retain_keys = false;           // patchStrategy=retainKeys
+  bool atomic = false;                // one field for server-side apply
+  bool unique = false;                // items of the same merge key are refused
 };
 
 struct Field {
@@ -66,7 +88,7 @@ struct Message {
   std::deque<Field> fields;
   std::unordered_map<std::string_view, const Field*> by_name;
   bool preserve_unknown = false;
-  bool prune_unknown = false;     // CRDs: unknown fields are dropped
+  bool prune_unknown = false;              // CRDs: unknown fields are dropped
   std::shared_ptr<const Type> additional;  // CRDs: properties and additionalProperties at once
 
   const Field* find(std::string_view field) const {

@@ -9,7 +9,9 @@
 
 namespace fairway::apiserver {
 
-std::string child(const std::string& path, std::string_view name) { return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name); }
+std::string child(const std::string& path, std::string_view name) {
+  return path.empty() ? std::string(name) : fmt::format("{}.{}", path, name);
+}
 std::string item(const std::string& path, std::size_t index) { return fmt::format("{}[{}]", path, index); }
 std::string item(const std::string& path, std::string_view key) { return fmt::format("{}[{}]", path, key); }
 
@@ -17,30 +19,49 @@ namespace {
 
 std::string go_name(const Type& type) {
   switch (type.base) {
-    case Base::kInt32: return "int32";
-    case Base::kInt64: return "int64";
-    case Base::kNumber: return "float64";
-    case Base::kBool: return "bool";
-    case Base::kBytes: return "[]uint8";
-    case Base::kTime: return "v1.Time";
-    case Base::kMicroTime: return "v1.MicroTime";
-    case Base::kQuantity: return "resource.Quantity";
-    case Base::kIntOrString: return "intstr.IntOrString";
-    case Base::kMessage: return "v1." + type.message->name;
-    case Base::kList: return "[]" + go_name(*type.item);
-    case Base::kMap: return "map[string]" + go_name(*type.item);
-    case Base::kString: case Base::kAny: break;
+    case Base::kInt32:
+      return "int32";
+    case Base::kInt64:
+      return "int64";
+    case Base::kNumber:
+      return "float64";
+    case Base::kBool:
+      return "bool";
+    case Base::kBytes:
+      return "[]uint8";
+    case Base::kTime:
+      return "v1.Time";
+    case Base::kMicroTime:
+      return "v1.MicroTime";
+    case Base::kQuantity:
+      return "resource.Quantity";
+    case Base::kIntOrString:
+      return "intstr.IntOrString";
+    case Base::kMessage:
+      return "v1." + type.message->name;
+    case Base::kList:
+      return "[]" + go_name(*type.item);
+    case Base::kMap:
+      return "map[string]" + go_name(*type.item);
+    case Base::kString:
+    case Base::kAny:
+      break;
   }
   return "string";
 }
 
 std::string_view json_name(const Json& value) {
   switch (value.kind()) {
-    case boost::json::kind::bool_: return "bool";
-    case boost::json::kind::string: return "string";
-    case boost::json::kind::array: return "array";
-    case boost::json::kind::object: return "object";
-    default: return "number";
+    case boost::json::kind::bool_:
+      return "bool";
+    case boost::json::kind::string:
+      return "string";
+    case boost::json::kind::array:
+      return "array";
+    case boost::json::kind::object:
+      return "object";
+    default:
+      return "number";
   }
 }
 
@@ -74,42 +95,68 @@ class Decoder {
  private:
   static bool omitted(const Field& field, const Json& value) {
     switch (field.type.base) {
-      case Base::kMessage: case Base::kAny: case Base::kIntOrString: case Base::kQuantity: return false;
-      case Base::kList: case Base::kMap: return is_empty(value);
-      default: return !field.pointer && !field.keep_zero && is_empty(value);
+      case Base::kMessage:
+      case Base::kAny:
+      case Base::kIntOrString:
+      case Base::kQuantity:
+        return false;
+      case Base::kList:
+      case Base::kMap:
+        return is_empty(value);
+      default:
+        return !field.pointer && !field.keep_zero && is_empty(value);
     }
   }
 
   void wrong(const Type& type, const Json& value, const std::string& go_path) {
-    const std::string what = value.is_number() && (type.base == Base::kInt32 || type.base == Base::kInt64) ? "number " + scalar_text(value) : std::string(json_name(value));
-    out_.type_error = fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", what, struct_->name, go_path, go_name(type));
+    const std::string what = value.is_number() && (type.base == Base::kInt32 || type.base == Base::kInt64) ? "number " + scalar_text(value)
+                                                                                                           : std::string(json_name(value));
+    out_.type_error =
+        fmt::format("json: cannot unmarshal {} into Go struct field {}.{} of type {}", what, struct_->name, go_path, go_name(type));
   }
 
   void value(const Type& type, Json& value, const std::string& path, const std::string& go_path) {
     switch (type.base) {
-      case Base::kAny: return;
-      case Base::kString: return expect(value.is_string(), type, value, go_path);
-      case Base::kBool: return expect(value.is_bool(), type, value, go_path);
-      case Base::kInt64: return expect(value.is_int64(), type, value, go_path);
-      case Base::kNumber: return expect(value.is_number(), type, value, go_path);
+      case Base::kAny:
+        return;
+      case Base::kString:
+        return expect(value.is_string(), type, value, go_path);
+      case Base::kBool:
+        return expect(value.is_bool(), type, value, go_path);
+      case Base::kInt64:
+        return expect(value.is_int64(), type, value, go_path);
+      case Base::kNumber:
+        return expect(value.is_number(), type, value, go_path);
       case Base::kInt32:
-        return expect(value.is_int64() && value.get_int64() >= std::numeric_limits<std::int32_t>::min() && value.get_int64() <= std::numeric_limits<std::int32_t>::max(), type, value, go_path);
+        return expect(value.is_int64() && value.get_int64() >= std::numeric_limits<std::int32_t>::min() &&
+                          value.get_int64() <= std::numeric_limits<std::int32_t>::max(),
+                      type, value, go_path);
       case Base::kIntOrString:
-        return expect(value.is_string() || (value.is_int64() && std::abs(value.get_int64()) <= std::numeric_limits<std::int32_t>::max()), type, value, go_path);
+        return expect(value.is_string() || (value.is_int64() && std::abs(value.get_int64()) <= std::numeric_limits<std::int32_t>::max()),
+                      type, value, go_path);
       case Base::kBytes:
         if (!value.is_string()) return wrong(type, value, go_path);
-        if (!is_base64(view(value.get_string()))) out_.type_error = "illegal base64 data at input byte " + std::to_string(value.get_string().find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/\r\n"));
+        if (!is_base64(view(value.get_string())))
+          out_.type_error =
+              "illegal base64 data at input byte " +
+              std::to_string(value.get_string().find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/\r\n"));
         return;
-      case Base::kTime: case Base::kMicroTime:
+      case Base::kTime:
+      case Base::kMicroTime:
         if (!value.is_string()) return wrong(type, value, go_path);
-        if (!is_rfc3339(view(value.get_string()))) out_.type_error = fmt::format("parsing time {} as \"2006-01-02T15:04:05Z07:00\": cannot parse {} as \"2006\"", scalar_text(value), scalar_text(value));
+        if (!is_rfc3339(view(value.get_string())))
+          out_.type_error = fmt::format("parsing time {} as \"2006-01-02T15:04:05Z07:00\": cannot parse {} as \"2006\"", scalar_text(value),
+                                        scalar_text(value));
         return;
-      case Base::kQuantity: return quantity(type, value, go_path);
+      case Base::kQuantity:
+        return quantity(type, value, go_path);
       case Base::kMessage:
         if (!value.is_object()) return wrong(type, value, go_path);
         return message(*type.message, value.get_object(), path, go_path);
-      case Base::kList: return list(type, value, path, go_path);
-      case Base::kMap: return map(type, value, path, go_path);
+      case Base::kList:
+        return list(type, value, path, go_path);
+      case Base::kMap:
+        return map(type, value, path, go_path);
     }
   }
 
@@ -171,7 +218,8 @@ void check_range(const Type& type, const Json& value, const std::string& path, F
   const double number = value.is_int64() ? static_cast<double>(value.get_int64()) : value.to_number<double>();
   if (number >= *type.minimum && (!type.maximum || number <= *type.maximum)) return;
   const auto low = static_cast<std::int64_t>(*type.minimum);
-  if (!type.maximum) return errors.invalid(path, value, low == 1 ? "must be greater than 0" : fmt::format("must be greater than or equal to {}", low));
+  if (!type.maximum)
+    return errors.invalid(path, value, low == 1 ? "must be greater than 0" : fmt::format("must be greater than or equal to {}", low));
   const auto high = static_cast<std::int64_t>(*type.maximum);
   if (low == 0 && high == 0777) return errors.invalid(path, value, "must be a number between 0 and 0777 (octal), both inclusive");
   errors.invalid(path, value, fmt::format("must be between {} and {}, inclusive", low, high));
@@ -203,21 +251,26 @@ void validate_value(const Type& type, const Json& value, const std::string& path
     }
     case Base::kMap:
       if (type.item->base != Base::kMessage) return;
-      for (const auto& [key, one] : value.get_object()) validate_value(*type.item, one, item(path, std::string_view(key.data(), key.size())), errors);
+      for (const auto& [key, one] : value.get_object())
+        validate_value(*type.item, one, item(path, std::string_view(key.data(), key.size())), errors);
       return;
     case Base::kString: {
       const std::string_view text = view(value.get_string());
-      if (!type.one_of.empty() && std::find(type.one_of.begin(), type.one_of.end(), text) == type.one_of.end()) errors.not_supported(path, value, type.one_of);
+      if (!type.one_of.empty() && std::find(type.one_of.begin(), type.one_of.end(), text) == type.one_of.end())
+        errors.not_supported(path, value, type.one_of);
       for (const std::string& why : check_format(type.format, text)) errors.invalid(path, value, why);
       return;
     }
-    default: check_range(type, value, path, errors);
+    default:
+      check_range(type, value, path, errors);
   }
 }
 
 }  // namespace
 
-void decode(const Message& message, Object& object, Decoding& out, const std::string& path) { Decoder(out).message(message, object, path, path); }
+void decode(const Message& message, Object& object, Decoding& out, const std::string& path) {
+  Decoder(out).message(message, object, path, path);
+}
 
 void apply_defaults(const Message& message, Object& object) {
   for (const Field& field : message.fields) {

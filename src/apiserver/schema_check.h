@@ -25,8 +25,8 @@ void apply_defaults(const Message& message, Object& object);
 
 void validate(const Message& message, const Object& object, const std::string& path, FieldErrors& errors);
 
-std::string child(const std::string& path, std::string_view name);     // "spec" + "ports" -> "spec.ports"
-std::string item(const std::string& path, std::size_t index);          // "spec.ports[0]"
-std::string item(const std::string& path, std::string_view key);       // "metadata.labels[key]"
+std::string child(const std::string& path, std::string_view name);  // "spec" + "ports" -> "spec.ports"
+std::string item(const std::string& path, std::size_t index);       // "spec.ports[0]"
+std::string item(const std::string& path, std::string_view key);    // "metadata.labels[key]"
 
 }  // namespace fairway::apiserver

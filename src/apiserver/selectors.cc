@@ -24,7 +24,8 @@ class LabelParser {
       selector.requirements_.push_back(std::move(requirement));
       skip_space();
       if (text_.empty()) break;
-      if (text_[0] != ',') return bad_request(fmt::format("unable to parse requirement: found '{}', expected: ',' or 'end of string'", text_));
+      if (text_[0] != ',')
+        return bad_request(fmt::format("unable to parse requirement: found '{}', expected: ',' or 'end of string'", text_));
       text_.remove_prefix(1);
       skip_space();
       if (text_.empty()) return bad_request("unable to parse requirement: found '', expected: identifier after ','");
@@ -54,7 +55,8 @@ class LabelParser {
   std::string read(LabelSelector::Requirement& into) {
     const bool negated = eat("!");
     into.key = word();
-    if (const auto errors = check_format(Format::kQualifiedName, into.key); !errors.empty()) return fmt::format("<nil>: Invalid value: {}: {}", quoted(into.key), errors[0]);
+    if (const auto errors = check_format(Format::kQualifiedName, into.key); !errors.empty())
+      return fmt::format("<nil>: Invalid value: {}: {}", quoted(into.key), errors[0]);
     if (negated) {
       into.op = Op::kNotExists;
       return {};
@@ -112,14 +114,24 @@ bool LabelSelector::matches(const Object* labels) const {
   for (const Requirement& requirement : requirements_) {
     const Json* found = labels != nullptr ? labels->if_contains(requirement.key) : nullptr;
     const std::string_view value = found != nullptr && found->is_string() ? view(found->get_string()) : std::string_view{};
-    const bool listed = found != nullptr && std::find(requirement.values.begin(), requirement.values.end(), value) != requirement.values.end();
+    const bool listed =
+        found != nullptr && std::find(requirement.values.begin(), requirement.values.end(), value) != requirement.values.end();
     bool fine = false;
     switch (requirement.op) {
-      case Op::kIn: fine = listed; break;
-      case Op::kNotIn: fine = !listed; break;
-      case Op::kExists: fine = found != nullptr; break;
-      case Op::kNotExists: fine = found == nullptr; break;
-      case Op::kGreater: case Op::kLess: {
+      case Op::kIn:
+        fine = listed;
+        break;
+      case Op::kNotIn:
+        fine = !listed;
+        break;
+      case Op::kExists:
+        fine = found != nullptr;
+        break;
+      case Op::kNotExists:
+        fine = found == nullptr;
+        break;
+      case Op::kGreater:
+      case Op::kLess: {
         const auto have = found != nullptr ? to_int(value) : std::nullopt;
         const auto bound = to_int(requirement.values[0]);
         fine = have && bound && (requirement.op == Op::kGreater ? *have > *bound : *have < *bound);
@@ -139,7 +151,8 @@ ApiResult<FieldSelector> FieldSelector::parse(std::string_view text, const std::
     text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
     if (term.empty()) continue;
     const auto equals = term.find('=');
-    if (equals == std::string_view::npos || equals == 0) return bad_request(fmt::format("invalid selector: '{}'; can't understand '{}'", term, term));
+    if (equals == std::string_view::npos || equals == 0)
+      return bad_request(fmt::format("invalid selector: '{}'; can't understand '{}'", term, term));
     const bool negated = term[equals - 1] == '!';
     const std::string_view field = term.substr(0, equals - (negated ? 1 : 0));
     std::string_view value = term.substr(equals + 1);
@@ -181,7 +194,8 @@ std::string selector_text(const Json& selector) {
   for (const Json& expression : array_at(selector, "matchExpressions")) {
     const std::string_view key = text_at(expression, "key"), op = text_at(expression, "operator");
     std::string values;
-    for (const Json& value : array_at(expression, "values")) values += (values.empty() ? "" : ",") + (value.is_string() ? std::string(view(value.get_string())) : scalar_text(value));
+    for (const Json& value : array_at(expression, "values"))
+      values += (values.empty() ? "" : ",") + (value.is_string() ? std::string(view(value.get_string())) : scalar_text(value));
     if (op == "Exists") parts.emplace_back(key);
     else if (op == "DoesNotExist") parts.push_back(fmt::format("!{}", key));
     else parts.push_back(fmt::format("{} {} ({})", key, op == "In" ? "in" : "notin", values));

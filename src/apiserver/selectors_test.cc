@@ -16,12 +16,16 @@ bool matches(const char* selector, const char* labels) {
 
 TEST(LabelSelector, MatchesAsTheApiSays) {
   const char* labels = "{'app':'web','tier':'front','n':'5','empty':''}";
-  for (const char* yes : {"", "app=web", "app==web,tier!=back", "app in (api, web)", "tier notin (back)", "app", "!zone", "zone!=a", "zone notin (a,b)", "n>4", "n<6", "empty=", "empty in ()"}) EXPECT_TRUE(matches(yes, labels)) << yes;
-  for (const char* no : {"app=api", "zone", "!app", "app notin (web)", "zone in (a)", "n>5", "app>1", "app=web,zone=a"}) EXPECT_FALSE(matches(no, labels)) << no;
+  for (const char* yes : {"", "app=web", "app==web,tier!=back", "app in (api, web)", "tier notin (back)", "app", "!zone", "zone!=a",
+                          "zone notin (a,b)", "n>4", "n<6", "empty=", "empty in ()"})
+    EXPECT_TRUE(matches(yes, labels)) << yes;
+  for (const char* no : {"app=api", "zone", "!app", "app notin (web)", "zone in (a)", "n>5", "app>1", "app=web,zone=a"})
+    EXPECT_FALSE(matches(no, labels)) << no;
 }
 
 TEST(LabelSelector, RefusesWhatItCannotRead) {
-  for (const char* bad : {"a=b,", ",a", "a in b", "a in (b", "a=b c", "=b", "a=-", "!", "a b"}) EXPECT_FALSE(LabelSelector::parse(bad).ok()) << bad;
+  for (const char* bad : {"a=b,", ",a", "a in b", "a in (b", "a=b c", "=b", "a=-", "!", "a b"})
+    EXPECT_FALSE(LabelSelector::parse(bad).ok()) << bad;
 }
 
 TEST(FieldSelector, KnowsItsKindsFields) {
@@ -36,7 +40,9 @@ TEST(FieldSelector, KnowsItsKindsFields) {
 }
 
 TEST(SelectorText, PrintsObjects) {
-  EXPECT_EQ(selector_text(parse("{'matchLabels':{'b':'2','a':'1'},'matchExpressions':[{'key':'c','operator':'In','values':['x','y']},{'key':'d','operator':'DoesNotExist'}]}")), "a=1,b=2,c in (x,y),!d");
+  EXPECT_EQ(selector_text(parse("{'matchLabels':{'b':'2','a':'1'},'matchExpressions':[{'key':'c','operator':'In','values':['x','y']},{'key'"
+                                ":'d','operator':'DoesNotExist'}]}")),
+            "a=1,b=2,c in (x,y),!d");
 }
 
 }  // namespace

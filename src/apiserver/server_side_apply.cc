@@ -35,7 +35,8 @@ void merge_object(const Message* message, const Type* item, Object& live, const 
 
 void merge_value(const Type& type, Json& live, const Json& applied) {
   if (applied.is_object() && live.is_object() && !type.atomic) {
-    if (type.base == Base::kMessage) return merge_object(type.message, type.message->additional.get(), live.get_object(), applied.get_object());
+    if (type.base == Base::kMessage)
+      return merge_object(type.message, type.message->additional.get(), live.get_object(), applied.get_object());
     return merge_object(nullptr, type.base == Base::kMap ? type.item.get() : nullptr, live.get_object(), applied.get_object());
   }
   if (!applied.is_array() || !live.is_array() || !is_associative(type)) {
@@ -124,7 +125,8 @@ std::vector<Manager> managers_of(const Object* live) {
     const Json* fields = find(entry, "fieldsV1");
     FieldSet set = fields != nullptr ? FieldSet::from_json(*fields) : FieldSet{};
     set.member = false;
-    all.push_back({std::string(text_at(entry, "manager")), std::string(text_at(entry, "operation")), std::string(text_at(entry, "subresource")), std::move(set), entry});
+    all.push_back({std::string(text_at(entry, "manager")), std::string(text_at(entry, "operation")),
+                   std::string(text_at(entry, "subresource")), std::move(set), entry});
   }
   return all;
 }
@@ -133,7 +135,8 @@ ApiError conflict_error(const Kind& kind, const std::vector<std::pair<const Mana
   auto who = [&](const Manager& manager) {
     std::string text = quoted(manager.name);
     if (!manager.subresource.empty()) text += fmt::format(" with subresource {}", quoted(manager.subresource));
-    return manager.operation == "Update" ? fmt::format("{} using {}", text, text_at(manager.entry, "apiVersion", kind.api_version())) : text;
+    return manager.operation == "Update" ? fmt::format("{} using {}", text, text_at(manager.entry, "apiVersion", kind.api_version()))
+                                         : text;
   };
   ApiError error = generic(409, "Conflict", "");
   if (conflicts.size() == 1) {
@@ -153,14 +156,19 @@ ApiError conflict_error(const Kind& kind, const std::vector<std::pair<const Mana
 
 }  // namespace
 
-ApiResult<Json> merge_applied(const Kind& kind, const Object* live, const Object& applied, const std::string& manager, const std::string& subresource, bool force) {
+ApiResult<Json> merge_applied(const Kind& kind, const Object* live, const Object& applied, const std::string& manager,
+                              const std::string& subresource, bool force) {
   Type root;
   root.base = kind.message != nullptr ? Base::kMessage : Base::kAny;
   root.message = kind.message;
   std::vector<Manager> managers = managers_of(live);
   // An object of before field ownership was recorded belongs to "before-first-apply".
   if (live != nullptr && managers.empty()) {
-    Object entry{{"manager", "before-first-apply"}, {"operation", "Update"}, {"apiVersion", kind.api_version()}, {"time", now_text()}, {"fieldsType", "FieldsV1"}};
+    Object entry{{"manager", "before-first-apply"},
+                 {"operation", "Update"},
+                 {"apiVersion", kind.api_version()},
+                 {"time", now_text()},
+                 {"fieldsType", "FieldsV1"}};
     managers.push_back({"before-first-apply", "Update", "", fields_of(kind, *live), std::move(entry)});
   }
   const FieldSet wanted = fields_of(kind, applied);
@@ -195,7 +203,8 @@ ApiResult<Json> merge_applied(const Kind& kind, const Object* live, const Object
     other.entry.get_object()["fieldsV1"] = other.fields.to_json();
     entries.push_back(std::move(other.entry));
   }
-  Object own{{"manager", manager}, {"operation", "Apply"}, {"apiVersion", kind.api_version()}, {"time", now_text()}, {"fieldsType", "FieldsV1"}, {"fieldsV1", wanted.to_json()}};
+  Object own{{"manager", manager}, {"operation", "Apply"},     {"apiVersion", kind.api_version()},
+             {"time", now_text()}, {"fieldsType", "FieldsV1"}, {"fieldsV1", wanted.to_json()}};
   if (!subresource.empty()) own["subresource"] = subresource;
   entries.emplace_back(std::move(own));
   set_at(merged.get_object(), "metadata.managedFields", std::move(entries));

@@ -9,10 +9,14 @@ using test::Rig;
 using testing::HasSubstr;
 
 std::string deployment(const std::string& spec) {
-  return "{'apiVersion':'apps/v1','kind':'Deployment','metadata':{'name':'d'},'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'labels':{'a':'b'}}," + spec + "}";
+  return "{'apiVersion':'apps/"
+         "v1','kind':'Deployment','metadata':{'name':'d'},'spec':{'selector':{'matchLabels':{'a':'b'}},'template':{'metadata':{'labels':{'"
+         "a':'b'}}," +
+         spec + "}";
 }
 std::string containers(const std::string& more, int replicas = -1) {
-  return deployment("'spec':{'containers':[{'name':'c','image':'i'" + more + "}]}}" + (replicas < 0 ? "" : ",'replicas':" + std::to_string(replicas)) + "}");
+  return deployment("'spec':{'containers':[{'name':'c','image':'i'" + more + "}]}}" +
+                    (replicas < 0 ? "" : ",'replicas':" + std::to_string(replicas)) + "}");
 }
 
 std::string apply(Rig& rig, const std::string& object, const std::string& manager, bool force = false) {

@@ -20,13 +20,15 @@ bool has_node_ports(const Object& spec) {
   return type == "NodePort" || (type == "LoadBalancer" && bool_at(spec, "allocateLoadBalancerNodePorts", true));
 }
 
-bool has_health_port(const Object& spec) { return text_at(spec, "type") == "LoadBalancer" && text_at(spec, "externalTrafficPolicy") == "Local"; }
-
-ApiError failed(const Object& service, FieldErrors errors) { return invalid("", "Service", text_at(service, "metadata.name"), std::move(errors)); }
-
-std::uint64_t static_band(const net::Prefix& range) {
-  return std::min<std::uint64_t>(std::max<std::uint64_t>(16, range.size() / 16), 256);
+bool has_health_port(const Object& spec) {
+  return text_at(spec, "type") == "LoadBalancer" && text_at(spec, "externalTrafficPolicy") == "Local";
 }
+
+ApiError failed(const Object& service, FieldErrors errors) {
+  return invalid("", "Service", text_at(service, "metadata.name"), std::move(errors));
+}
+
+std::uint64_t static_band(const net::Prefix& range) { return std::min<std::uint64_t>(std::max<std::uint64_t>(16, range.size() / 16), 256); }
 
 }  // namespace
 
@@ -106,7 +108,8 @@ void ServiceAllocator::choose_families(Object& spec, const Object* before, Field
   const Array& requested = array_at(spec, "clusterIPs");
   if (families.empty() && !requested.empty() && requested[0] != "None") {
     for (const Json& ip : requested) {
-      if (auto address = net::IpAddr::parse(view(ip.get_string())); address.ok()) families.emplace_back(boost::json::string(family_name(*address)));
+      if (auto address = net::IpAddr::parse(view(ip.get_string())); address.ok())
+        families.emplace_back(boost::json::string(family_name(*address)));
     }
   }
   const bool selectorless_headless = is_headless(spec) && object_at(spec, "selector") == nullptr;
@@ -114,16 +117,20 @@ void ServiceAllocator::choose_families(Object& spec, const Object* before, Field
   if (policy.empty()) policy = families.size() > 1 || (selectorless_headless && families.empty()) ? "RequireDualStack" : "SingleStack";
   for (std::size_t i = 0; i < families.size(); ++i) {
     const std::string_view family = view(families[i].get_string());
-    if (range_of(family) == nullptr && !selectorless_headless) errors.invalid(item("spec.ipFamilies", i), families[i], "not configured on this cluster");
+    if (range_of(family) == nullptr && !selectorless_headless)
+      errors.invalid(item("spec.ipFamilies", i), families[i], "not configured on this cluster");
     for (std::size_t k = 0; k < i; ++k) {
       if (families[k] == families[i]) errors.duplicate(item("spec.ipFamilies", i), families[i]);
     }
   }
   const std::size_t available = ranges_.size();
-  if (policy == "RequireDualStack" && available < 2 && !selectorless_headless) errors.invalid("spec.ipFamilyPolicy", Json(boost::json::string(policy)), "this cluster is not configured for dual-stack services");
+  if (policy == "RequireDualStack" && available < 2 && !selectorless_headless)
+    errors.invalid("spec.ipFamilyPolicy", Json(boost::json::string(policy)), "this cluster is not configured for dual-stack services");
   if (policy == "SingleStack" && families.size() > 1) {
     if (before != nullptr) families.resize(1);
-    else errors.invalid("spec.ipFamilyPolicy", Json("SingleStack"), "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified");
+    else
+      errors.invalid("spec.ipFamilyPolicy", Json("SingleStack"),
+                     "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified");
   }
   auto add = [&](std::string_view family) {
     const Json value = boost::json::string(family);
@@ -156,18 +163,25 @@ void ServiceAllocator::choose_addresses(Object& spec, const std::string& owner, 
     if (range == nullptr) continue;  // told by choose_families
     if (i >= addresses.size()) {
       const auto address = free_address(*range);
-      if (!address) return errors.invalid_strings("spec.clusterIPs", addresses, fmt::format("failed to allocate an address from range {}: range is full", range->to_string()));
+      if (!address)
+        return errors.invalid_strings("spec.clusterIPs", addresses,
+                                      fmt::format("failed to allocate an address from range {}: range is full", range->to_string()));
       addresses.emplace_back(boost::json::string(address->to_string()));
       continue;
     }
     auto address = net::IpAddr::parse(view(addresses[i].get_string()));
     if (!address.ok()) continue;  // told by validation
     if (family_name(*address) != view(families[i].get_string())) {
-      errors.invalid(item("spec.clusterIPs", i), addresses[i], fmt::format("expected an {} value as indicated by `ipFamilies[{}]`", view(families[i].get_string()), i));
+      errors.invalid(item("spec.clusterIPs", i), addresses[i],
+                     fmt::format("expected an {} value as indicated by `ipFamilies[{}]`", view(families[i].get_string()), i));
     } else if (!range->contains(*address) || *address == range->addr()) {
-      errors.invalid_strings("spec.clusterIPs", addresses, fmt::format("failed to allocate IP {}: the provided IP ({}) is not in the valid range. The range of valid IPs is {}", address->to_string(), address->to_string(), range->to_string()));
+      errors.invalid_strings(
+          "spec.clusterIPs", addresses,
+          fmt::format("failed to allocate IP {}: the provided IP ({}) is not in the valid range. The range of valid IPs is {}",
+                      address->to_string(), address->to_string(), range->to_string()));
     } else if (!free_for(*address, owner)) {
-      errors.invalid_strings("spec.clusterIPs", addresses, fmt::format("failed to allocate IP {}: provided IP is already allocated", address->to_string()));
+      errors.invalid_strings("spec.clusterIPs", addresses,
+                             fmt::format("failed to allocate IP {}: provided IP is already allocated", address->to_string()));
     }
   }
   if (!addresses.empty()) spec["clusterIP"] = addresses[0];
@@ -188,10 +202,12 @@ void ServiceAllocator::choose_node_ports(Object& spec, const Object* before, con
   std::map<PortKey, bool> taken;
   auto check = [&](const std::string& path, const std::string& protocol, std::uint16_t port) {
     auto used = node_ports_.find({protocol, port});
-    const bool foreign = used != node_ports_.end() && std::any_of(used->second.begin(), used->second.end(), [&](const std::string& one) { return one != owner; });
+    const bool foreign = used != node_ports_.end() &&
+                         std::any_of(used->second.begin(), used->second.end(), [&](const std::string& one) { return one != owner; });
     const bool own = before != nullptr && used != node_ports_.end() && !foreign;
     if ((port < ports_.first || port > ports_.last) && !own) {
-      errors.invalid(path, port, fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}", ports_.first, ports_.last));
+      errors.invalid(path, port,
+                     fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}", ports_.first, ports_.last));
     } else if (foreign || !taken.emplace(PortKey(protocol, port), true).second) {
       errors.invalid(path, port, "provided port is already allocated");
     }
@@ -201,7 +217,8 @@ void ServiceAllocator::choose_node_ports(Object& spec, const Object* before, con
   if (ports != nullptr && ports->is_array()) {
     Array& list = ports->get_array();
     for (std::size_t i = 0; i < list.size(); ++i) {
-      if (const auto port = int_at(list[i], "nodePort"); port != 0 && wanted) check(item("spec.ports", i) + ".nodePort", std::string(text_at(list[i], "protocol")), static_cast<std::uint16_t>(port));
+      if (const auto port = int_at(list[i], "nodePort"); port != 0 && wanted)
+        check(item("spec.ports", i) + ".nodePort", std::string(text_at(list[i], "protocol")), static_cast<std::uint16_t>(port));
     }
     for (Json& one : list) {
       if (!wanted || int_at(one, "nodePort") != 0) continue;
@@ -210,7 +227,9 @@ void ServiceAllocator::choose_node_ports(Object& spec, const Object* before, con
       std::optional<std::uint16_t> port;
       for (const Json& other : list) {
         const auto number = static_cast<std::uint16_t>(int_at(other, "nodePort"));
-        if (number != 0 && int_at(other, "port") == int_at(one, "port") && !node_ports_.contains({protocol, number}) && !taken.contains({protocol, number})) port = number;
+        if (number != 0 && int_at(other, "port") == int_at(one, "port") && !node_ports_.contains({protocol, number}) &&
+            !taken.contains({protocol, number}))
+          port = number;
       }
       if (!port) port = free_port(protocol, taken);
       if (!port) return errors.invalid("spec.ports", Json(nullptr), "failed to allocate a nodePort: range is full");
@@ -219,7 +238,8 @@ void ServiceAllocator::choose_node_ports(Object& spec, const Object* before, con
     }
   }
   if (!has_health_port(spec)) return erase_key(spec, "healthCheckNodePort");
-  if (const auto port = int_at(spec, "healthCheckNodePort"); port != 0) return check("spec.healthCheckNodePort", "TCP", static_cast<std::uint16_t>(port));
+  if (const auto port = int_at(spec, "healthCheckNodePort"); port != 0)
+    return check("spec.healthCheckNodePort", "TCP", static_cast<std::uint16_t>(port));
   if (const auto port = free_port("TCP", taken)) spec["healthCheckNodePort"] = std::int64_t{*port};
   else errors.invalid("spec.healthCheckNodePort", 0, "failed to allocate a port: range is full");
 }

@@ -76,7 +76,8 @@ class Deflater {
   Deflater() {
     const std::string& dictionary = spdy_dictionary();
     FW_CHECK(::deflateInit(&stream_, Z_DEFAULT_COMPRESSION) == Z_OK);
-    FW_CHECK(::deflateSetDictionary(&stream_, reinterpret_cast<const Bytef*>(dictionary.data()), static_cast<uInt>(dictionary.size())) == Z_OK);
+    FW_CHECK(::deflateSetDictionary(&stream_, reinterpret_cast<const Bytef*>(dictionary.data()), static_cast<uInt>(dictionary.size())) ==
+             Z_OK);
   }
   ~Deflater() { ::deflateEnd(&stream_); }
   Deflater(const Deflater&) = delete;
@@ -118,19 +119,24 @@ Result<SpdyHeaders> parse_block(std::string_view block) {
   return headers;
 }
 
+// The dictionary's words, each with its length before it.
+// clang-format off
+constexpr std::string_view kDictionaryWords[] = {
+    "options", "head", "post", "put", "delete", "trace", "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges",
+    "age", "allow", "authorization", "cache-control", "connection", "content-base", "content-encoding", "content-language",
+    "content-length", "content-location", "content-md5", "content-range", "content-type", "date", "etag", "expect", "expires", "from",
+    "host", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "last-modified", "location", "max-forwards",
+    "pragma", "proxy-authenticate", "proxy-authorization", "range", "referer", "retry-after", "server", "te", "trailer",
+    "transfer-encoding", "upgrade", "user-agent", "vary", "via", "warning", "www-authenticate", "method", "get", "status", "200 OK",
+    "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"};
+// clang-format on
+
 }  // namespace
 
 const std::string& spdy_dictionary() {
   static const std::string dictionary = [] {
     std::string text;
-    for (const std::string_view word :
-         {"options", "head", "post", "put", "delete", "trace", "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges",
-          "age", "allow", "authorization", "cache-control", "connection", "content-base", "content-encoding", "content-language",
-          "content-length", "content-location", "content-md5", "content-range", "content-type", "date", "etag", "expect", "expires", "from",
-          "host", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "last-modified", "location",
-          "max-forwards", "pragma", "proxy-authenticate", "proxy-authorization", "range", "referer", "retry-after", "server", "te", "trailer",
-          "transfer-encoding", "upgrade", "user-agent", "vary", "via", "warning", "www-authenticate", "method", "get", "status", "200 OK",
-          "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"}) {
+    for (const std::string_view word : kDictionaryWords) {
       append32(text, static_cast<std::uint32_t>(word.size()));
       text += word;
     }
@@ -154,9 +160,9 @@ struct SpdyServer::Impl {
   Events events;
   Inflater inflater;
   Deflater deflater;
-  std::string head;             // of the frame at hand, until its 8 bytes are there
-  std::string control;          // payload of a control frame
-  std::size_t left = 0;         // bytes of the payload still to come
+  std::string head;      // of the frame at hand, until its 8 bytes are there
+  std::string control;   // payload of a control frame
+  std::size_t left = 0;  // bytes of the payload still to come
   bool in_payload = false, is_control = false, dead = false;
   std::uint16_t type = 0;
   std::uint8_t flags = 0;
@@ -192,7 +198,8 @@ Status SpdyServer::Impl::on_syn_stream(std::string_view payload) {
 
 Status SpdyServer::Impl::take_control() {
   switch (type) {
-    case kSynStream: return on_syn_stream(control);
+    case kSynStream:
+      return on_syn_stream(control);
     case kRstStream:
       if (control.size() < 8) return broken("RST_STREAM of " + std::to_string(control.size()) + " bytes");
       events.on_reset(read32(control, 0) & 0x7fffffff);
@@ -202,12 +209,14 @@ Status SpdyServer::Impl::take_control() {
       events.send(control_head(kPing, 0, 4) + control);
       return {};
     }
-    case kSynReply: case kHeaders: {
+    case kSynReply:
+    case kHeaders: {
       if (control.size() < 4) return broken("a header frame of " + std::to_string(control.size()) + " bytes");
       FW_TRY(inflater.run(std::string_view(control).substr(4)));
       return {};
     }
-    default: return {};  // SETTINGS, GOAWAY, WINDOW_UPDATE and what is unknown change nothing here
+    default:
+      return {};  // SETTINGS, GOAWAY, WINDOW_UPDATE and what is unknown change nothing here
   }
 }
 

@@ -35,9 +35,9 @@ class SpdyServer {
 
   Status feed(std::string_view bytes);  // after an error the session is over
 
-  void reply(std::uint32_t stream);     // SYN_REPLY without headers
+  void reply(std::uint32_t stream);  // SYN_REPLY without headers
   void data(std::uint32_t stream, std::string_view bytes, bool fin);
-  void reset(std::uint32_t stream);     // RST_STREAM, CANCEL
+  void reset(std::uint32_t stream);  // RST_STREAM, CANCEL
 
  private:
   struct Impl;

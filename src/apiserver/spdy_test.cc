@@ -24,7 +24,8 @@ struct Client {
   ~Client() { deflateEnd(&out); }
   std::string block(const SpdyHeaders& headers) {
     std::string plain = be32(static_cast<std::uint32_t>(headers.size()));
-    for (const auto& [name, value] : headers) plain += be32(static_cast<std::uint32_t>(name.size())) + name + be32(static_cast<std::uint32_t>(value.size())) + value;
+    for (const auto& [name, value] : headers)
+      plain += be32(static_cast<std::uint32_t>(name.size())) + name + be32(static_cast<std::uint32_t>(value.size())) + value;
     return deflated(plain);
   }
   std::string deflated(const std::string& plain) {
@@ -50,21 +51,22 @@ struct Client {
 };
 
 struct Server {
-  SpdyServer spdy{{
-    .on_stream = [this](std::uint32_t stream, const SpdyHeaders& headers, bool fin) {
-      log += "stream " + std::to_string(stream) + (fin ? " fin" : "");
-      for (const auto& [name, value] : headers) log += " " + name + "=" + value;
-      log += "\n";
-    },
-    .on_data = [this](std::uint32_t stream, std::string_view data, bool fin) {
-      if (stream != last_stream || ended) log += "data " + std::to_string(stream) + " ";
-      last_stream = stream;
-      log += data;
-      ended = fin;
-      if (fin) log += " fin\n";
-    },
-    .on_reset = [this](std::uint32_t stream) { log += "reset " + std::to_string(stream) + "\n"; },
-    .send = [this](std::string bytes) { sent += bytes; }}};
+  SpdyServer spdy{{.on_stream =
+                       [this](std::uint32_t stream, const SpdyHeaders& headers, bool fin) {
+                         log += "stream " + std::to_string(stream) + (fin ? " fin" : "");
+                         for (const auto& [name, value] : headers) log += " " + name + "=" + value;
+                         log += "\n";
+                       },
+                   .on_data =
+                       [this](std::uint32_t stream, std::string_view data, bool fin) {
+                         if (stream != last_stream || ended) log += "data " + std::to_string(stream) + " ";
+                         last_stream = stream;
+                         log += data;
+                         ended = fin;
+                         if (fin) log += " fin\n";
+                       },
+                   .on_reset = [this](std::uint32_t stream) { log += "reset " + std::to_string(stream) + "\n"; },
+                   .send = [this](std::string bytes) { sent += bytes; }}};
   std::string log, sent;
   std::uint32_t last_stream = 0;
   bool ended = false;
@@ -80,12 +82,12 @@ TEST(Spdy, UnderstandsTheStreamHoweverItIsCut) {
   Client client;
   const std::string first = client.syn(1, {{"streamtype", "error"}, {"port", "80"}, {"requestid", "0"}}, true);
   const std::string second = client.syn(3, {{"streamtype", "data"}, {"port", "80"}, {"requestid", "0"}});  // the same zlib stream
-  const std::string bytes = first + second +
-                            Client::control(4, 0, be32(0)) + Client::data(3, "hello") + Client::control(9, 0, be32(3) + be32(1000)) +
-                            Client::data(3, " there", true) + Client::control(3, 0, be32(3) + be32(5)) + Client::control(7, 0, be32(0) + be32(0)) +
-                            Client::data(5, "", true);
-  const std::string expected = "stream 1 fin streamtype=error port=80 requestid=0\nstream 3 streamtype=data port=80 requestid=0\n"
-                               "data 3 hello there fin\nreset 3\ndata 5  fin\n";
+  const std::string bytes = first + second + Client::control(4, 0, be32(0)) + Client::data(3, "hello") +
+                            Client::control(9, 0, be32(3) + be32(1000)) + Client::data(3, " there", true) +
+                            Client::control(3, 0, be32(3) + be32(5)) + Client::control(7, 0, be32(0) + be32(0)) + Client::data(5, "", true);
+  const std::string expected =
+      "stream 1 fin streamtype=error port=80 requestid=0\nstream 3 streamtype=data port=80 requestid=0\n"
+      "data 3 hello there fin\nreset 3\ndata 5  fin\n";
   std::mt19937 random(7);
   for (int round = 0; round < 50; ++round) {
     Server server;
@@ -120,10 +122,11 @@ TEST(Spdy, EchoesPingsAndRepliesToStreams) {
 TEST(Spdy, RefusesWhatIsBroken) {
   Client client;
   const std::string oversize = be32(0x80030001) + be32(0x00ffffff);
-  const std::string bomb = Client::control(1, 0, be32(1) + be32(0) + "\0\0" + client.deflated(std::string(10 << 20, 'x')).substr(0, 60'000));
-  for (const std::string& bytes : {be32(0x80020001) + be32(12), oversize, Client::control(1, 0, "short"), Client::control(3, 0, "abc"),
-                                   Client::control(1, 0, be32(1) + be32(0) + std::string("\0\0", 2) + "no zlib at all"), bomb,
-                                   Client::control(6, 0, "toolong")}) {
+  const std::string bomb =
+      Client::control(1, 0, be32(1) + be32(0) + "\0\0" + client.deflated(std::string(10 << 20, 'x')).substr(0, 60'000));
+  for (const std::string& bytes :
+       {be32(0x80020001) + be32(12), oversize, Client::control(1, 0, "short"), Client::control(3, 0, "abc"),
+        Client::control(1, 0, be32(1) + be32(0) + std::string("\0\0", 2) + "no zlib at all"), bomb, Client::control(6, 0, "toolong")}) {
     Server server;
     EXPECT_FALSE(server.spdy.feed(bytes).ok());
     EXPECT_FALSE(server.spdy.feed(Client::control(6, 0, be32(1))).ok()) << "dead for good";
@@ -132,7 +135,9 @@ TEST(Spdy, RefusesWhatIsBroken) {
   // A block that claims more than it holds.
   Client liar;
   Server server;
-  EXPECT_FALSE(server.spdy.feed(Client::control(1, 0, be32(1) + be32(0) + std::string("\0\0", 2) + liar.deflated(be32(1) + be32(0xffffffff) + "x"))).ok());
+  EXPECT_FALSE(
+      server.spdy.feed(Client::control(1, 0, be32(1) + be32(0) + std::string("\0\0", 2) + liar.deflated(be32(1) + be32(0xffffffff) + "x")))
+          .ok());
 }
 
 }  // namespace

@@ -87,13 +87,16 @@ Status Store::load() {
   while ((rc = sqlite3_step(statement)) == SQLITE_ROW) {
     boost::json::error_code error;
     Json value = boost::json::parse(column_text(statement, 2), error, {}, options);
-    if (error || !value.is_object()) return make_error(Code::kIo, fmt::format("read the API server's database: an object of {} is no JSON: {}", column_text(statement, 0), error.message()));
+    if (error || !value.is_object())
+      return make_error(Code::kIo, fmt::format("read the API server's database: an object of {} is no JSON: {}", column_text(statement, 0),
+                                               error.message()));
     ObjectPtr object = make_object(std::move(value), static_cast<std::uint64_t>(sqlite3_column_int64(statement, 1)));
     collection(column_text(statement, 0)).objects[{object->ns, object->name}] = object;
   }
   if (rc != SQLITE_DONE) return make_error(Code::kIo, fmt::format("read the API server's database: {}", sqlite3_errmsg(db_)));
   guard.reset();
-  if (sqlite3_prepare_v2(db_, "SELECT value FROM meta WHERE key = 'revision'", -1, &statement, nullptr) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW) {
+  if (sqlite3_prepare_v2(db_, "SELECT value FROM meta WHERE key = 'revision'", -1, &statement, nullptr) != SQLITE_OK ||
+      sqlite3_step(statement) != SQLITE_ROW) {
     sqlite3_finalize(statement);
     return make_error(Code::kIo, fmt::format("read the API server's database: no revision: {}", sqlite3_errmsg(db_)));
   }
@@ -110,7 +113,8 @@ Status Store::step(sqlite3_stmt* statement) {
 }
 
 // Object and revision in one transaction, so that a deletion's revision is not given twice after a restart.
-Status Store::write(sqlite3_stmt* statement, std::string_view collection, std::string_view ns, std::string_view name, std::uint64_t revision, const std::string* text) {
+Status Store::write(sqlite3_stmt* statement, std::string_view collection, std::string_view ns, std::string_view name,
+                    std::uint64_t revision, const std::string* text) {
   if (db_ == nullptr) return {};
   bind_text(statement, 1, collection);
   bind_text(statement, 2, ns);
@@ -160,7 +164,8 @@ std::vector<std::string> Store::collections() const {
 
 Result<ObjectPtr> Store::put(std::string_view name, Json value) {
   ObjectPtr object = make_object(std::move(value), revision_ + 1);
-  if (object->text.size() > kMaxObjectBytes) return make_error(Code::kExhausted, fmt::format("Request entity too large: limit is {}", kMaxObjectBytes));
+  if (object->text.size() > kMaxObjectBytes)
+    return make_error(Code::kExhausted, fmt::format("Request entity too large: limit is {}", kMaxObjectBytes));
   FW_TRY(write(upsert_, name, object->ns, object->name, object->revision, &object->text));
   revision_ = object->revision;
   Collection& into = collection(name);
@@ -200,7 +205,8 @@ bool Store::events_since(std::string_view name, std::uint64_t since, std::vector
   if (at == collections_.end()) return since >= first_revision_;
   const Collection& from = at->second;
   if (since < from.forgotten) return false;
-  auto first = std::partition_point(from.history.begin(), from.history.end(), [&](const EventPtr& event) { return event->revision <= since; });
+  auto first =
+      std::partition_point(from.history.begin(), from.history.end(), [&](const EventPtr& event) { return event->revision <= since; });
   out.assign(first, from.history.end());
   return true;
 }

@@ -44,7 +44,7 @@ using EventPtr = std::shared_ptr<const StoreEvent>;
 
 inline constexpr std::size_t kMaxObjectBytes = 1536 << 10;  // etcd's limit, which clients know
 
-inline constexpr std::size_t kMaxHistoryBytes = 32 << 20;     // of a collection's past events, as text
+inline constexpr std::size_t kMaxHistoryBytes = 32 << 20;  // of a collection's past events, as text
 
 class Store {
  public:
@@ -83,7 +83,8 @@ class Store {
   explicit Store(std::size_t history) : history_(history) {}
   Status open_database(const std::string& path);
   Status load();
-  Status write(sqlite3_stmt* statement, std::string_view collection, std::string_view ns, std::string_view name, std::uint64_t revision, const std::string* text);
+  Status write(sqlite3_stmt* statement, std::string_view collection, std::string_view ns, std::string_view name, std::uint64_t revision,
+               const std::string* text);
   Status step(sqlite3_stmt* statement);
   Collection& collection(std::string_view name);
   void publish(Collection& collection, StoreEvent event);

@@ -57,12 +57,12 @@ TEST(Store, LosesNothingAcknowledgedToKill9) {
     }
   }
   int acknowledged = -1;
-  for (int n = 0; n < 200; ++n) ASSERT_EQ(::read(pipe_fds[0], &acknowledged, sizeof acknowledged), static_cast<ssize_t>(sizeof acknowledged));
+  for (int n = 0; n < 200; ++n)
+    ASSERT_EQ(::read(pipe_fds[0], &acknowledged, sizeof acknowledged), static_cast<ssize_t>(sizeof acknowledged));
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   ::close(pipe_fds[1]);
-  while (::read(pipe_fds[0], &acknowledged, sizeof acknowledged) > 0) {
-  }
+  while (::read(pipe_fds[0], &acknowledged, sizeof acknowledged) > 0) {}
   ::close(pipe_fds[0]);
   auto store = Store::open(file.path, 10).value();
   for (int i = 0; i <= acknowledged; ++i) ASSERT_TRUE(store->get("g/r", "n", "o" + std::to_string(i))) << i;
@@ -91,7 +91,9 @@ TEST(Store, HistoryIsAWindow) {
 TEST(Store, HistoryIsBoundedInBytes) {
   auto store = Store::open("", 1000).value();
   const auto start = store->revision();
-  for (int i = 0; i < 40; ++i) ASSERT_TRUE(store->put("g/r", Object{{"metadata", Object{{"name", "a"}, {"namespace", "n"}}}, {"x", boost::json::string(1 << 20, 'x')}}).ok());
+  for (int i = 0; i < 40; ++i)
+    ASSERT_TRUE(
+        store->put("g/r", Object{{"metadata", Object{{"name", "a"}, {"namespace", "n"}}}, {"x", boost::json::string(1 << 20, 'x')}}).ok());
   std::vector<EventPtr> events;
   EXPECT_FALSE(store->events_since("g/r", start, events));
   EXPECT_TRUE(store->events_since("g/r", start + 20, events));

@@ -78,7 +78,8 @@ ApiResult<ExecOptions> parse_exec_options(const io::ServerRequest& request) {
   return options;
 }
 
-ApiResult<json::object> make_exec_request(const io::ServerRequest& request, const StreamTarget& target, const ExecOptions& options, const char* op) {
+ApiResult<json::object> make_exec_request(const io::ServerRequest& request, const StreamTarget& target, const ExecOptions& options,
+                                          const char* op) {
   json::object made = base_request(target, op);
   json::array command;
   for (const auto& [name, value] : request.query) {
@@ -95,9 +96,7 @@ ApiResult<json::object> make_exec_request(const io::ServerRequest& request, cons
 
 ApiResult<json::object> make_log_request(const io::ServerRequest& request, const StreamTarget& target) {
   json::object made = base_request(target, "logs");
-  for (const char* name : {"follow", "timestamps", "previous"}) {
-    FW_ASSIGN(made[name], parse_bool(request, name));
-  }
+  for (const char* name : {"follow", "timestamps", "previous"}) { FW_ASSIGN(made[name], parse_bool(request, name)); }
   FW_ASSIGN(const std::optional<std::int64_t> tail, parse_number(request, "tailLines", 0));
   if (tail) made["tailLines"] = *tail;
   FW_ASSIGN(const std::optional<std::int64_t> limit, parse_number(request, "limitBytes", 1));
@@ -128,7 +127,9 @@ void respond_error(io::Responder& responder, const ApiError& error) {
 std::string choose_subprotocol(const io::Headers& headers, std::string_view header, const std::vector<std::string>& known) {
   std::vector<std::string> offered;
   for (const auto& [name, value] : headers.items()) {
-    if (name.size() != header.size() || !std::equal(name.begin(), name.end(), header.begin(), [](char a, char b) { return (a | 32) == (b | 32); })) continue;
+    if (name.size() != header.size() ||
+        !std::equal(name.begin(), name.end(), header.begin(), [](char a, char b) { return (a | 32) == (b | 32); }))
+      continue;
     std::string_view list = value;  // split by hand: '/' is no token character, so parsers of tokens stumble
     while (!list.empty()) {
       const std::size_t end = std::min(list.find(','), list.size());
@@ -147,7 +148,8 @@ std::string choose_subprotocol(const io::Headers& headers, std::string_view head
 
 bool wants_websocket(const io::ServerRequest& request) {
   std::string upgrade(request.headers.get("Upgrade"));
-  std::transform(upgrade.begin(), upgrade.end(), upgrade.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::transform(upgrade.begin(), upgrade.end(), upgrade.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
   return upgrade == "websocket";
 }
 

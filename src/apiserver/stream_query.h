@@ -14,7 +14,8 @@ struct ExecOptions {
 ApiResult<ExecOptions> parse_exec_options(const io::ServerRequest& request);
 
 // `op` is exec or attach.
-ApiResult<boost::json::object> make_exec_request(const io::ServerRequest& request, const StreamTarget& target, const ExecOptions& options, const char* op);
+ApiResult<boost::json::object> make_exec_request(const io::ServerRequest& request, const StreamTarget& target, const ExecOptions& options,
+                                                 const char* op);
 ApiResult<boost::json::object> make_log_request(const io::ServerRequest& request, const StreamTarget& target);
 boost::json::object make_portforward_request(const StreamTarget& target, std::uint16_t port);
 

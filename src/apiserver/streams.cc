@@ -29,12 +29,20 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
     responder_->on_client_gone([weak = weak_from_this()] {
       if (const auto locked = weak.lock()) locked->finish();
     });
-    runtime_ = RuntimeStream::open(loop_, socket_path, request, {
-      .on_open = [self, accept = std::move(accept)] { self->accept(accept); },
-      .on_refused = [self](const ApiError& error) { respond_error(*std::exchange(self->responder_, nullptr), error); self->finish(); },
-      .on_frame = [self](std::uint8_t channel, std::string_view payload) { self->to_client(channel, payload); },
-      .on_end = [self] { self->on_runtime_end(); },
-      .on_drained = [self] { if (self->client_) self->client_->pause_reading(false); }});
+    runtime_ =
+        RuntimeStream::open(loop_, socket_path, request,
+                            {.on_open = [self, accept = std::move(accept)] { self->accept(accept); },
+                             .on_refused =
+                                 [self](const ApiError& error) {
+                                   respond_error(*std::exchange(self->responder_, nullptr), error);
+                                   self->finish();
+                                 },
+                             .on_frame = [self](std::uint8_t channel, std::string_view payload) { self->to_client(channel, payload); },
+                             .on_end = [self] { self->on_runtime_end(); },
+                             .on_drained =
+                                 [self] {
+                                   if (self->client_) self->client_->pause_reading(false);
+                                 }});
   }
 
  private:
@@ -60,12 +68,13 @@ void ExecSession::accept(const AcceptExec& accept) {
   const auto responder = std::exchange(responder_, nullptr);
   const auto self = shared_from_this();
   ExecClient::Callbacks callbacks{
-    .on_frame = [self](std::uint8_t channel, std::string_view payload) { self->to_runtime(channel, payload); },
-    .on_end = [self] { self->finish(); },
-    .on_drained = [weak = weak_from_this()] {
-      const auto locked = weak.lock();  // the handshake's own bytes drain as well: nobody can take output before `client_`
-      if (locked && locked->runtime_ && locked->client_) locked->runtime_->pause(false);
-    }};
+      .on_frame = [self](std::uint8_t channel, std::string_view payload) { self->to_runtime(channel, payload); },
+      .on_end = [self] { self->finish(); },
+      .on_drained =
+          [weak = weak_from_this()] {
+            const auto locked = weak.lock();  // the handshake's own bytes drain as well: nobody can take output before `client_`
+            if (locked && locked->runtime_ && locked->client_) locked->runtime_->pause(false);
+          }};
   accept(*responder, options_, std::move(callbacks), [self](std::shared_ptr<ExecClient> client) {
     self->client_ = std::move(client);
     if (!self->client_ || !self->runtime_) return self->finish();
@@ -102,7 +111,8 @@ void ExecSession::on_runtime_end() {
   runtime_ = nullptr;
 }
 
-void serve_interactive(io::Loop& loop, const io::ServerRequest& request, std::unique_ptr<io::Responder> responder, const StreamTarget& target, const char* op) {
+void serve_interactive(io::Loop& loop, const io::ServerRequest& request, std::unique_ptr<io::Responder> responder,
+                       const StreamTarget& target, const char* op) {
   ApiResult<AcceptExec> accept = choose_exec_protocol(request);
   if (!accept.ok()) return respond_error(*responder, accept.error());
   ApiResult<ExecOptions> options = parse_exec_options(request);
@@ -122,11 +132,16 @@ class LogSession : public std::enable_shared_from_this<LogSession> {
       if (const auto locked = weak.lock()) locked->finish();
     };
     responder_->on_client_gone(gone);
-    runtime_ = RuntimeStream::open(loop_, socket_path, request, {
-      .on_open = [self, gone] { self->begin(gone); },
-      .on_refused = [self](const ApiError& error) { respond_error(*std::exchange(self->responder_, nullptr), error); self->finish(); },
-      .on_frame = [self](std::uint8_t channel, std::string_view payload) { self->on_frame(channel, payload); },
-      .on_end = [self] { self->finish(); }});
+    runtime_ =
+        RuntimeStream::open(loop_, socket_path, request,
+                            {.on_open = [self, gone] { self->begin(gone); },
+                             .on_refused =
+                                 [self](const ApiError& error) {
+                                   respond_error(*std::exchange(self->responder_, nullptr), error);
+                                   self->finish();
+                                 },
+                             .on_frame = [self](std::uint8_t channel, std::string_view payload) { self->on_frame(channel, payload); },
+                             .on_end = [self] { self->finish(); }});
   }
 
  private:

@@ -18,8 +18,8 @@ namespace fairway::apiserver {
 struct StreamTarget {
   std::string ns;
   std::string pod;
-  std::string container;     // chosen by the caller: never empty, but for portforward
-  std::string socket_path;   // the node runtime's stream socket
+  std::string container;    // chosen by the caller: never empty, but for portforward
+  std::string socket_path;  // the node runtime's stream socket
 };
 
 // GET or POST: WebSocket v5/v4.channel.k8s.io, or Upgrade: SPDY/3.1 with X-Stream-Protocol-Version v4.channel.k8s.io,

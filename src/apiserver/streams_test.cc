@@ -1,8 +1,8 @@
 // exec, attach, logs and port-forward with the real kubectl against serve_*() and a runtime made for the test.
 #include "apiserver/streams.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -25,7 +25,8 @@ void finish(FrameSocket& socket, int exit_code) {
     socket.send(3, R"({"metadata":{},"status":"Success"})");
   } else {
     socket.send(3, R"({"metadata":{},"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with non-zero exit code",)"
-                   R"("details":{"causes":[{"reason":"ExitCode","message":")" + std::to_string(exit_code) + "\"}]}}");
+                   R"("details":{"causes":[{"reason":"ExitCode","message":")" +
+                       std::to_string(exit_code) + "\"}]}}");
   }
 }
 
@@ -50,8 +51,7 @@ void run_command(FrameSocket& socket, const boost::json::object& request) {
     for (int i = 0; i < 1000; ++i) socket.send(1, piece);
     finish(socket, 0);
   } else if (name == "size") {
-    while (socket.receive(channel, payload) && channel != 4) {
-    }
+    while (socket.receive(channel, payload) && channel != 4) {}
     socket.send(1, "resized: " + payload);
     finish(socket, 0);
   } else if (name == "die") {
@@ -78,7 +78,8 @@ void forward(FrameSocket& socket, const boost::json::object& request) {
 
 void serve_logs(FrameSocket& socket, const boost::json::object& request) {
   if (request.at("previous").as_bool()) {
-    return socket.write_line(R"({"ok":false,"code":400,"reason":"BadRequest","message":"previous terminated container \"c\" in pod \"p\" not found"})");
+    return socket.write_line(
+        R"({"ok":false,"code":400,"reason":"BadRequest","message":"previous terminated container \"c\" in pod \"p\" not found"})");
   }
   socket.write_line(R"({"ok":true})");
   socket.send(1, "line 1\nline 2\n");
@@ -129,9 +130,14 @@ class Streams : public ::testing::TestWithParam<std::string> {
     ASSERT_TRUE(server_->serve(std::move(*listener)).ok());
   }
   std::vector<std::string> argv(const std::vector<std::string>& arguments) {
-    std::vector<std::string> all = {"/usr/bin/env", "HOME=" + (dir_ / "home"), "KUBECONFIG=/dev/null",
-                                    "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=" + websockets_, "KUBECTL_PORT_FORWARD_WEBSOCKETS=" + websockets_, GetParam(),
-                                    "--server=https://127.0.0.1:" + std::to_string(port_), "--certificate-authority=" + (dir_ / "ca.crt"),
+    std::vector<std::string> all = {"/usr/bin/env",
+                                    "HOME=" + (dir_ / "home"),
+                                    "KUBECONFIG=/dev/null",
+                                    "KUBECTL_REMOTE_COMMAND_WEBSOCKETS=" + websockets_,
+                                    "KUBECTL_PORT_FORWARD_WEBSOCKETS=" + websockets_,
+                                    GetParam(),
+                                    "--server=https://127.0.0.1:" + std::to_string(port_),
+                                    "--certificate-authority=" + (dir_ / "ca.crt"),
                                     "--token=t"};
     all.insert(all.end(), arguments.begin(), arguments.end());
     return all;
@@ -318,7 +324,8 @@ TEST_P(Streams, PortForwardManyConnectionsLargeAndHalfClosed) {
   io::test::run_beside(loop_, [&] {
     Background kubectl(argv({"port-forward", "pod/p", ":7", ":8", ":9", "--address=127.0.0.1"}));
     ASSERT_TRUE(kubectl.says("-> 9")) << kubectl.said_;
-    const std::uint16_t echo = forwarded_port(kubectl.said_, 0), count = forwarded_port(kubectl.said_, 1), refused = forwarded_port(kubectl.said_, 2);
+    const std::uint16_t echo = forwarded_port(kubectl.said_, 0), count = forwarded_port(kubectl.said_, 1),
+                        refused = forwarded_port(kubectl.said_, 2);
     EXPECT_EQ(talk(count, std::string(5'000'000, 'y')), "got 5000000");
     std::vector<std::thread> many;
     std::atomic<int> good = 0;
@@ -346,7 +353,8 @@ std::vector<std::string> parameters() {
 
 INSTANTIATE_TEST_SUITE_P(Kubectl, Streams, ::testing::ValuesIn(parameters()), [](const auto& one) {
   std::string name = std::filesystem::path(one.param).filename().string();
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
   return name.empty() ? std::string("absent") : name;
 });
 

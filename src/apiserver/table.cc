@@ -59,7 +59,8 @@ Array column_definitions(const Kind& kind) {
   Array list;
   if (kind.custom) {
     list.push_back(definition("Name", "string", "name", "Name must be unique within a namespace", 0));
-    for (const PrinterColumn& column : kind.custom->columns) list.push_back(definition(column.name, column.type, column.format, column.description, column.priority));
+    for (const PrinterColumn& column : kind.custom->columns)
+      list.push_back(definition(column.name, column.type, column.format, column.description, column.priority));
     if (kind.custom->columns.empty()) list.push_back(definition("Age", "date", "", "Time since creation", 0));
     return list;
   }
@@ -86,13 +87,17 @@ Json table_row(const Kind& kind, const StoredObject& object, IncludeObject inclu
   }
   Object row{{"cells", std::move(cells)}};
   if (include == IncludeObject::kObject) row["object"] = object.value;
-  if (include == IncludeObject::kMetadata) row["object"] = Object{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", object.value.at("metadata")}};
+  if (include == IncludeObject::kMetadata)
+    row["object"] = Object{{"kind", "PartialObjectMetadata"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", object.value.at("metadata")}};
   return row;
 }
 
 Json make_table(const Kind& kind, Array rows, Object metadata, bool with_columns) {
-  return Object{{"kind", "Table"}, {"apiVersion", "meta.k8s.io/v1"}, {"metadata", std::move(metadata)},
-                {"columnDefinitions", with_columns ? Json(column_definitions(kind)) : Json(nullptr)}, {"rows", std::move(rows)}};
+  return Object{{"kind", "Table"},
+                {"apiVersion", "meta.k8s.io/v1"},
+                {"metadata", std::move(metadata)},
+                {"columnDefinitions", with_columns ? Json(column_definitions(kind)) : Json(nullptr)},
+                {"rows", std::move(rows)}};
 }
 
 }  // namespace fairway::apiserver

@@ -25,7 +25,7 @@ Json table_row(const Kind& kind, const StoredObject& object, IncludeObject inclu
 // A Table of these rows; `metadata` is the list's.
 Json make_table(const Kind& kind, Array rows, Object metadata, bool with_columns);
 
-std::string age_text(std::string_view time);       // "5m12s", "<unknown>"
+std::string age_text(std::string_view time);  // "5m12s", "<unknown>"
 std::string human_duration(std::int64_t seconds);
 
 // columns_*.cc

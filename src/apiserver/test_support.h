@@ -20,7 +20,8 @@ inline Json parse(std::string text) {
 }
 
 struct Rig {
-  explicit Rig(const std::string& path = "", std::vector<std::string> ranges = {"10.96.0.0/16", "fd00:10:96::/112"}, std::size_t history = 1000)
+  explicit Rig(const std::string& path = "", std::vector<std::string> ranges = {"10.96.0.0/16", "fd00:10:96::/112"},
+               std::size_t history = 1000)
       : store(Store::open(path, history).value()), allocator(*store, prefixes(ranges), {30000, 32767}), engine(*store, allocator) {
     if (!store->get("/namespaces", "", "default")) (void)create("", "namespaces", "{'metadata':{'name':'default'}}");
   }
@@ -36,7 +37,9 @@ struct Rig {
     const auto slash = where.find('/');
     KindPtr kind;
     for (const KindPtr& one : engine.kinds().all()) {
-      if (one->resource == where.substr(slash == std::string::npos ? 0 : slash + 1) && one->group == (slash == std::string::npos ? "" : where.substr(0, slash))) kind = one;
+      if (one->resource == where.substr(slash == std::string::npos ? 0 : slash + 1) &&
+          one->group == (slash == std::string::npos ? "" : where.substr(0, slash)))
+        kind = one;
     }
     EXPECT_TRUE(kind) << where;
     return {kind, kind && kind->namespaced ? "default" : "", name, subresource};
@@ -51,7 +54,8 @@ struct Rig {
     auto made = engine.create(target(where), parse(json), options);
     return made.ok() ? "created" : made.error().message;
   }
-  std::string try_patch(const std::string& where, const std::string& name, const std::string& json, k8s::PatchType type = k8s::PatchType::kMerge) {
+  std::string try_patch(const std::string& where, const std::string& name, const std::string& json,
+                        k8s::PatchType type = k8s::PatchType::kMerge) {
     auto made = engine.patch(target(where, name), type, parse(json), {});
     return made.ok() ? "patched" : made.error().message;
   }

@@ -1,4 +1,5 @@
-// Types of core/v1 but Service, Endpoints and Pod. The notation is explained in schema_text.h; numbers are those of k8s.io/api's generated.proto.
+// Types of core/v1 but Service, Endpoints and Pod. The notation is explained in schema_text.h; numbers are those of k8s.io/api's
+// generated.proto.
 #include "apiserver/schema_text.h"
 
 namespace fairway::apiserver {

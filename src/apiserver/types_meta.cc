@@ -1,4 +1,5 @@
-// Types of metadata and what all kinds share. The notation is explained in schema_text.h; numbers are those of k8s.io/api's generated.proto.
+// Types of metadata and what all kinds share. The notation is explained in schema_text.h; numbers are those of k8s.io/api's
+// generated.proto.
 #include "apiserver/schema_text.h"
 
 namespace fairway::apiserver {

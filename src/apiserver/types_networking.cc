@@ -1,4 +1,5 @@
-// Types of networking.k8s.io/v1, discovery.k8s.io/v1, coordination.k8s.io/v1. The notation is explained in schema_text.h; numbers are those of k8s.io/api's generated.proto.
+// Types of networking.k8s.io/v1, discovery.k8s.io/v1, coordination.k8s.io/v1. The notation is explained in schema_text.h; numbers are those
+// of k8s.io/api's generated.proto.
 #include "apiserver/schema_text.h"
 
 namespace fairway::apiserver {

@@ -29,11 +29,16 @@ std::shared_ptr<const std::string> make_line(WatchEvent::Type type, const Stored
 
 std::string_view to_string(WatchEvent::Type type) {
   switch (type) {
-    case WatchEvent::Type::kAdded: return "ADDED";
-    case WatchEvent::Type::kModified: return "MODIFIED";
-    case WatchEvent::Type::kDeleted: return "DELETED";
-    case WatchEvent::Type::kBookmark: return "BOOKMARK";
-    case WatchEvent::Type::kError: break;
+    case WatchEvent::Type::kAdded:
+      return "ADDED";
+    case WatchEvent::Type::kModified:
+      return "MODIFIED";
+    case WatchEvent::Type::kDeleted:
+      return "DELETED";
+    case WatchEvent::Type::kBookmark:
+      return "BOOKMARK";
+    case WatchEvent::Type::kError:
+      break;
   }
   return "ERROR";
 }
@@ -114,7 +119,9 @@ void WatchHub::deliver(Watcher& watcher, const StoreEvent& event, std::shared_pt
 void WatchHub::bookmark(Watcher& watcher, bool initial_end) {
   Object metadata{{"resourceVersion", std::to_string(store_.revision())}};
   if (initial_end) metadata["annotations"] = Object{{"k8s.io/initial-events-end", "true"}};
-  const Object event{{"type", "BOOKMARK"}, {"object", Object{{"kind", watcher.query.kind}, {"apiVersion", watcher.query.api_version}, {"metadata", std::move(metadata)}}}};
+  const Object event{
+      {"type", "BOOKMARK"},
+      {"object", Object{{"kind", watcher.query.kind}, {"apiVersion", watcher.query.api_version}, {"metadata", std::move(metadata)}}}};
   WatchEvent out{WatchEvent::Type::kBookmark, nullptr, std::make_shared<std::string>(to_text(event) + "\n"), store_.revision()};
   out.initial_end = initial_end;
   watcher.callback(out);
@@ -143,7 +150,8 @@ void WatchHub::end_all(std::optional<std::string> error_line) {
     for (const auto& watcher : std::exchange(watchers, {})) {
       if (watcher->gone) continue;
       watcher->gone = true;
-      watcher->callback({WatchEvent::Type::kError, nullptr, error_line ? std::make_shared<std::string>(*error_line) : nullptr, store_.revision()});
+      watcher->callback(
+          {WatchEvent::Type::kError, nullptr, error_line ? std::make_shared<std::string>(*error_line) : nullptr, store_.revision()});
     }
   }
 }

@@ -22,19 +22,19 @@ struct WatchEvent {
   ObjectPtr object;                         // of the first three
   std::shared_ptr<const std::string> line;  // {"type":...,"object":...}\n
   std::uint64_t revision = 0;
-  bool initial_end = false;                 // the bookmark that ends the initial events
+  bool initial_end = false;  // the bookmark that ends the initial events
 };
 std::string_view to_string(WatchEvent::Type type);
 
 struct WatchQuery {
   std::string collection;
-  std::string api_version, kind;            // of bookmarks
-  std::string ns;                           // empty: all
+  std::string api_version, kind;  // of bookmarks
+  std::string ns;                 // empty: all
   LabelSelector labels;
   FieldSelector fields;
-  std::optional<std::uint64_t> since;       // nothing: begin with what is there
+  std::optional<std::uint64_t> since;  // nothing: begin with what is there
   bool bookmarks = false;
-  bool mark_initial_end = false;            // sendInitialEvents
+  bool mark_initial_end = false;  // sendInitialEvents
 };
 
 bool selects(const WatchQuery& query, const StoredObject& object);
@@ -47,6 +47,7 @@ class WatchHub {
   class Handle {
    public:
     ~Handle();
+
    private:
     friend class WatchHub;
     std::shared_ptr<struct Watcher> watcher_;
@@ -61,9 +62,9 @@ class WatchHub {
 
   // Fault injection: what a watcher gets in place of the next events of all collections.
   struct Faults {
-    unsigned duplicate = 0;    // send so many events twice
-    unsigned swap = 0;         // hold an event back until after the next one, so many times
-    unsigned drop = 0;         // lose so many events
+    unsigned duplicate = 0;  // send so many events twice
+    unsigned swap = 0;       // hold an event back until after the next one, so many times
+    unsigned drop = 0;       // lose so many events
   };
   Faults faults;
   void end_all(std::optional<std::string> error_line);  // cut; with a line: sent as an ERROR event before

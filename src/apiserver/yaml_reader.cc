@@ -48,7 +48,8 @@ class Converter {
     if (depth > kMaxDepth) throw YAML::Exception(node.Mark(), "nested too deeply");
     if (++nodes_ > kMaxYamlNodes) throw YAML::Exception(node.Mark(), "too many nodes");
     switch (node.Type()) {
-      case YAML::NodeType::Scalar: return scalar(node);
+      case YAML::NodeType::Scalar:
+        return scalar(node);
       case YAML::NodeType::Sequence: {
         Array list;
         for (std::size_t i = 0; i < node.size(); ++i) list.push_back(convert(node[i], fmt::format("{}[{}]", path, i), depth + 1));
@@ -66,7 +67,8 @@ class Converter {
         }
         return object;
       }
-      default: return nullptr;
+      default:
+        return nullptr;
     }
   }
 
@@ -84,9 +86,7 @@ ApiResult<Body> read_yaml(std::string_view text) {
     body.value = Converter(body.duplicates).convert(root, "", 0);
   } catch (const YAML::Exception& error) {
     return bad_request(fmt::format("error converting YAML to JSON: yaml: line {}: {}", error.mark.line + 1, error.msg));
-  } catch (const std::exception& error) {
-    return bad_request(fmt::format("error converting YAML to JSON: {}", error.what()));
-  }
+  } catch (const std::exception& error) { return bad_request(fmt::format("error converting YAML to JSON: {}", error.what())); }
   return body;
 }
 

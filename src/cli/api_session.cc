@@ -35,7 +35,10 @@ Result<std::string> ApiSession::call(const std::string& method, const std::strin
   request.headers.set("Accept", accept);
   if (!body.empty()) request.headers.set("Content-Type", content_type);
   Result<io::HttpResponse> answer = make_error(Code::kTimeout, "the API server does not answer");
-  const auto pending = client_->request(std::move(request), [&](Result<io::HttpResponse> result) { answer = std::move(result); loop_.stop(); });
+  const auto pending = client_->request(std::move(request), [&](Result<io::HttpResponse> result) {
+    answer = std::move(result);
+    loop_.stop();
+  });
   loop_.run();
   if (!answer.ok()) return std::move(answer).error().with_context("the API server is not to be reached");
   if (answer->status < 300) return std::move(answer->body);
@@ -43,7 +46,8 @@ Result<std::string> ApiSession::call(const std::string& method, const std::strin
   const auto status = json::parse(answer->body, ec);
   const auto* message = !ec && status.is_object() ? status.as_object().if_contains("message") : nullptr;
   return make_error(answer->status == 404 ? Code::kNotFound : Code::kInvalid,
-                    message && message->is_string() ? "Error from server: " + std::string(message->as_string()) : "the API server answered " + std::to_string(answer->status));
+                    message && message->is_string() ? "Error from server: " + std::string(message->as_string())
+                                                    : "the API server answered " + std::to_string(answer->status));
 }
 
 Result<json::value> ApiSession::get_json(const std::string& target) {

@@ -15,8 +15,8 @@ namespace fairway::cli {
 
 // A resource as discovery names it.
 struct Resource {
-  std::string base;         // "/api/v1" or "/apis/apps/v1"
-  std::string plural;       // "deployments"
+  std::string base;    // "/api/v1" or "/apis/apps/v1"
+  std::string plural;  // "deployments"
   std::string kind;
   bool namespaced = true;
   std::string path(const std::string& ns, const std::string& name) const;

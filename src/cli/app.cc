@@ -13,7 +13,8 @@ int fail(const Error& error) {
 
 int run(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
-  CLI::App app{"Kubernetes networking as one system: a lab cluster on this machine, and the tools that explain what the network did.", "fairway"};
+  CLI::App app{"Kubernetes networking as one system: a lab cluster on this machine, and the tools that explain what the network did.",
+               "fairway"};
   app.require_subcommand(1);
   app.set_version_flag("--version", FAIRWAY_VERSION);
   app.footer(
@@ -31,9 +32,7 @@ int run(int argc, char** argv) {
   add_lab_processes(app, exit);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
+  } catch (const CLI::ParseError& error) { return app.exit(error); }
   return exit.code;
 }
 

@@ -5,7 +5,9 @@
 
 #include "base/result.h"
 
-namespace CLI { class App; }
+namespace CLI {
+class App;
+}
 
 namespace fairway::cli {
 

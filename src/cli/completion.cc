@@ -38,7 +38,8 @@ std::string render_bash(const std::map<std::string, std::string>& tree) {
 std::string render_fish(const std::map<std::string, std::string>& tree) {
   std::string out = "complete -c fairway -f\n";
   for (const auto& [path, words] : tree) {
-    const std::string condition = path.empty() ? "__fish_use_subcommand" : "__fish_seen_subcommand_from " + path.substr(path.rfind(' ') + 1);
+    const std::string condition =
+        path.empty() ? "__fish_use_subcommand" : "__fish_seen_subcommand_from " + path.substr(path.rfind(' ') + 1);
     out += "complete -c fairway -n '" + condition + "' -a '" + words + "'\n";
   }
   return out;

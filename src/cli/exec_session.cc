@@ -25,7 +25,9 @@ class RawTerminal {
     ::cfmakeraw(&raw);
     ::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
   }
-  ~RawTerminal() { if (active_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_); }
+  ~RawTerminal() {
+    if (active_) ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_);
+  }
   RawTerminal(const RawTerminal&) = delete;
   RawTerminal& operator=(const RawTerminal&) = delete;
 
@@ -78,10 +80,11 @@ class Session {
       : loop_(loop), request_(request), socket_(std::move(stream)) {}
 
   void start() {
-    socket_.start([this](std::string_view message) { receive(message); }, [this](Status status) {
-      if (!status.ok()) result_ = std::move(status).error();
-      loop_.stop();
-    });
+    socket_.start([this](std::string_view message) { receive(message); },
+                  [this](Status status) {
+                    if (!status.ok()) result_ = std::move(status).error();
+                    loop_.stop();
+                  });
     if (request_.tty) {
       send_size();
       resize_ = loop_.on_signal(SIGWINCH, [this] { send_size(); });
@@ -129,15 +132,16 @@ Result<int> run_exec(io::Loop& loop, io::HttpClient& client, const ExecRequest& 
   const RawTerminal terminal(request.tty);
   Status opened;
   std::unique_ptr<Session> session;
-  const auto pending = client.upgrade(websocket_request(target_of(request), "v5.channel.k8s.io"), [&](Result<std::unique_ptr<io::Duplex>> stream) {
-    if (!stream.ok()) {
-      opened = std::move(stream).error();
-      loop.stop();
-      return;
-    }
-    session = std::make_unique<Session>(loop, request, std::move(*stream));
-    session->start();
-  });
+  const auto pending =
+      client.upgrade(websocket_request(target_of(request), "v5.channel.k8s.io"), [&](Result<std::unique_ptr<io::Duplex>> stream) {
+        if (!stream.ok()) {
+          opened = std::move(stream).error();
+          loop.stop();
+          return;
+        }
+        session = std::make_unique<Session>(loop, request, std::move(*stream));
+        session->start();
+      });
   loop.run();
   FW_TRY(std::move(opened));
   return session->result();

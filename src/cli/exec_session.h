@@ -11,7 +11,7 @@
 namespace fairway::cli {
 
 struct ExecRequest {
-  std::string path;            // .../pods/NAME/exec
+  std::string path;  // .../pods/NAME/exec
   std::string container;
   std::vector<std::string> command;
   bool tty = false;

@@ -17,7 +17,9 @@ namespace fairway::cli {
 namespace json = boost::json;
 namespace {
 
-struct Agent { std::string node, socket; };
+struct Agent {
+  std::string node, socket;
+};
 
 // The agents this command speaks to: those of the running lab, or this machine's own.
 Result<std::vector<Agent>> find_agents(const std::string& only_node, const std::string& socket) {
@@ -32,7 +34,8 @@ Result<std::vector<Agent>> find_agents(const std::string& only_node, const std::
   }
   constexpr char kOwn[] = "/run/fairway/agent.sock";
   if (std::filesystem::exists(kOwn)) return std::vector<Agent>{{"", kOwn}};
-  return make_error(Code::kNotFound, std::string("no lab is up (") + layout.dir + ") and no agent runs on this machine (" + kOwn + "); start a lab: fairway lab up");
+  return make_error(Code::kNotFound, std::string("no lab is up (") + layout.dir + ") and no agent runs on this machine (" + kOwn +
+                                         "); start a lab: fairway lab up");
 }
 
 Result<json::value> ask(const Agent& agent, const std::string& target) {
@@ -43,7 +46,13 @@ Result<json::value> ask(const Agent& agent, const std::string& target) {
   Result<io::HttpResponse> answer = make_error(Code::kTimeout, "no answer");
   io::HttpRequest request;
   request.target = target;
-  const auto call = client->request(std::move(request), [&](Result<io::HttpResponse> result) { answer = std::move(result); loop.stop(); }, std::chrono::seconds(5));
+  const auto call = client->request(
+      std::move(request),
+      [&](Result<io::HttpResponse> result) {
+        answer = std::move(result);
+        loop.stop();
+      },
+      std::chrono::seconds(5));
   loop.run();
   if (!answer.ok()) return std::move(answer).error().with_context(agent.node.empty() ? "agent" : "agent of " + agent.node);
   boost::system::error_code ec;
@@ -51,7 +60,9 @@ Result<json::value> ask(const Agent& agent, const std::string& target) {
   if (ec) return make_error(Code::kInternal, "the agent's answer is no JSON: " + ec.message());
   if (answer->status != 200) {
     const auto* message = value.is_object() ? value.as_object().if_contains("message") : nullptr;
-    return make_error(answer->status == 404 ? Code::kNotFound : Code::kInternal, message && message->is_string() ? std::string(message->as_string()) : "the agent answered " + std::to_string(answer->status));
+    return make_error(
+        answer->status == 404 ? Code::kNotFound : Code::kInternal,
+        message && message->is_string() ? std::string(message->as_string()) : "the agent answered " + std::to_string(answer->status));
   }
   return value;
 }
@@ -65,8 +76,14 @@ int run_show(const std::vector<Agent>& agents, const std::string& table, bool as
   int code = 0;
   for (const auto& agent : agents) {
     auto answer = ask(agent, "/v1/tables" + (table.empty() ? "" : "/" + io::percent_encode(table)));
-    if (!answer.ok()) { code = fail(answer.error()); continue; }
-    if (as_json) { all[agent.node.empty() ? "local" : agent.node] = *answer; continue; }
+    if (!answer.ok()) {
+      code = fail(answer.error());
+      continue;
+    }
+    if (as_json) {
+      all[agent.node.empty() ? "local" : agent.node] = *answer;
+      continue;
+    }
     const bool with_node = agents.size() > 1;
     if (!text) {
       std::vector<std::string> header;
@@ -117,7 +134,10 @@ int run_status(const std::vector<Agent>& agents, bool as_json) {
       code = fail(answer.error());
       continue;
     }
-    if (as_json) { all[agent.node.empty() ? "local" : agent.node] = *answer; continue; }
+    if (as_json) {
+      all[agent.node.empty() ? "local" : agent.node] = *answer;
+      continue;
+    }
     std::cout << bold("node " + plain(answer->at("node")));
     for (const auto& [key, value] : answer->as_object())
       if (!value.is_array() && !value.is_object() && key != "node") std::cout << "  " << std::string_view(key) << " " << plain(value);
@@ -133,7 +153,9 @@ int run_status(const std::vector<Agent>& agents, bool as_json) {
 }  // namespace
 
 void add_inspect_commands(CLI::App& app, Exit& exit) {
-  struct Options { std::string node, output, socket, table; };
+  struct Options {
+    std::string node, output, socket, table;
+  };
   const auto common = [](CLI::App* command) {
     auto options = std::make_shared<Options>();
     command->add_option("--node", options->node, "One node of the lab (default: all)");
@@ -149,7 +171,8 @@ void add_inspect_commands(CLI::App& app, Exit& exit) {
   };
   auto* status = app.add_subcommand("status", "What each node's agent has synced, holds, and could not do");
   status->footer("Examples:\n  fairway status\n  fairway status --node node-1 -o json");
-  status->callback(with_agents(common(status), [](const auto& agents, const Options& o) { return run_status(agents, o.output == "json"); }));
+  status->callback(
+      with_agents(common(status), [](const auto& agents, const Options& o) { return run_status(agents, o.output == "json"); }));
   auto* show = app.add_subcommand("show", "The rows of a table; without a name, the tables there are");
   auto options = common(show);
   show->add_option("table", options->table, "The table: services, frontends, backends, endpoints, nodes ...");

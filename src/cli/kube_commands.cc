@@ -29,7 +29,9 @@ struct Options {
   int tail = -1, timeout_s = 30;
 };
 
-std::string ns_of(const ApiSession& session, const Options& o) { return o.all_namespaces ? "" : o.ns.empty() ? session.default_namespace() : o.ns; }
+std::string ns_of(const ApiSession& session, const Options& o) {
+  return o.all_namespaces ? "" : o.ns.empty() ? session.default_namespace() : o.ns;
+}
 
 // "pod/x" or "pod x" -> resource and name.
 Result<std::pair<Resource, std::string>> target_of(ApiSession& session, const std::vector<std::string>& words) {
@@ -65,13 +67,14 @@ Status apply(ApiSession& session, const Options& o) {
     const auto* object = document.if_object();
     if (!object || !object->contains("kind") || !object->contains("apiVersion") || !object->contains("metadata"))
       return make_error(Code::kInvalid, o.file + ": apiVersion, kind and metadata must be set");
-    FW_ASSIGN(const auto resource, session.find_kind(std::string(object->at("apiVersion").as_string()), std::string(object->at("kind").as_string())));
+    FW_ASSIGN(const auto resource,
+              session.find_kind(std::string(object->at("apiVersion").as_string()), std::string(object->at("kind").as_string())));
     const auto& metadata = object->at("metadata").as_object();
     const std::string name(metadata.at("name").as_string());
     const auto* own_ns = metadata.if_contains("namespace");
     const std::string ns = own_ns ? std::string(own_ns->as_string()) : ns_of(session, o);
-    FW_TRY(session.call("PATCH", resource.path(ns, name) + "?fieldManager=fairway-lab&force=true&fieldValidation=Strict", "application/json",
-                        json::serialize(document), "application/apply-patch+yaml"));
+    FW_TRY(session.call("PATCH", resource.path(ns, name) + "?fieldManager=fairway-lab&force=true&fieldValidation=Strict",
+                        "application/json", json::serialize(document), "application/apply-patch+yaml"));
     std::cout << resource.plural << "/" << name << " applied\n";
   }
   return {};
@@ -109,8 +112,11 @@ Status get(ApiSession& session, const Options& o) {
   if (as_table) print_table(value, o.output == "wide", o.all_namespaces && target.first.namespaced);
   else if (o.output == "json") std::cout << json::serialize(value) << "\n";
   else {
-    const auto print = [&](const json::value& object) { std::cout << target.first.plural << "/" << std::string_view(object.at("metadata").at("name").as_string()) << "\n"; };
-    if (target.second.empty()) for (const auto& item : value.at("items").as_array()) print(item);
+    const auto print = [&](const json::value& object) {
+      std::cout << target.first.plural << "/" << std::string_view(object.at("metadata").at("name").as_string()) << "\n";
+    };
+    if (target.second.empty())
+      for (const auto& item : value.at("items").as_array()) print(item);
     else print(value);
   }
   return {};
@@ -119,7 +125,8 @@ Status get(ApiSession& session, const Options& o) {
 Status remove(ApiSession& session, const Options& o) {
   FW_ASSIGN(const auto target, target_of(session, o.words));
   if (target.second.empty()) return make_error(Code::kInvalid, "name what to delete: fairway lab delete pod/NAME");
-  FW_TRY(session.call("DELETE", target.first.path(ns_of(session, o), target.second), "application/json", R"({"propagationPolicy":"Background"})"));
+  FW_TRY(session.call("DELETE", target.first.path(ns_of(session, o), target.second), "application/json",
+                      R"({"propagationPolicy":"Background"})"));
   std::cout << target.first.plural << "/" << target.second << " deleted\n";
   return {};
 }
@@ -148,7 +155,8 @@ Status wait(ApiSession& session, const Options& o) {
 }
 
 Status logs(ApiSession& session, const Options& o) {
-  std::string target = Resource{"/api/v1", "pods", "Pod", true}.path(ns_of(session, o), o.pod) + "/log?follow=" + (o.follow ? "true" : "false");
+  std::string target =
+      Resource{"/api/v1", "pods", "Pod", true}.path(ns_of(session, o), o.pod) + "/log?follow=" + (o.follow ? "true" : "false");
   if (!o.container.empty()) target += "&container=" + io::percent_encode(o.container);
   if (o.tail >= 0) target += "&tailLines=" + std::to_string(o.tail);
   if (!o.follow) {
@@ -159,9 +167,14 @@ Status logs(ApiSession& session, const Options& o) {
   Status ended;
   io::HttpRequest request;
   request.target = target;
-  const auto pending = session.client().stream(std::move(request), {.on_head = [](int, const io::Headers&) {},
-                                                                    .on_data = [](std::string_view data) { std::cout << data << std::flush; },
-                                                                    .on_end = [&](Status status) { ended = std::move(status); session.loop().stop(); }});
+  const auto pending =
+      session.client().stream(std::move(request), {.on_head = [](int, const io::Headers&) {},
+                                                   .on_data = [](std::string_view data) { std::cout << data << std::flush; },
+                                                   .on_end =
+                                                       [&](Status status) {
+                                                         ended = std::move(status);
+                                                         session.loop().stop();
+                                                       }});
   session.loop().run();
   return ended;
 }
@@ -170,7 +183,10 @@ Result<int> exec(ApiSession& session, const Options& o) {
   std::string pod = o.pod;
   if (const auto slash = pod.find('/'); slash != std::string::npos) pod = pod.substr(slash + 1);
   ExecRequest request{.path = Resource{"/api/v1", "pods", "Pod", true}.path(ns_of(session, o), pod) + "/exec",
-                      .container = o.container, .command = o.command, .tty = o.tty, .stdin_open = o.stdin_open};
+                      .container = o.container,
+                      .command = o.command,
+                      .tty = o.tty,
+                      .stdin_open = o.stdin_open};
   return run_exec(session.loop(), session.client(), request);
 }
 
@@ -182,7 +198,10 @@ CLI::App* add(CLI::App& group, Exit& exit, const char* name, const char* what, s
   command->add_option("-n,--namespace", o->ns, "Namespace");
   command->callback([o, body, &exit] {
     auto session = ApiSession::open(o->kubeconfig);
-    if (!session.ok()) { exit.code = fail(session.error()); return; }
+    if (!session.ok()) {
+      exit.code = fail(session.error());
+      return;
+    }
     if (auto status = body(**session, *o); !status.ok()) exit.code = fail(status.error());
   });
   return command;
@@ -192,7 +211,9 @@ CLI::App* add(CLI::App& group, Exit& exit, const char* name, const char* what, s
 
 void add_kube_commands(CLI::App& lab, Exit& exit) {
   auto o = std::make_shared<Options>();
-  add(lab, exit, "apply", "Apply a manifest (server-side)", o, apply)->add_option("-f,--filename", o->file, "File, or - for standard input")->required();
+  add(lab, exit, "apply", "Apply a manifest (server-side)", o, apply)
+      ->add_option("-f,--filename", o->file, "File, or - for standard input")
+      ->required();
   auto* get_command = add(lab, exit, "get", "Show objects", o, get);
   get_command->add_option("what", o->words, "TYPE [NAME] or TYPE/NAME")->required();
   get_command->add_option("-o,--output", o->output, "wide, json or name")->check(CLI::IsMember({"wide", "json", "name"}));
@@ -208,10 +229,11 @@ void add_kube_commands(CLI::App& lab, Exit& exit) {
   logs_command->add_option("-c,--container", o->container, "The container");
   logs_command->add_option("--tail", o->tail, "Only the last lines");
   logs_command->add_flag("-f,--follow", o->follow);
-  auto* exec_command = add(lab, exit, "exec", "Run a command in a container", o, [&exit](ApiSession& session, const Options& options) -> Status {
-    FW_ASSIGN(exit.code, exec(session, options));
-    return {};
-  });
+  auto* exec_command =
+      add(lab, exit, "exec", "Run a command in a container", o, [&exit](ApiSession& session, const Options& options) -> Status {
+        FW_ASSIGN(exit.code, exec(session, options));
+        return {};
+      });
   exec_command->add_option("pod", o->pod, "The pod")->required();
   exec_command->add_option("command", o->command, "The command, after --")->required();
   exec_command->add_option("-c,--container", o->container, "The container");

@@ -55,7 +55,8 @@ int run_status(bool as_json) {
     table.add({text(node.at("name")), addresses, text(node.at("netns")), node.at("cut").as_bool() ? red("cut") : green("connected"),
                pid("agent"), pid("runtime"), std::to_string(restarts)});
   }
-  std::cout << "Lab in " << text(state.at("dir")) << ", API server pid " << state.at("server").at("pid").to_number<long>() << "\n" << table.render();
+  std::cout << "Lab in " << text(state.at("dir")) << ", API server pid " << state.at("server").at("pid").to_number<long>() << "\n"
+            << table.render();
   return 0;
 }
 
@@ -66,8 +67,7 @@ int run_node(const std::string& verb, const std::string& name) {
   else if (verb == "remove") {
     if (auto status = lab::remove_node(layout, name); !status.ok()) return fail(status.error());
     answer = json::serialize(json::object{{"name", name}});
-  }
-  else answer = lab::ask_supervisor(layout, "POST", "/v1/nodes/" + name + "/" + verb);
+  } else answer = lab::ask_supervisor(layout, "POST", "/v1/nodes/" + name + "/" + verb);
   if (!answer.ok()) return fail(answer.error());
   const std::string done = std::string(json::parse(*answer).at("name").as_string());
   const char* word = verb == "add" ? "added" : verb == "remove" ? "removed" : verb == "cut" ? "cut off" : "healed";
@@ -94,7 +94,8 @@ void add_up(CLI::App& group, Exit& exit) {
   up->add_option("--datapath", options->datapath, "auto, native or vxlan")->capture_default_str();
   up->add_option("--family", options->family, "ipv4, ipv6 or dual")->capture_default_str();
   up->add_option("--api-port", options->api_port, "Port on 127.0.0.1 for kubectl (default: the first free one from 16443 on)");
-  up->add_option("--dns-upstream", options->dns_upstreams, "DNS server for names outside the cluster, as seen from the nodes (ADDRESS or ADDRESS:PORT)");
+  up->add_option("--dns-upstream", options->dns_upstreams,
+                 "DNS server for names outside the cluster, as seen from the nodes (ADDRESS or ADDRESS:PORT)");
   up->footer("Examples:\n  fairway lab up\n  fairway lab up --nodes 3 --subnets 2 --family dual");
   up->callback([options, &exit] { exit.code = run_up(*options); });
 }
@@ -102,8 +103,10 @@ void add_up(CLI::App& group, Exit& exit) {
 void add_node(CLI::App& group, Exit& exit) {
   auto* node = group.add_subcommand("node", "Add, remove, cut off or heal a node");
   node->require_subcommand(1);
-  for (const auto& [verb, what] : {std::pair{"add", "Add a node to the running lab"}, {"remove", "Stop a node and remove it"},
-                                   {"cut", "Take a node off the fabric; its pods go on"}, {"heal", "Connect a cut node again"}}) {
+  for (const auto& [verb, what] : {std::pair{"add", "Add a node to the running lab"},
+                                   {"remove", "Stop a node and remove it"},
+                                   {"cut", "Take a node off the fabric; its pods go on"},
+                                   {"heal", "Connect a cut node again"}}) {
     auto* command = node->add_subcommand(verb, what);
     auto name = std::make_shared<std::string>();
     auto* option = command->add_option("name", *name, "The node's name");
@@ -118,7 +121,9 @@ void add_lab_commands(CLI::App& app, Exit& exit) {
   auto* group = app.add_subcommand("lab", "A whole cluster on this machine, in network namespaces");
   group->require_subcommand(1);
   add_up(*group, exit);
-  group->add_subcommand("down", "Take the lab down; leaves nothing behind, also after a crash")->callback([&exit] { exit.code = run_down(); });
+  group->add_subcommand("down", "Take the lab down; leaves nothing behind, also after a crash")->callback([&exit] {
+    exit.code = run_down();
+  });
   auto* status = group->add_subcommand("status", "The lab's nodes and processes");
   auto output = std::make_shared<std::string>();
   status->add_option("-o,--output", *output, "json")->check(CLI::IsMember({"json"}));
@@ -129,7 +134,9 @@ void add_lab_commands(CLI::App& app, Exit& exit) {
   outside->add_option("command", *command, "The command and its arguments, after --")->required();
   outside->footer("Example:\n  fairway lab outside -- curl http://172.30.0.11:30080/");
   outside->callback([command, &exit] { exit.code = run_outside(*command); });
-  group->add_subcommand("kubeconfig", "Print the path of the lab's kubeconfig")->callback([] { std::cout << lab::default_layout().kubeconfig() << "\n"; });
+  group->add_subcommand("kubeconfig", "Print the path of the lab's kubeconfig")->callback([] {
+    std::cout << lab::default_layout().kubeconfig() << "\n";
+  });
   add_kube_commands(*group, exit);
 }
 

@@ -22,7 +22,9 @@ std::size_t width_of(const std::string& text) {
   return width;
 }
 
-std::string coloured(const char* code, const std::string& text) { return stdout_is_terminal() ? std::string("\033[") + code + "m" + text + "\033[0m" : text; }
+std::string coloured(const char* code, const std::string& text) {
+  return stdout_is_terminal() ? std::string("\033[") + code + "m" + text + "\033[0m" : text;
+}
 
 }  // namespace
 

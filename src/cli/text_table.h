@@ -10,14 +10,14 @@ class TextTable {
  public:
   explicit TextTable(std::vector<std::string> header) : rows_{std::move(header)} {}
   void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  std::string render() const;   // ends with a newline; no trailing blanks
+  std::string render() const;  // ends with a newline; no trailing blanks
 
  private:
   std::vector<std::vector<std::string>> rows_;
 };
 
 bool stdout_is_terminal();
-std::string green(const std::string& text);   // plain where standard output is no terminal
+std::string green(const std::string& text);  // plain where standard output is no terminal
 std::string red(const std::string& text);
 std::string bold(const std::string& text);
 

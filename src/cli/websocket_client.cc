@@ -48,7 +48,9 @@ void WebSocketClient::start(std::function<void(std::string_view)> on_message, st
   on_message_ = std::move(on_message);
   on_end_ = std::move(on_end);
   stream_->start([this](std::string_view data) { receive(data); },
-                 [this](Status status) { if (!std::exchange(ended_, true)) on_end_(std::move(status)); });
+                 [this](Status status) {
+                   if (!std::exchange(ended_, true)) on_end_(std::move(status));
+                 });
 }
 
 void WebSocketClient::receive(std::string_view data) {

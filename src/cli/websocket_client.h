@@ -20,12 +20,12 @@ class WebSocketClient {
 
  private:
   void receive(std::string_view data);
-  bool take_frame();                 // true while there was a whole one
+  bool take_frame();  // true while there was a whole one
   void write_frame(unsigned opcode, std::string_view payload);
 
   std::unique_ptr<io::Duplex> stream_;
-  std::string buffer_;               // received, not yet a whole frame
-  std::string message_;              // fragments so far
+  std::string buffer_;   // received, not yet a whole frame
+  std::string message_;  // fragments so far
   bool ended_ = false;
   std::function<void(std::string_view)> on_message_;
   std::function<void(Status)> on_end_;

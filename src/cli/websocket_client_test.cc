@@ -28,7 +28,10 @@ class WebSocketClientTest : public ::testing::Test {
     io::Origin origin;
     origin.unix_path = path_;
     client_ = std::move(*io::HttpClient::create(loop_, origin));
-    guard_ = loop_.after(std::chrono::seconds(20), [this] { ADD_FAILURE() << "no answer"; loop_.stop(); });
+    guard_ = loop_.after(std::chrono::seconds(20), [this] {
+      ADD_FAILURE() << "no answer";
+      loop_.stop();
+    });
   }
   // Both ends go, and the loop runs once more, so that the connections see it.
   void TearDown() override {
@@ -44,11 +47,12 @@ class WebSocketClientTest : public ::testing::Test {
   }
 
   void open(std::function<void()> ready) {
-    pending_ = client_->upgrade(websocket_request("/", "echo"), [this, ready = std::move(ready)](Result<std::unique_ptr<io::Duplex>> stream) {
-      ASSERT_TRUE(stream.ok()) << stream.error().message;
-      socket_ = std::make_unique<WebSocketClient>(std::move(*stream));
-      ready();
-    });
+    pending_ =
+        client_->upgrade(websocket_request("/", "echo"), [this, ready = std::move(ready)](Result<std::unique_ptr<io::Duplex>> stream) {
+          ASSERT_TRUE(stream.ok()) << stream.error().message;
+          socket_ = std::make_unique<WebSocketClient>(std::move(*stream));
+          ready();
+        });
     loop_.run();
   }
 
@@ -63,13 +67,16 @@ class WebSocketClientTest : public ::testing::Test {
 };
 
 TEST_F(WebSocketClientTest, MessagesOfEveryLengthClassComeBackWhole) {
-  const std::vector<std::string> sent = {"", "a", std::string(125, 'b'), std::string(126, 'c'), std::string(65535, 'd'), std::string(300'000, 'e')};
+  const std::vector<std::string> sent = {
+      "", "a", std::string(125, 'b'), std::string(126, 'c'), std::string(65535, 'd'), std::string(300'000, 'e')};
   std::vector<std::string> received;
   open([&] {
-    socket_->start([&](std::string_view message) {
-      received.emplace_back(message);
-      if (received.size() == sent.size()) loop_.stop();
-    }, [](Status) {});
+    socket_->start(
+        [&](std::string_view message) {
+          received.emplace_back(message);
+          if (received.size() == sent.size()) loop_.stop();
+        },
+        [](Status) {});
     for (const auto& message : sent) socket_->send(message);
   });
   EXPECT_EQ(received, sent);
@@ -78,11 +85,12 @@ TEST_F(WebSocketClientTest, MessagesOfEveryLengthClassComeBackWhole) {
 TEST_F(WebSocketClientTest, AServersCloseEndsItOnceAndWell) {
   int ends = 0;
   open([&] {
-    socket_->start([](std::string_view) {}, [&](Status status) {
-      EXPECT_TRUE(status.ok());
-      ++ends;
-      loop_.stop();
-    });
+    socket_->start([](std::string_view) {},
+                   [&](Status status) {
+                     EXPECT_TRUE(status.ok());
+                     ++ends;
+                     loop_.stop();
+                   });
     peer_->close();
   });
   EXPECT_EQ(ends, 1);

@@ -24,23 +24,18 @@ ApiCall Api::list(ResourceRef ref) {
 
 ApiCall Api::create(ResourceRef ref, Json object) {
   auto held = std::make_shared<Json>(std::move(object));
-  return {loop_, [this, ref = std::move(ref), held](k8s::Done done) {
-            return client_.create(ref, std::move(*held), std::move(done));
-          }};
+  return {loop_, [this, ref = std::move(ref), held](k8s::Done done) { return client_.create(ref, std::move(*held), std::move(done)); }};
 }
 
 ApiCall Api::update(ResourceRef ref, Json object) {
   auto held = std::make_shared<Json>(std::move(object));
-  return {loop_, [this, ref = std::move(ref), held](k8s::Done done) {
-            return client_.update(ref, std::move(*held), std::move(done));
-          }};
+  return {loop_, [this, ref = std::move(ref), held](k8s::Done done) { return client_.update(ref, std::move(*held), std::move(done)); }};
 }
 
 ApiCall Api::patch(ResourceRef ref, k8s::PatchType type, Json patch) {
   auto held = std::make_shared<Json>(std::move(patch));
-  return {loop_, [this, ref = std::move(ref), type, held](k8s::Done done) {
-            return client_.patch(ref, type, std::move(*held), std::move(done));
-          }};
+  return {loop_,
+          [this, ref = std::move(ref), type, held](k8s::Done done) { return client_.patch(ref, type, std::move(*held), std::move(done)); }};
 }
 
 ApiCall Api::remove(ResourceRef ref, k8s::DeleteOptions options) {

@@ -29,7 +29,8 @@ GarbageCollector::GarbageCollector(Context& context) : Controller(context, "garb
     if (auto found = shared.find(kind.id()); found != shared.end()) watched.store = found->second;
     else watch_kind(kind);
     if (!watched.own) {
-      watched.store->subscribe([this, id = kind.id()](const Store::Key& key, const Json* before, const Json* after) { changed(id, key, before, after); });
+      watched.store->subscribe(
+          [this, id = kind.id()](const Store::Key& key, const Json* before, const Json* after) { changed(id, key, before, after); });
     }
   }
   stores_.definitions.subscribe([this](const Store::Key& name, const Json*, const Json* after) {
@@ -50,7 +51,8 @@ void GarbageCollector::watch_kind(const Kind& kind) {
   watched.kind = kind;
   watched.own = std::make_unique<Store>(api_, kind.ref());
   watched.store = watched.own.get();
-  watched.store->subscribe([this, id = kind.id()](const Store::Key& key, const Json* before, const Json* after) { changed(id, key, before, after); });
+  watched.store->subscribe(
+      [this, id = kind.id()](const Store::Key& key, const Json* before, const Json* after) { changed(id, key, before, after); });
 }
 
 // Custom kinds come and go. Not from within the informer's callback: that may be of the store that goes.
@@ -180,10 +182,9 @@ Task<Status> GarbageCollector::drop_references(std::string id, Store::Key key, J
     if (std::find(references.begin(), references.end(), reference) == references.end()) kept.push_back(reference);
   }
   // A merge patch with the version: custom resources know no strategic one, and a list written meanwhile stays.
-  Json patch = json::object{{"metadata",
-                             {{"uid", uid_of(object)},
-                              {"resourceVersion", text(object, "metadata", "resourceVersion")},
-                              {"ownerReferences", std::move(kept)}}}};
+  Json patch = json::object{
+      {"metadata",
+       {{"uid", uid_of(object)}, {"resourceVersion", text(object, "metadata", "resourceVersion")}, {"ownerReferences", std::move(kept)}}}};
   const auto watched = watched_.find(id);
   if (watched == watched_.end()) co_return Status{};
   auto written = co_await api_.patch(watched->second.store->ref_to(key), k8s::PatchType::kMerge, std::move(patch));
@@ -201,7 +202,8 @@ bool GarbageCollector::has_blocking_dependents(const Json& owner) const {
     const Json* dependent = watched == watched_.end() ? nullptr : watched->second.store->find(key.substr(bar + 1));
     if (!dependent) return false;
     const auto& references = items(*dependent, "metadata", "ownerReferences");
-    return std::any_of(references.begin(), references.end(), [&](const Json& r) { return text(r, "uid") == uid && truth(r, "blockOwnerDeletion"); });
+    return std::any_of(references.begin(), references.end(),
+                       [&](const Json& r) { return text(r, "uid") == uid && truth(r, "blockOwnerDeletion"); });
   });
 }
 
@@ -236,10 +238,9 @@ Task<Status> GarbageCollector::drop_finalizer(std::string id, Store::Key key, Js
   for (const auto& f : items(object, "metadata", "finalizers")) {
     if (as_text(&f) != finalizer) kept.push_back(f);
   }
-  Json patch = json::object{{"metadata",
-                             {{"uid", uid_of(object)},
-                              {"resourceVersion", text(object, "metadata", "resourceVersion")},
-                              {"finalizers", std::move(kept)}}}};
+  Json patch = json::object{
+      {"metadata",
+       {{"uid", uid_of(object)}, {"resourceVersion", text(object, "metadata", "resourceVersion")}, {"finalizers", std::move(kept)}}}};
   const auto watched = watched_.find(id);
   if (watched == watched_.end()) co_return Status{};
   auto written = co_await api_.patch(watched->second.store->ref_to(key), k8s::PatchType::kMerge, std::move(patch));

@@ -40,8 +40,8 @@ class GarbageCollector : public Controller {
   Task<Status> drop_finalizer(std::string id, Store::Key key, Json object, std::string_view finalizer);
   bool has_blocking_dependents(const Json& owner) const;
 
-  std::map<std::string, Watched> watched_;                          // by Kind::id()
-  std::unordered_map<std::string, std::set<Key>> dependents_;       // our keys, by the owner's uid
+  std::map<std::string, Watched> watched_;                     // by Kind::id()
+  std::unordered_map<std::string, std::set<Key>> dependents_;  // our keys, by the owner's uid
   std::unordered_map<std::string, Key> by_uid_;
 };
 

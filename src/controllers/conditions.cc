@@ -4,7 +4,8 @@
 
 namespace fairway::controllers {
 
-void Conditions::set(std::string_view type, std::string_view status, std::string_view reason, std::string_view message, bool with_update_time) {
+void Conditions::set(std::string_view type, std::string_view status, std::string_view reason, std::string_view message,
+                     bool with_update_time) {
   const std::string now = render_time(std::chrono::system_clock::now());
   Json* found = const_cast<Json*>(find(type));
   if (!found) found = &list_.emplace_back(json::object{{"type", type}});

@@ -12,7 +12,8 @@ class Conditions {
  public:
   explicit Conditions(json::array list) : list_(std::move(list)) {}
   // lastTransitionTime moves only with the status, lastUpdateTime (where the kind has one) with any change.
-  void set(std::string_view type, std::string_view status, std::string_view reason, std::string_view message, bool with_update_time = false);
+  void set(std::string_view type, std::string_view status, std::string_view reason, std::string_view message,
+           bool with_update_time = false);
   void touch(std::string_view type);  // only lastUpdateTime: there was progress
   void remove(std::string_view type);
   const Json* find(std::string_view type) const;

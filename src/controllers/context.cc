@@ -49,8 +49,8 @@ Stores::Stores(Api& api)
 }
 
 std::vector<Store*> Stores::all() {
-  return {&pods,       &nodes,            &services,    &endpoints, &endpoint_slices, &replica_sets, &deployments, &daemon_sets,
-          &namespaces, &service_accounts, &config_maps, &leases,    &definitions};
+  return {&pods,        &nodes,      &services,         &endpoints,   &endpoint_slices, &replica_sets, &deployments,
+          &daemon_sets, &namespaces, &service_accounts, &config_maps, &leases,          &definitions};
 }
 
 Context::Context(io::Loop& loop, k8s::ApiClient& client, ControllerConfig with)

@@ -10,17 +10,17 @@
 namespace fairway::controllers {
 
 // Names of indexes.
-inline constexpr std::string_view kByOwner = "owner";        // uid of the controlling owner
-inline constexpr std::string_view kByNode = "node";          // pods: spec.nodeName
-inline constexpr std::string_view kByService = "service";    // slices: "namespace/service"
+inline constexpr std::string_view kByOwner = "owner";      // uid of the controlling owner
+inline constexpr std::string_view kByNode = "node";        // pods: spec.nodeName
+inline constexpr std::string_view kByService = "service";  // slices: "namespace/service"
 
 // One Store for each kind that a controller reads.
 struct Stores {
   explicit Stores(Api& api);
   std::vector<Store*> all();
 
-  Store pods, nodes, services, endpoints, endpoint_slices, replica_sets, deployments, daemon_sets, namespaces,
-      service_accounts, config_maps, leases, definitions;
+  Store pods, nodes, services, endpoints, endpoint_slices, replica_sets, deployments, daemon_sets, namespaces, service_accounts,
+      config_maps, leases, definitions;
 };
 
 struct Context {

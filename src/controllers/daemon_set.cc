@@ -46,9 +46,11 @@ void pin_to_node(Json& pod, const std::string& node) {
 
 std::string node_of(const Json& pod) {
   if (const auto bound = text(pod, "spec", "nodeName"); !bound.empty()) return std::string(bound);
-  for (const auto& term : items(pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")) {
+  for (const auto& term :
+       items(pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")) {
     for (const auto& field : items(term, "matchFields")) {
-      if (text(field, "key") == "metadata.name" && items(field, "values").size() == 1) return std::string(as_text(&items(field, "values")[0]));
+      if (text(field, "key") == "metadata.name" && items(field, "values").size() == 1)
+        return std::string(as_text(&items(field, "values")[0]));
     }
   }
   return {};
@@ -82,7 +84,8 @@ DaemonSetController::DaemonSetController(Context& context) : Controller(context,
   stores_.nodes.subscribe([this](const Key&, const Json* before, const Json* after) {
     // Heartbeats change nothing here.
     if (before && after && fields(*before, "spec") == fields(*after, "spec") &&
-        fields(*before, "metadata", "labels") == fields(*after, "metadata", "labels")) return;
+        fields(*before, "metadata", "labels") == fields(*after, "metadata", "labels"))
+      return;
     for (const Json* set : stores_.daemon_sets.all()) enqueue(key_for(namespace_of(*set), name_of(*set)));
   });
   stores_.pods.subscribe([this](const Key&, const Json* before, const Json* after) {
@@ -198,7 +201,8 @@ Task<Status> DaemonSetController::apply(const Plan& plan) {
     ref.ns = namespace_of(plan.set);
     auto made = co_await api_.create(std::move(ref), std::move(pod));
     if (!made.ok()) {
-      context_.events.warning(kComponent, plan.set, kDaemonSetType, "FailedCreate", fmt::format("Error creating: {}", made.error().message));
+      context_.events.warning(kComponent, plan.set, kDaemonSetType, "FailedCreate",
+                              fmt::format("Error creating: {}", made.error().message));
       co_return std::move(made).error();
     }
     context_.events.normal(kComponent, plan.set, kDaemonSetType, "SuccessfulCreate", fmt::format("Created pod: {}", name_of(*made)));

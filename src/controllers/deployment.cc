@@ -88,9 +88,7 @@ Task<Status> DeploymentController::rolling_update(Rollout& rollout) {
   const Replicas fresh_next = next_new_replicas(rollout.strategy, rollout.wanted, fresh_now, rollout.all_replicas());
   if (fresh_next != fresh_now) co_return co_await resize(rollout, *rollout.fresh, fresh_next);
 
-  const auto counts = [](const Json& set) {
-    return SetCounts{count(set, "spec", "replicas"), count(set, "status", "availableReplicas")};
-  };
+  const auto counts = [](const Json& set) { return SetCounts{count(set, "spec", "replicas"), count(set, "status", "availableReplicas")}; };
   std::vector<SetCounts> old;
   for (const auto& set : rollout.old) old.push_back(counts(set));
   const auto next = next_old_replicas(rollout.strategy, rollout.wanted, old, counts(*rollout.fresh));

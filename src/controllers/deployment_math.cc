@@ -53,7 +53,8 @@ Replicas next_new_replicas(const Strategy& strategy, Replicas wanted, Replicas n
   return new_replicas + std::min(room, wanted - new_replicas);
 }
 
-std::vector<Replicas> next_old_replicas(const Strategy& strategy, Replicas wanted, const std::vector<SetCounts>& old, const SetCounts& fresh) {
+std::vector<Replicas> next_old_replicas(const Strategy& strategy, Replicas wanted, const std::vector<SetCounts>& old,
+                                        const SetCounts& fresh) {
   std::vector<Replicas> next;
   Replicas all = fresh.replicas, available = fresh.available;
   for (const auto& set : old) {
@@ -82,7 +83,8 @@ std::vector<Replicas> next_old_replicas(const Strategy& strategy, Replicas wante
 
 std::vector<Replicas> proportional(const std::vector<Share>& sets, Replicas ceiling) {
   std::vector<Replicas> next;
-  const Replicas total = std::accumulate(sets.begin(), sets.end(), Replicas{0}, [](Replicas sum, const Share& s) { return sum + s.replicas; });
+  const Replicas total =
+      std::accumulate(sets.begin(), sets.end(), Replicas{0}, [](Replicas sum, const Share& s) { return sum + s.replicas; });
   const Replicas difference = ceiling - total;
   Replicas given = 0;
   for (const auto& set : sets) {

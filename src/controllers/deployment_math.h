@@ -27,7 +27,8 @@ struct SetCounts {
 Replicas next_new_replicas(const Strategy& strategy, Replicas wanted, Replicas new_replicas, Replicas all_replicas);
 
 // What the old sets' replicas should be now, oldest first, in `old`'s order.
-std::vector<Replicas> next_old_replicas(const Strategy& strategy, Replicas wanted, const std::vector<SetCounts>& old, const SetCounts& fresh);
+std::vector<Replicas> next_old_replicas(const Strategy& strategy, Replicas wanted, const std::vector<SetCounts>& old,
+                                        const SetCounts& fresh);
 
 // Scaling in the middle of a rollout spreads the difference over the active sets in proportion to their size.
 // `max_replicas` is each set's annotation of what the Deployment's ceiling (replicas and surge) was when it was last sized (0: unknown).

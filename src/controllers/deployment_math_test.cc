@@ -8,7 +8,8 @@ namespace fairway::controllers {
 namespace {
 
 Json deployment(int replicas, const char* rolling) {
-  return json::object{{"spec", {{"replicas", replicas}, {"strategy", {{"type", "RollingUpdate"}, {"rollingUpdate", json::parse(rolling)}}}}}};
+  return json::object{
+      {"spec", {{"replicas", replicas}, {"strategy", {{"type", "RollingUpdate"}, {"rollingUpdate", json::parse(rolling)}}}}}};
 }
 
 TEST(Strategy, PercentagesRoundSurgeUpAndUnavailableDown) {

@@ -172,7 +172,8 @@ Task<Status> DeploymentController::note_revision(Rollout& rollout, std::int64_t 
   if (!written.ok()) co_return std::move(written).error();
   co_await stores_.deployments.caught_up_with(*written);
   // A spec that changed meanwhile is the next round's; only the version is taken over, for the status that follows.
-  if (count(*written, "metadata", "generation") == count(rollout.deployment, "metadata", "generation")) rollout.deployment = std::move(*written);
+  if (count(*written, "metadata", "generation") == count(rollout.deployment, "metadata", "generation"))
+    rollout.deployment = std::move(*written);
   co_return Status{};
 }
 

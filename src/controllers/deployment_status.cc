@@ -15,8 +15,7 @@ bool has_deadline(const Json& deployment) {
 
 bool is_complete(const Json& deployment, const Json& status, Replicas wanted) {
   return count(status, "updatedReplicas") == wanted && count(status, "replicas") == wanted &&
-         count(status, "availableReplicas") == wanted &&
-         count(status, "observedGeneration") >= count(deployment, "metadata", "generation");
+         count(status, "availableReplicas") == wanted && count(status, "observedGeneration") >= count(deployment, "metadata", "generation");
 }
 
 bool has_progressed(const Json& before, const Json& after) {

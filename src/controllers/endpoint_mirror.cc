@@ -24,8 +24,12 @@ Json new_slice(const Json& endpoints, const Json& subset, std::string_view famil
   labels["kubernetes.io/service-name"] = name_of(endpoints);
   labels[kManagedBy] = kManager;
   metadata["labels"] = std::move(labels);
-  metadata["ownerReferences"] = json::array{json::object{{"apiVersion", "v1"}, {"kind", "Endpoints"}, {"name", name_of(endpoints)},
-                                                         {"uid", uid_of(endpoints)}, {"controller", true}, {"blockOwnerDeletion", true}}};
+  metadata["ownerReferences"] = json::array{json::object{{"apiVersion", "v1"},
+                                                         {"kind", "Endpoints"},
+                                                         {"name", name_of(endpoints)},
+                                                         {"uid", uid_of(endpoints)},
+                                                         {"controller", true},
+                                                         {"blockOwnerDeletion", true}}};
   json::array ports;
   for (const auto& port : items(subset, "ports")) {
     json::object entry = as_fields(&port);
@@ -51,7 +55,8 @@ Json mirrored(const Json& address, bool ready) {
 // What makes two slices the same, whatever their names.
 std::string content_of(const Json& slice) {
   std::string content = fmt::format("{}", text(slice, "addressType"));
-  for (const auto& port : items(slice, "ports")) content += fmt::format("|{}/{}/{}", text(port, "name"), text(port, "protocol"), count(port, "port"));
+  for (const auto& port : items(slice, "ports"))
+    content += fmt::format("|{}/{}/{}", text(port, "name"), text(port, "protocol"), count(port, "port"));
   for (const auto& endpoint : items(slice, "endpoints")) {
     const auto& addresses = items(endpoint, "addresses");
     content += fmt::format("|{} {} {} {}", addresses.empty() ? "" : as_text(&addresses[0]), truth(endpoint, "conditions", "ready"),
@@ -103,7 +108,8 @@ std::vector<Json> EndpointMirrorController::wanted_for(const Key& key) const {
   const Json* endpoints = stores_.endpoints.find(key);
   if (!service || !endpoints || is_terminating(*service) || is_terminating(*endpoints)) return {};
   if (!fields(*service, "spec", "selector").empty() || text(*endpoints, "metadata", "labels", kSkip) == "true" ||
-      at(*endpoints, "metadata", "annotations", kLeader)) return {};
+      at(*endpoints, "metadata", "annotations", kLeader))
+    return {};
   return mirror_slices(*endpoints);
 }
 

@@ -92,8 +92,12 @@ Json new_slice(const Json& service, const Group& group) {
   auto& metadata = place(slice, "metadata");
   metadata["generateName"] = fmt::format("{}-", name_of(service));
   metadata["namespace"] = namespace_of(service);
-  metadata["ownerReferences"] = json::array{json::object{{"apiVersion", "v1"}, {"kind", "Service"}, {"name", name_of(service)},
-                                                         {"uid", uid_of(service)}, {"controller", true}, {"blockOwnerDeletion", true}}};
+  metadata["ownerReferences"] = json::array{json::object{{"apiVersion", "v1"},
+                                                         {"kind", "Service"},
+                                                         {"name", name_of(service)},
+                                                         {"uid", uid_of(service)},
+                                                         {"controller", true},
+                                                         {"blockOwnerDeletion", true}}};
   metadata["labels"] = labels_for(service);
   auto& out = slice.get_object();
   out["addressType"] = group.family;
@@ -174,14 +178,16 @@ json::array ports_on_pod(const Json& service, const Json& pod) {
       }
       if (!target) continue;
     }
-    json::object entry{{"name", text(port, "name")}, {"protocol", protocol}, {"port", target && *target != 0 ? *target : count(port, "port")}};
+    json::object entry{
+        {"name", text(port, "name")}, {"protocol", protocol}, {"port", target && *target != 0 ? *target : count(port, "port")}};
     if (const auto app = text(port, "appProtocol"); !app.empty()) entry["appProtocol"] = app;
     ports.emplace_back(std::move(entry));
   }
   return ports;
 }
 
-SlicePlan plan_slices(const Json& service, const std::vector<const Json*>& pods, const std::vector<const Json*>& existing, const ZoneOf& zone_of) {
+SlicePlan plan_slices(const Json& service, const std::vector<const Json*>& pods, const std::vector<const Json*>& existing,
+                      const ZoneOf& zone_of) {
   std::map<std::string, Group> groups;
   for (const auto& family : families_of(service)) {
     for (const Json* pod : pods) {

@@ -22,7 +22,8 @@ struct SlicePlan {
 using ZoneOf = std::function<std::string(std::string_view node)>;
 
 // `pods` are those that the Service's selector matches.
-SlicePlan plan_slices(const Json& service, const std::vector<const Json*>& pods, const std::vector<const Json*>& existing, const ZoneOf& zone_of);
+SlicePlan plan_slices(const Json& service, const std::vector<const Json*>& pods, const std::vector<const Json*>& existing,
+                      const ZoneOf& zone_of);
 
 // The Endpoints object for the Service's first family; labels and annotations complete.
 Json plan_endpoints(const Json& service, const std::vector<const Json*>& pods);

@@ -27,7 +27,8 @@ Json pod(int n, const char* ready = "True", const char* extra = "{}") {
 Json service(const char* ports = R"([{"name":"http","port":80,"targetPort":80,"protocol":"TCP"}])", const char* families = R"(["IPv4"])") {
   return json::parse(fmt::format(
       R"({{"metadata":{{"name":"svc","namespace":"default","uid":"svc-uid","labels":{{"team":"a"}}}},
-           "spec":{{"clusterIP":"10.96.0.5","ipFamilies":{},"ports":{},"selector":{{"app":"x"}}}}}})", families, ports));
+           "spec":{{"clusterIP":"10.96.0.5","ipFamilies":{},"ports":{},"selector":{{"app":"x"}}}}}})",
+      families, ports));
 }
 
 struct World {
@@ -169,7 +170,8 @@ TEST(Slices, NoEndpointsIsSaidByOneEmptySliceThatStays) {
 
 TEST(Slices, OthersSlicesAreLeftAlone) {
   World w;
-  w.slices.push_back(json::parse(R"({"metadata":{"name":"mine","namespace":"default","labels":{"kubernetes.io/service-name":"svc"}},"addressType":"IPv4","endpoints":[],"ports":[]})"));
+  w.slices.push_back(json::parse(
+      R"({"metadata":{"name":"mine","namespace":"default","labels":{"kubernetes.io/service-name":"svc"}},"addressType":"IPv4","endpoints":[],"ports":[]})"));
   const auto plan = w.step(service());
   EXPECT_TRUE(plan.update.empty() && plan.remove.empty());
 }
@@ -183,7 +185,8 @@ TEST(Slices, FinishedPodsAndPodsWithoutAddressAreOut) {
 
 TEST(Slices, HostnameOnlyInTheSubdomainsService) {
   World w;
-  w.pods = {pod(1, "True", R"({"spec":{"hostname":"a","subdomain":"svc"}})"), pod(2, "True", R"({"spec":{"hostname":"b","subdomain":"other"}})")};
+  w.pods = {pod(1, "True", R"({"spec":{"hostname":"a","subdomain":"svc"}})"),
+            pod(2, "True", R"({"spec":{"hostname":"b","subdomain":"other"}})")};
   w.apply(w.step(service()));
   std::map<std::string, std::string> names;
   for (const auto& e : items(w.slices[0], "endpoints")) names[std::string(text(e, "targetRef", "name"))] = text(e, "hostname");

@@ -40,8 +40,8 @@ class Events {
   k8s::Done finished(std::uint64_t number, std::string id);
 
   Api& api_;
-  std::map<std::string, Known> known_;        // by object, component, level, reason, message
-  std::list<std::string> order_;              // oldest first, to bound known_
+  std::map<std::string, Known> known_;  // by object, component, level, reason, message
+  std::list<std::string> order_;        // oldest first, to bound known_
   std::uint64_t next_call_ = 0;
   std::map<std::uint64_t, k8s::CallPtr> calls_;
   std::shared_ptr<int> alive_ = std::make_shared<int>();

@@ -56,9 +56,7 @@ std::uint64_t version_of(const Json& object) {
   return version;
 }
 
-std::string key_for(std::string_view ns, std::string_view name) {
-  return ns.empty() ? std::string(name) : fmt::format("{}/{}", ns, name);
-}
+std::string key_for(std::string_view ns, std::string_view name) { return ns.empty() ? std::string(name) : fmt::format("{}/{}", ns, name); }
 
 SplitKey split_key(std::string_view key) {
   const auto slash = key.find('/');
@@ -73,11 +71,12 @@ std::optional<WallTime> parse_time(std::string_view rfc3339) {
   const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month), std::chrono::day(day)};
   if (!date.ok()) return std::nullopt;
   using std::chrono::microseconds;
-  auto time = microseconds(std::chrono::sys_days(date).time_since_epoch()) + std::chrono::hours(hour) +
-              std::chrono::minutes(minute) + std::chrono::seconds(second);
+  auto time = microseconds(std::chrono::sys_days(date).time_since_epoch()) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
+              std::chrono::seconds(second);
   std::size_t i = used;
   if (i < text.size() && text[i] == '.') {
-    for (int unit = 100'000; ++i < text.size() && text[i] >= '0' && text[i] <= '9'; unit /= 10) time += microseconds(unit * (text[i] - '0'));
+    for (int unit = 100'000; ++i < text.size() && text[i] >= '0' && text[i] <= '9'; unit /= 10)
+      time += microseconds(unit * (text[i] - '0'));
   }
   int offset_hours = 0, offset_minutes = 0;
   char sign = 'Z';

@@ -32,17 +32,29 @@ const json::array& as_items(const Json* value);
 const json::object& as_fields(const Json* value);
 
 template <typename... Keys>
-std::string_view text(const Json& value, Keys... keys) { return as_text(at(value, keys...)); }
+std::string_view text(const Json& value, Keys... keys) {
+  return as_text(at(value, keys...));
+}
 template <typename... Keys>
-std::optional<std::int64_t> number(const Json& value, Keys... keys) { return as_number(at(value, keys...)); }
+std::optional<std::int64_t> number(const Json& value, Keys... keys) {
+  return as_number(at(value, keys...));
+}
 template <typename... Keys>
-std::int64_t count(const Json& value, Keys... keys) { return as_number(at(value, keys...)).value_or(0); }
+std::int64_t count(const Json& value, Keys... keys) {
+  return as_number(at(value, keys...)).value_or(0);
+}
 template <typename... Keys>
-bool truth(const Json& value, Keys... keys) { return as_truth(at(value, keys...)); }
+bool truth(const Json& value, Keys... keys) {
+  return as_truth(at(value, keys...));
+}
 template <typename... Keys>
-const json::array& items(const Json& value, Keys... keys) { return as_items(at(value, keys...)); }
+const json::array& items(const Json& value, Keys... keys) {
+  return as_items(at(value, keys...));
+}
 template <typename... Keys>
-const json::object& fields(const Json& value, Keys... keys) { return as_fields(at(value, keys...)); }
+const json::object& fields(const Json& value, Keys... keys) {
+  return as_fields(at(value, keys...));
+}
 
 // place(rs, "metadata", "annotations")[key] = ...: the object there, made where it is missing.
 json::object& place_member(json::object& in, std::string_view key);
@@ -60,7 +72,9 @@ std::string_view uid_of(const Json& object);
 bool is_terminating(const Json& object);  // has a deletionTimestamp
 std::uint64_t version_of(const Json& object);
 std::string key_for(std::string_view ns, std::string_view name);
-struct SplitKey { std::string ns, name; };
+struct SplitKey {
+  std::string ns, name;
+};
 SplitKey split_key(std::string_view key);
 
 using WallTime = std::chrono::system_clock::time_point;

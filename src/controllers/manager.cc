@@ -35,7 +35,9 @@ struct ControllerManager::Impl {
     add<GarbageCollector>();
   }
   template <typename T>
-  void add() { controllers.push_back(std::make_unique<T>(context)); }
+  void add() {
+    controllers.push_back(std::make_unique<T>(context));
+  }
 
   bool synced() {
     const auto stores = context.stores.all();

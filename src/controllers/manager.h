@@ -25,7 +25,7 @@ struct ControllerConfig {
   std::vector<net::Prefix> service_ranges;        // the first address is "kubernetes", the tenth "kube-dns"
   std::vector<net::IpAddr> api_server_addresses;  // behind the Service default/kubernetes
   std::uint16_t api_server_port = 6443;
-  std::string cluster_ca_pem;                     // for the ConfigMaps kube-root-ca.crt
+  std::string cluster_ca_pem;  // for the ConfigMaps kube-root-ca.crt
   std::string cluster_domain = "cluster.local";
   // A node whose Lease and status have not moved for so long is Unknown. Kubernetes: 40 s.
   std::chrono::milliseconds node_grace_period{40'000};

@@ -42,20 +42,22 @@ Task<Status> NamespaceController::reconcile(Key key) {
 
 Task<Status> NamespaceController::furnish(std::string ns) {
   if (!stores_.service_accounts.find(key_for(ns, kServiceAccount))) {
-    Json account = json::object{{"apiVersion", "v1"}, {"kind", "ServiceAccount"}, {"metadata", {{"name", kServiceAccount}, {"namespace", ns}}}};
+    Json account =
+        json::object{{"apiVersion", "v1"}, {"kind", "ServiceAccount"}, {"metadata", {{"name", kServiceAccount}, {"namespace", ns}}}};
     ResourceRef ref = stores_.service_accounts.ref();
     ref.ns = ns;
     FW_CO_TRY(co_await api_.ensure_created(std::move(ref), std::move(account)));
   }
   const Json* root_ca = stores_.config_maps.find(key_for(ns, kRootCa));
   if (!root_ca) {
-    Json map = json::object{{"apiVersion", "v1"},
-                            {"kind", "ConfigMap"},
-                            {"metadata",
-                             {{"name", kRootCa},
-                              {"namespace", ns},
-                              {"annotations", {{"kubernetes.io/description", "Contains a CA bundle that can be used to verify the kube-apiserver."}}}}},
-                            {"data", {{"ca.crt", context_.config.cluster_ca_pem}}}};
+    Json map = json::object{
+        {"apiVersion", "v1"},
+        {"kind", "ConfigMap"},
+        {"metadata",
+         {{"name", kRootCa},
+          {"namespace", ns},
+          {"annotations", {{"kubernetes.io/description", "Contains a CA bundle that can be used to verify the kube-apiserver."}}}}},
+        {"data", {{"ca.crt", context_.config.cluster_ca_pem}}}};
     ResourceRef ref = stores_.config_maps.ref();
     ref.ns = ns;
     co_return co_await api_.ensure_created(std::move(ref), std::move(map));

@@ -53,8 +53,10 @@ Task<Status> NodeIpamController::reconcile(Key key) {
   for (const auto& range : context_.config.pod_ranges) {
     const auto share = free_share(range, used);
     if (!share) {
-      context_.events.normal("cidrAllocator", *node, kNodeType, "CIDRNotAvailable", fmt::format("Node {} status is now: CIDRNotAvailable", key));
-      co_return make_error(Code::kExhausted, fmt::format("{} has no free /{} for node {}", range.cluster.to_string(), range.node_length, key));
+      context_.events.normal("cidrAllocator", *node, kNodeType, "CIDRNotAvailable",
+                             fmt::format("Node {} status is now: CIDRNotAvailable", key));
+      co_return make_error(Code::kExhausted,
+                           fmt::format("{} has no free /{} for node {}", range.cluster.to_string(), range.node_length, key));
     }
     shares.emplace_back(share->to_string());
   }

@@ -40,10 +40,14 @@ json::array taints_for(const Json& node, const std::string& now) {
     bool on;
   };
   const bool not_ready = ready == "False" || ready.empty(), unreachable = ready == "Unknown";
-  const Wanted ours[] = {{kNotReady, "NoSchedule", not_ready},       {kNotReady, "NoExecute", ready == "False"},
-                         {kUnreachable, "NoSchedule", unreachable},  {kUnreachable, "NoExecute", unreachable},
+  const Wanted ours[] = {{kNotReady, "NoSchedule", not_ready},
+                         {kNotReady, "NoExecute", ready == "False"},
+                         {kUnreachable, "NoSchedule", unreachable},
+                         {kUnreachable, "NoExecute", unreachable},
                          {kUnschedulable, "NoSchedule", truth(node, "spec", "unschedulable")}};
-  const auto is = [](const Json& taint, const Wanted& wanted) { return text(taint, "key") == wanted.key && text(taint, "effect") == wanted.effect; };
+  const auto is = [](const Json& taint, const Wanted& wanted) {
+    return text(taint, "key") == wanted.key && text(taint, "effect") == wanted.effect;
+  };
   json::array taints;
   for (const auto& taint : items(node, "spec", "taints")) {
     const auto own = std::find_if(std::begin(ours), std::end(ours), [&](const Wanted& w) { return is(taint, w); });
@@ -64,8 +68,9 @@ NodeLifecycleController::NodeLifecycleController(Context& context) : Controller(
   stores_.leases.subscribe([this](const Key&, const Json*, const Json* after) { saw_lease(after); });
   stores_.pods.subscribe([this](const Key&, const Json* before, const Json* after) {
     // A pod that came to a tainted node, or says that it is ready on a silent one.
-    if (after && !text(*after, "spec", "nodeName").empty() && (!before || is_ready(*after) != is_ready(*before) ||
-        text(*before, "spec", "nodeName").empty())) enqueue(std::string(text(*after, "spec", "nodeName")));
+    if (after && !text(*after, "spec", "nodeName").empty() &&
+        (!before || is_ready(*after) != is_ready(*before) || text(*before, "spec", "nodeName").empty()))
+      enqueue(std::string(text(*after, "spec", "nodeName")));
   });
 }
 
@@ -219,7 +224,8 @@ Task<Status> NodeLifecycleController::evict(Json node) {
   }
   for (const Json& pod : due) {
     const Key key = key_for(namespace_of(pod), name_of(pod));
-    context_.events.normal("taint-eviction-controller", pod, kPodType, "TaintManagerEviction", fmt::format("Marking for deletion Pod {}", key));
+    context_.events.normal("taint-eviction-controller", pod, kPodType, "TaintManagerEviction",
+                           fmt::format("Marking for deletion Pod {}", key));
     k8s::DeleteOptions options;
     options.precondition_uid = uid_of(pod);
     FW_CO_TRY(co_await api_.ensure_removed(stores_.pods.ref_to(key), std::move(options)));

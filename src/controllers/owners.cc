@@ -18,8 +18,8 @@ bool is_controlled_by(const Json& object, std::string_view uid) {
 }
 
 Json controller_reference(const Json& owner, Events::About type) {
-  return json::object{{"apiVersion", type.api_version}, {"kind", type.kind},          {"name", name_of(owner)},
-                      {"uid", uid_of(owner)},           {"controller", true},         {"blockOwnerDeletion", true}};
+  return json::object{{"apiVersion", type.api_version}, {"kind", type.kind},  {"name", name_of(owner)},
+                      {"uid", uid_of(owner)},           {"controller", true}, {"blockOwnerDeletion", true}};
 }
 
 namespace {
@@ -74,8 +74,8 @@ Task<Result<std::vector<Json>>> claim(Api& api, Store& store, Json owner, Events
   }
   for (const Json& object : claims.adopt) {
     auto ref = store.ref_to(key_for(namespace_of(object), name_of(object)));
-    auto adopted = co_await api.patch(std::move(ref), k8s::PatchType::kStrategic,
-                                      reference_patch(object, controller_reference(owner, type)));
+    auto adopted =
+        co_await api.patch(std::move(ref), k8s::PatchType::kStrategic, reference_patch(object, controller_reference(owner, type)));
     if (!adopted.ok() && adopted.error().code != Code::kNotFound) co_return std::move(adopted).error();
     if (!adopted.ok()) continue;
     co_await store.caught_up_with(*adopted);

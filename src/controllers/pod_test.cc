@@ -23,17 +23,20 @@ TEST(Quantity, AsTheApiSpellsThem) {
 }
 
 TEST(Requests, TheLargerOfSumAndInit) {
-  const Json pod = json::parse(R"({"spec":{"containers":[{"resources":{"requests":{"cpu":"100m"}}},{"resources":{"requests":{"cpu":"200m"}}}],
+  const Json pod =
+      json::parse(R"({"spec":{"containers":[{"resources":{"requests":{"cpu":"100m"}}},{"resources":{"requests":{"cpu":"200m"}}}],
       "initContainers":[{"resources":{"requests":{"cpu":"1"}}}]}})");
   EXPECT_EQ(requests_of(pod).cpu_milli, 1000);
 }
 
 TEST(Deletion, TheLessUsefulGoFirst) {
   const auto now = *parse_time("2026-01-01T01:00:00Z");
-  const auto pod = [](const char* name, const char* node, const char* phase, const char* ready, const char* created, const char* cost = "0") {
-    return json::parse(fmt::format(R"({{"metadata":{{"name":"{0}","uid":"{0}","creationTimestamp":"{4}","annotations":{{"controller.kubernetes.io/pod-deletion-cost":"{5}"}}}},
+  const auto pod = [](const char* name, const char* node, const char* phase, const char* ready, const char* created,
+                      const char* cost = "0") {
+    return json::parse(fmt::format(
+        R"({{"metadata":{{"name":"{0}","uid":"{0}","creationTimestamp":"{4}","annotations":{{"controller.kubernetes.io/pod-deletion-cost":"{5}"}}}},
         "spec":{{"nodeName":"{1}"}},"status":{{"phase":"{2}","conditions":[{{"type":"Ready","status":"{3}","lastTransitionTime":"{4}"}}]}}}})",
-                                   name, node, phase, ready, created, cost));
+        name, node, phase, ready, created, cost));
   };
   const Json unassigned = pod("unassigned", "", "Pending", "False", "2026-01-01T00:00:00Z");
   const Json pending = pod("pending", "n", "Pending", "False", "2026-01-01T00:00:00Z");
@@ -55,13 +58,15 @@ TEST(Selector, AbsentMatchesNothingEmptyEverything) {
   EXPECT_FALSE(LabelSelector::of(nullptr).matches(labels));
   EXPECT_TRUE(LabelSelector::of(&empty).matches(labels));
   EXPECT_FALSE(LabelSelector::of(&unknown).matches(labels));
-  const Json not_in = json::parse(R"({"matchExpressions":[{"key":"tier","operator":"NotIn","values":["x"]},{"key":"app","operator":"In","values":["x","y"]}]})");
+  const Json not_in = json::parse(
+      R"({"matchExpressions":[{"key":"tier","operator":"NotIn","values":["x"]},{"key":"app","operator":"In","values":["x","y"]}]})");
   EXPECT_TRUE(LabelSelector::of(&not_in).matches(labels));
 }
 
 TEST(Tolerations, SecondsAndWildcards) {
   const Json taint = json::parse(R"({"key":"node.kubernetes.io/not-ready","effect":"NoExecute"})");
-  const Json pod = json::parse(R"({"spec":{"tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}]}})");
+  const Json pod = json::parse(
+      R"({"spec":{"tolerations":[{"key":"node.kubernetes.io/not-ready","operator":"Exists","effect":"NoExecute","tolerationSeconds":300}]}})");
   EXPECT_EQ(tolerance_of(pod, taint).seconds, 300);
   EXPECT_FALSE(tolerates(json::parse(R"({"spec":{"tolerations":[{"key":"other","operator":"Exists"}]}})"), taint));
   EXPECT_TRUE(tolerates(json::parse(R"({"spec":{"tolerations":[{"operator":"Exists"}]}})"), taint));
@@ -69,12 +74,15 @@ TEST(Tolerations, SecondsAndWildcards) {
 
 TEST(NodeTaints, FollowReadyAndKeepOthers) {
   const auto keys = [](const char* ready, const char* spec) {
-    const Json node = json::parse(fmt::format(R"({{"spec":{},"status":{{"conditions":[{{"type":"Ready","status":"{}"}}]}}}})", spec, ready));
+    const Json node =
+        json::parse(fmt::format(R"({{"spec":{},"status":{{"conditions":[{{"type":"Ready","status":"{}"}}]}}}})", spec, ready));
     std::string all;
     for (const auto& t : taints_for(node, "now")) all += fmt::format("{}:{} ", text(t, "key"), text(t, "effect"));
     return all;
   };
-  EXPECT_EQ(keys("True", R"({"taints":[{"key":"mine","effect":"NoSchedule"},{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"}]})"), "mine:NoSchedule ");
+  EXPECT_EQ(
+      keys("True", R"({"taints":[{"key":"mine","effect":"NoSchedule"},{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"}]})"),
+      "mine:NoSchedule ");
   EXPECT_EQ(keys("Unknown", "{}"), "node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute ");
   EXPECT_EQ(keys("True", R"({"unschedulable":true})"), "node.kubernetes.io/unschedulable:NoSchedule ");
 }

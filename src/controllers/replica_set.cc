@@ -127,7 +127,8 @@ Task<Status> ReplicaSetController::write_status(Json set, std::vector<Json> pods
   const Key key = key_for(namespace_of(set), name_of(set));
   if (until) enqueue_after(key, *until);
 
-  Json status = json::object{{"replicas", static_cast<std::int64_t>(pods.size())}, {"observedGeneration", count(set, "metadata", "generation")}};
+  Json status =
+      json::object{{"replicas", static_cast<std::int64_t>(pods.size())}, {"observedGeneration", count(set, "metadata", "generation")}};
   auto& fields_out = status.get_object();
   if (labelled) fields_out["fullyLabeledReplicas"] = labelled;
   if (ready) fields_out["readyReplicas"] = ready;

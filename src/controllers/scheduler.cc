@@ -22,15 +22,18 @@ Scheduler::Scheduler(Context& context) : Controller(context, "scheduler", 1) {
   stores_.pods.subscribe([this](const Key& key, const Json* before, const Json* after) {
     if (!after) waiting_.erase(key);
     // Its own status is this controller's writing; looking again at each would never end.
-    if (after && wants_us(*after) && (!before || uid_of(*before) != uid_of(*after) || fields(*before, "spec") != fields(*after, "spec"))) enqueue(key);
-    const bool frees_room = before && !text(*before, "spec", "nodeName").empty() && (!after || (is_finished(*after) && !is_finished(*before)));
+    if (after && wants_us(*after) && (!before || uid_of(*before) != uid_of(*after) || fields(*before, "spec") != fields(*after, "spec")))
+      enqueue(key);
+    const bool frees_room =
+        before && !text(*before, "spec", "nodeName").empty() && (!after || (is_finished(*after) && !is_finished(*before)));
     if (frees_room) retry_waiting();
   });
   stores_.nodes.subscribe([this](const Key&, const Json* before, const Json* after) {
     if (!after) return;
     if (!before || fields(*before, "spec") != fields(*after, "spec") ||
         fields(*before, "metadata", "labels") != fields(*after, "metadata", "labels") ||
-        fields(*before, "status", "allocatable") != fields(*after, "status", "allocatable")) retry_waiting();
+        fields(*before, "status", "allocatable") != fields(*after, "status", "allocatable"))
+      retry_waiting();
   });
 }
 

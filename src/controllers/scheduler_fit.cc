@@ -34,7 +34,8 @@ Misfit check_resources(const Json& pod, const NodeView& view) {
   const auto cpu = parse_milli(at(*allocatable, "cpu"));
   if (wanted.cpu_milli > 0 && cpu && used.cpu_milli + wanted.cpu_milli > *cpu) misfit.reasons.emplace_back("Insufficient cpu");
   const auto memory = parse_milli(at(*allocatable, "memory"));
-  if (wanted.memory_bytes > 0 && memory && used.memory_bytes + wanted.memory_bytes > *memory / 1000) misfit.reasons.emplace_back("Insufficient memory");
+  if (wanted.memory_bytes > 0 && memory && used.memory_bytes + wanted.memory_bytes > *memory / 1000)
+    misfit.reasons.emplace_back("Insufficient memory");
   misfit.by_resources = !misfit.reasons.empty();
   return misfit;
 }
@@ -63,8 +64,9 @@ bool term_selects(const Json& term, const Json& owner, const Json& pod) {
   const auto& namespaces = items(term, "namespaces");
   const Json* by_labels = at(term, "namespaceSelector");
   const bool every_namespace = by_labels && LabelSelector::of(by_labels).is_empty();
-  const bool in_namespace = every_namespace || (namespaces.empty() && namespace_of(pod) == namespace_of(owner)) ||
-                            std::any_of(namespaces.begin(), namespaces.end(), [&](const Json& ns) { return as_text(&ns) == namespace_of(pod); });
+  const bool in_namespace =
+      every_namespace || (namespaces.empty() && namespace_of(pod) == namespace_of(owner)) ||
+      std::any_of(namespaces.begin(), namespaces.end(), [&](const Json& ns) { return as_text(&ns) == namespace_of(pod); });
   return in_namespace && LabelSelector::of(at(term, "labelSelector")).matches(fields(pod, "metadata", "labels"));
 }
 
@@ -72,7 +74,9 @@ const json::array& required_terms(const Json& pod, std::string_view kind) {
   return items(pod, "spec", "affinity", kind, "requiredDuringSchedulingIgnoredDuringExecution");
 }
 
-std::string_view domain_of(const NodeView& view, const Json& term) { return text(*view.node, "metadata", "labels", text(term, "topologyKey")); }
+std::string_view domain_of(const NodeView& view, const Json& term) {
+  return text(*view.node, "metadata", "labels", text(term, "topologyKey"));
+}
 
 // The domains of the term's topology key in which a pod runs that the term selects.
 std::set<std::string, std::less<>> domains_with(const Json& term, const Json& owner, const std::vector<NodeView>& views) {
@@ -80,7 +84,8 @@ std::set<std::string, std::less<>> domains_with(const Json& term, const Json& ow
   for (const auto& view : views) {
     const auto domain = domain_of(view, term);
     if (domain.empty()) continue;
-    if (std::any_of(view.pods.begin(), view.pods.end(), [&](const Json* p) { return term_selects(term, owner, *p); })) domains.emplace(domain);
+    if (std::any_of(view.pods.begin(), view.pods.end(), [&](const Json* p) { return term_selects(term, owner, *p); }))
+      domains.emplace(domain);
   }
   return domains;
 }
@@ -140,7 +145,8 @@ auto score(const Json& pod, const NodeView& view) {
   const Json* owner = controller_of(pod);
   std::int64_t siblings = 0, soft_taints = 0;
   for (const Json* other : view.pods) siblings += owner && is_controlled_by(*other, text(*owner, "uid"));
-  for (const auto& taint : items(*view.node, "spec", "taints")) soft_taints += text(taint, "effect") == "PreferNoSchedule" && !tolerates(pod, taint);
+  for (const auto& taint : items(*view.node, "spec", "taints"))
+    soft_taints += text(taint, "effect") == "PreferNoSchedule" && !tolerates(pod, taint);
   return std::tuple(soft_taints, siblings, view.pods.size(), used_on(view).cpu_milli, name_of(*view.node));
 }
 

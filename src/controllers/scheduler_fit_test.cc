@@ -8,10 +8,13 @@ namespace {
 
 Json node(int n, const char* spec = "{}", const char* cpu = "4") {
   return json::parse(fmt::format(R"({{"metadata":{{"name":"node-{0}","labels":{{"kubernetes.io/hostname":"node-{0}"}}}},"spec":{1},
-      "status":{{"allocatable":{{"cpu":"{2}","memory":"1Gi","pods":"110"}}}}}})", n, spec, cpu));
+      "status":{{"allocatable":{{"cpu":"{2}","memory":"1Gi","pods":"110"}}}}}})",
+                                 n, spec, cpu));
 }
 Json pod(const char* spec, const char* labels = R"({"app":"x"})", const char* owner = "rs") {
-  return json::parse(fmt::format(R"({{"metadata":{{"name":"p","namespace":"default","labels":{},"ownerReferences":[{{"uid":"{}","controller":true}}]}},"spec":{}}})", labels, owner, spec));
+  return json::parse(fmt::format(
+      R"({{"metadata":{{"name":"p","namespace":"default","labels":{},"ownerReferences":[{{"uid":"{}","controller":true}}]}},"spec":{}}})",
+      labels, owner, spec));
 }
 const char* kPlain = R"({"containers":[{"name":"c"}]})";
 
@@ -25,15 +28,17 @@ TEST(Scheduler, SpreadsAReplicaSetOverNodesEvenIfOneIsBusier) {
 TEST(Scheduler, SaysWhyInTheUsualWords) {
   const Json n1 = node(1, "{}", "500m"), n2 = node(2, R"({"taints":[{"key":"dedicated","value":"db","effect":"NoSchedule"}]})");
   const Json p = pod(R"({"containers":[{"name":"c","resources":{"requests":{"cpu":"1"}}}]})");
-  EXPECT_EQ(choose_node(p, {{&n1, {}}, {&n2, {}}}).message,
-            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {dedicated: db}. "
-            "preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.");
+  EXPECT_EQ(
+      choose_node(p, {{&n1, {}}, {&n2, {}}}).message,
+      "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {dedicated: db}. "
+      "preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling.");
   EXPECT_EQ(choose_node(p, {}).message, "no nodes available to schedule pods");
 }
 
 TEST(Scheduler, TolerationsAndSelectors) {
   const Json n1 = node(1, R"({"taints":[{"key":"dedicated","value":"db","effect":"NoSchedule"}]})"), n2 = node(2);
-  const Json tolerant = pod(R"({"containers":[{"name":"c"}],"nodeSelector":{"kubernetes.io/hostname":"node-1"},"tolerations":[{"key":"dedicated","operator":"Exists"}]})");
+  const Json tolerant = pod(
+      R"({"containers":[{"name":"c"}],"nodeSelector":{"kubernetes.io/hostname":"node-1"},"tolerations":[{"key":"dedicated","operator":"Exists"}]})");
   EXPECT_EQ(choose_node(tolerant, {{&n1, {}}, {&n2, {}}}).node, "node-1");
   const Json lost = pod(R"({"containers":[{"name":"c"}],"nodeSelector":{"disk":"ssd"}})");
   EXPECT_NE(choose_node(lost, {{&n2, {}}}).message.find("1 node(s) didn't match Pod's node affinity/selector"), std::string::npos);
@@ -62,7 +67,8 @@ TEST(Scheduler, AffinityLetsTheFirstOfAGroupGoAnywhere) {
 
 TEST(Scheduler, RunningPodsCountAgainstMemoryAndHostPorts) {
   const Json n1 = node(1);
-  const Json big = pod(R"({"containers":[{"name":"c","resources":{"requests":{"memory":"600Mi"}},"ports":[{"hostPort":80,"protocol":"TCP"}]}]})");
+  const Json big =
+      pod(R"({"containers":[{"name":"c","resources":{"requests":{"memory":"600Mi"}},"ports":[{"hostPort":80,"protocol":"TCP"}]}]})");
   const Json memory = pod(R"({"containers":[{"name":"c","resources":{"requests":{"memory":"600Mi"}}}]})");
   EXPECT_EQ(choose_node(memory, {{&n1, {}}}).node, "node-1");
   EXPECT_NE(choose_node(memory, {{&n1, {&big}}}).message.find("1 Insufficient memory"), std::string::npos);

@@ -10,8 +10,7 @@ constexpr std::chrono::seconds kWaitLimit{3};
 constexpr std::string_view kByNamespace = "namespace";
 }  // namespace
 
-Store::Store(Api& api, ResourceRef ref, k8s::ListOptions options)
-    : api_(api), ref_(std::move(ref)), options_(std::move(options)) {
+Store::Store(Api& api, ResourceRef ref, k8s::ListOptions options) : api_(api), ref_(std::move(ref)), options_(std::move(options)) {
   add_index(std::string(kByNamespace), [](const Json& o) { return std::vector<std::string>{std::string(namespace_of(o))}; });
 }
 

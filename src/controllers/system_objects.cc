@@ -89,7 +89,8 @@ Json SystemObjectsController::kubernetes_service() const {
   spec["ipFamilyPolicy"] = "SingleStack";
   spec["ipFamilies"] = json::array{family_name(range)};
   spec["sessionAffinity"] = "None";
-  spec["ports"] = json::array{json::object{{"name", "https"}, {"protocol", "TCP"}, {"port", 443}, {"targetPort", static_cast<int>(context_.config.api_server_port)}}};
+  spec["ports"] = json::array{json::object{
+      {"name", "https"}, {"protocol", "TCP"}, {"port", 443}, {"targetPort", static_cast<int>(context_.config.api_server_port)}}};
   return service;
 }
 
@@ -99,7 +100,9 @@ Json SystemObjectsController::kubernetes_endpoints() const {
   json::array addresses;
   for (const auto& ip : api_server_ips()) addresses.push_back(json::object{{"ip", ip}});
   endpoints.get_object()["subsets"] = json::array{json::object{
-      {"addresses", std::move(addresses)}, {"ports", json::array{json::object{{"name", "https"}, {"port", static_cast<int>(context_.config.api_server_port)}, {"protocol", "TCP"}}}}}};
+      {"addresses", std::move(addresses)},
+      {"ports",
+       json::array{json::object{{"name", "https"}, {"port", static_cast<int>(context_.config.api_server_port)}, {"protocol", "TCP"}}}}}};
   return endpoints;
 }
 
@@ -109,9 +112,11 @@ Json SystemObjectsController::kubernetes_slice() const {
   auto& out = slice.get_object();
   out["addressType"] = family_name(context_.config.service_ranges.front());
   json::array endpoints;
-  for (const auto& ip : api_server_ips()) endpoints.push_back(json::object{{"addresses", json::array{ip}}, {"conditions", {{"ready", true}}}});
+  for (const auto& ip : api_server_ips())
+    endpoints.push_back(json::object{{"addresses", json::array{ip}}, {"conditions", {{"ready", true}}}});
   out["endpoints"] = std::move(endpoints);
-  out["ports"] = json::array{json::object{{"name", "https"}, {"port", static_cast<int>(context_.config.api_server_port)}, {"protocol", "TCP"}}};
+  out["ports"] =
+      json::array{json::object{{"name", "https"}, {"port", static_cast<int>(context_.config.api_server_port)}, {"protocol", "TCP"}}};
   return slice;
 }
 

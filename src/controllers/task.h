@@ -75,7 +75,9 @@ class [[nodiscard]] Task {
 };
 
 // co_return the error of a Status, or of a Result whose value is not needed. (`return` is no word of a coroutine.)
-#define FW_CO_TRY(expr) \
-  do { if (auto fw_co_result = (expr); !fw_co_result.ok()) co_return std::move(fw_co_result).error(); } while (false)
+#define FW_CO_TRY(expr)                                                                            \
+  do {                                                                                             \
+    if (auto fw_co_result = (expr); !fw_co_result.ok()) co_return std::move(fw_co_result).error(); \
+  } while (false)
 
 }  // namespace fairway::controllers

@@ -14,9 +14,7 @@ inline fw_addr to_abi(const net::IpAddr& addr) {
   return out;
 }
 
-inline net::IpAddr from_abi(const fw_addr& addr) {
-  return net::IpAddr::from_bytes(std::span<const std::uint8_t, 16>(addr.bytes));
-}
+inline net::IpAddr from_abi(const fw_addr& addr) { return net::IpAddr::from_bytes(std::span<const std::uint8_t, 16>(addr.bytes)); }
 
 // A prefix length as the maps count it: within 128 bits (an IPv4 /16 is 112).
 inline std::uint8_t abi_length(const net::Prefix& prefix) {

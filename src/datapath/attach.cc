@@ -62,9 +62,7 @@ struct TcHook {
 
 }  // namespace
 
-Hook hook_of(const std::string& program) {
-  return program.ends_with("_out") ? Hook::kEgress : Hook::kIngress;
-}
+Hook hook_of(const std::string& program) { return program.ends_with("_out") ? Hook::kEgress : Hook::kIngress; }
 
 // No device has number 0: a kernel with tcx says ENODEV, one without it does not know the type.
 bool has_tcx(int prog_fd) {
@@ -75,9 +73,12 @@ bool has_tcx(int prog_fd) {
 
 std::string Attachments::pin_of(const Attachment& a) const {
   switch (a.kind) {
-    case Attachment::Kind::kTcx: return dir_ + "/tcx:" + a.program + ":" + std::to_string(a.ifindex);
-    case Attachment::Kind::kClsact: return dir_ + "/clsact:" + a.program + ":" + std::to_string(a.ifindex);
-    case Attachment::Kind::kCgroup: return dir_ + "/cgroup:" + a.program;
+    case Attachment::Kind::kTcx:
+      return dir_ + "/tcx:" + a.program + ":" + std::to_string(a.ifindex);
+    case Attachment::Kind::kClsact:
+      return dir_ + "/clsact:" + a.program + ":" + std::to_string(a.ifindex);
+    case Attachment::Kind::kCgroup:
+      return dir_ + "/cgroup:" + a.program;
   }
   return {};
 }
@@ -111,8 +112,7 @@ Status Attachments::attach_clsact(const Attachment& a, int prog_fd, Hook side) {
   TcHook tc(a.ifindex, side);
   if (const int rc = bpf_tc_hook_create(&tc.hook); rc < 0 && rc != -EEXIST)
     return errno_error(-rc, "create clsact on device " + std::to_string(a.ifindex));
-  LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE, .handle = kFilterHandle,
-              .priority = kFilterPriority);
+  LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE, .handle = kFilterHandle, .priority = kFilterPriority);
   if (const int rc = bpf_tc_attach(&tc.hook, &opts); rc < 0) return errno_error(-rc, "attach " + describe(a));
   const std::string pin = pin_of(a);
   FW_TRY(unlink_pin(pin));

@@ -267,10 +267,8 @@ Result<Stats> KernelDatapath::stats() const {
     MapInfo info{name, 0, 0, kernel_memory(fd.get()), programs_->was_adopted(name)};
     FW_ASSIGN(const RawMap map, RawMap::from_fd(std::move(fd)));
     info.capacity = map.capacity();
-    if (map.type() == BPF_MAP_TYPE_PERCPU_ARRAY)
-      info.rows = info.capacity;
-    else
-      FW_TRY(map.dump([&](const void*, const void*) { ++info.rows; }));
+    if (map.type() == BPF_MAP_TYPE_PERCPU_ARRAY) info.rows = info.capacity;
+    else FW_TRY(map.dump([&](const void*, const void*) { ++info.rows; }));
     out.maps.push_back(std::move(info));
   }
   FW_ASSIGN(out.counts, read_counts());

@@ -32,16 +32,16 @@ struct MapSizes {
   std::uint32_t frontends = 131072;
   std::uint32_t svc_slots = 524288;
   std::uint32_t backends = 262144;
-  std::uint32_t flows_new = 8192;      // LRU, allocated at once
+  std::uint32_t flows_new = 8192;  // LRU, allocated at once
   std::uint32_t flows = 131072;
-  std::uint32_t fragments = 1024;      // LRU
-  std::uint32_t sock_origin = 8192;    // LRU
+  std::uint32_t fragments = 1024;    // LRU
+  std::uint32_t sock_origin = 8192;  // LRU
 };
 
 struct DatapathConfig {
   std::string bpf_dir = "/sys/fs/bpf/fairway";
   MapSizes sizes;
-  bool prefer_clsact = false;          // clsact even where the kernel has tcx
+  bool prefer_clsact = false;  // clsact even where the kernel has tcx
 };
 
 enum class AttachMode { kTcx, kClsact };
@@ -50,22 +50,22 @@ std::string_view to_string(AttachMode mode);
 struct ProgramInfo {
   std::string name;
   std::uint32_t id = 0;
-  std::uint32_t verified_insns = 0;    // what the verifier walked at load
-  std::string tag;                     // hash of its instructions: two builds differ or do not
+  std::uint32_t verified_insns = 0;  // what the verifier walked at load
+  std::string tag;                   // hash of its instructions: two builds differ or do not
 };
 struct MapInfo {
   std::string name;
   std::uint64_t rows = 0;
   std::uint64_t capacity = 0;
-  std::uint64_t bytes = 0;             // kernel memory
-  bool adopted = false;                // found pinned by open()
+  std::uint64_t bytes = 0;  // kernel memory
+  bool adopted = false;     // found pinned by open()
 };
 struct AttachmentInfo {
-  std::string kind;                    // the program: pod_in, pod_out, uplink_in, uplink_out, overlay_in, host_service_out, sock_*
-  std::uint32_t ifindex = 0;           // 0 for the cgroup's
+  std::string kind;           // the program: pod_in, pod_out, uplink_in, uplink_out, overlay_in, host_service_out, sock_*
+  std::uint32_t ifindex = 0;  // 0 for the cgroup's
 };
 struct Count {
-  std::string_view name;               // drops.h
+  std::string_view name;  // drops.h
   std::string_view text;
   bool drop = true;
   std::uint64_t packets = 0;
@@ -79,9 +79,9 @@ struct Versions {
 };
 struct Stats {
   std::vector<MapInfo> maps;
-  std::vector<Count> counts;           // those that are not zero
+  std::vector<Count> counts;  // those that are not zero
   std::vector<AttachmentInfo> attachments;
-  std::vector<std::string> failures;   // features that this kernel refused, one sentence each
+  std::vector<std::string> failures;  // features that this kernel refused, one sentence each
 };
 
 class Datapath {
@@ -94,7 +94,7 @@ class Datapath {
 
   // Hosts' sides of pods' veths. Idempotent; attaching swaps an older program for the present one.
   virtual Status attach_pod(std::uint32_t ifindex) = 0;
-  virtual Status detach_pod(std::uint32_t ifindex) = 0;      // a device that is gone is no error
+  virtual Status detach_pod(std::uint32_t ifindex) = 0;  // a device that is gone is no error
   virtual Status attach_uplink(std::uint32_t ifindex) = 0;
   virtual Status attach_overlay(std::uint32_t ifindex) = 0;
   // The node's veth to which the service ranges are routed (its egress): host processes' UDP to Services.
@@ -117,8 +117,8 @@ class Datapath {
   virtual Map<fw_frontend_key, fw_frontend>& frontends() = 0;
   virtual Map<std::uint32_t, std::uint32_t>& svc_slots() = 0;
   virtual Map<std::uint32_t, fw_backend>& backends() = 0;
-  virtual Map<fw_flow_key, fw_flow>& flows_new() = 0;        // half-open
-  virtual Map<fw_flow_key, fw_flow>& flows() = 0;            // established
+  virtual Map<fw_flow_key, fw_flow>& flows_new() = 0;  // half-open
+  virtual Map<fw_flow_key, fw_flow>& flows() = 0;      // established
 
   // Removes flows that have expired, at most `budget` rows looked at; goes on where the last call stopped. The datapath
   // does without it (expiry on lookup), but a full table keeps new flows out of `flows` until then. Returns rows removed.

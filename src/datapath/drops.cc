@@ -10,7 +10,7 @@ constexpr auto kReasons = std::to_array<Reason>({
     FW_DROP_LIST(FW_X)
 #undef FW_X
 #define FW_X(id, number, name, text) {id, name, text, false},
-    FW_EVENT_LIST(FW_X)
+        FW_EVENT_LIST(FW_X)
 #undef FW_X
 });
 

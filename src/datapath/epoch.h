@@ -36,9 +36,7 @@ class RememberedMap final : public Map<K, V> {
   std::string_view name() const override { return inner_->name(); }
   std::size_t capacity() const override { return inner_->capacity(); }
   Status update(const K& key, const V& value) override { return raised(inner_->update(key, value)); }
-  Status update_batch(std::span<const K> keys, std::span<const V> values) override {
-    return raised(inner_->update_batch(keys, values));
-  }
+  Status update_batch(std::span<const K> keys, std::span<const V> values) override { return raised(inner_->update_batch(keys, values)); }
   Result<V> lookup(const K& key) const override { return inner_->lookup(key); }
   Status remove(const K& key) override { return raised(inner_->remove(key)); }
   Status remove_batch(std::span<const K> keys) override { return raised(inner_->remove_batch(keys)); }

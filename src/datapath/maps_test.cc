@@ -11,8 +11,8 @@
 #include "abi/endpoints.h"
 #include "abi/services.h"
 #include "datapath/addr.h"
-#include "datapath/fd_map.h"
 #include "datapath/faulty_map.h"
+#include "datapath/fd_map.h"
 #include "datapath/memory_map.h"
 
 namespace fairway::datapath {
@@ -21,9 +21,7 @@ namespace {
 using Numbers = Map<std::uint32_t, std::uint64_t>;
 constexpr std::uint32_t kRows = 64;
 
-std::unique_ptr<Numbers> memory(MapKind kind) {
-  return std::make_unique<MemoryMap<std::uint32_t, std::uint64_t>>("numbers", kRows, kind);
-}
+std::unique_ptr<Numbers> memory(MapKind kind) { return std::make_unique<MemoryMap<std::uint32_t, std::uint64_t>>("numbers", kRows, kind); }
 
 std::unique_ptr<Numbers> kernel(MapKind kind) {
   LIBBPF_OPTS(bpf_map_create_opts, opts);

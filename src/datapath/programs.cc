@@ -45,8 +45,7 @@ std::string tail(const std::string& text, std::size_t n) {
 
 // Holds nothing from one packet to the next: not pinned, not adopted.
 bool is_transient(const bpf_map* map) {
-  return bpf_map__is_internal(map) || std::strcmp(bpf_map__name(map), "scratch") == 0 ||
-         std::strcmp(bpf_map__name(map), "straight") == 0;
+  return bpf_map__is_internal(map) || std::strcmp(bpf_map__name(map), "scratch") == 0 || std::strcmp(bpf_map__name(map), "straight") == 0;
 }
 
 bool is_cgroup_program(const bpf_program* program) { return bpf_program__type(program) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR; }
@@ -110,9 +109,9 @@ Status Programs::open_and_load(const MapSizes& sizes, bool with_cgroup) {
 void Programs::set_sizes(const MapSizes& sizes) {
   const auto& maps = skeleton_->maps;
   const std::pair<bpf_map*, std::uint32_t> rows[] = {
-      {maps.endpoints, sizes.endpoints}, {maps.local_ifs, sizes.local_ifs},     {maps.nodes, sizes.nodes},
-      {maps.frontends, sizes.frontends}, {maps.svc_slots, sizes.svc_slots},     {maps.backends, sizes.backends},
-      {maps.flows_new, sizes.flows_new}, {maps.flows, sizes.flows},             {maps.fragments, sizes.fragments},
+      {maps.endpoints, sizes.endpoints},     {maps.local_ifs, sizes.local_ifs}, {maps.nodes, sizes.nodes},
+      {maps.frontends, sizes.frontends},     {maps.svc_slots, sizes.svc_slots}, {maps.backends, sizes.backends},
+      {maps.flows_new, sizes.flows_new},     {maps.flows, sizes.flows},         {maps.fragments, sizes.fragments},
       {maps.sock_origin, sizes.sock_origin}, {maps.metrics, FW_METRICS_SIZE},
   };
   for (const auto& [map, size] : rows) bpf_map__set_max_entries(map, std::max(size, 1u));
@@ -173,10 +172,8 @@ Status Programs::pin_maps() {
     ::unlink(staged.c_str());
     if (bpf_obj_pin(bpf_map__fd(map), staged.c_str()) < 0) return errno_error(errno, "pin map " + name);
     const bool replaces_other_layout = ::access(pin(name).c_str(), F_OK) == 0 && !resized_.contains(name);
-    if (replaces_other_layout)
-      staged_.push_back(name);
-    else if (::rename(staged.c_str(), pin(name).c_str()) < 0)
-      return errno_error(errno, "put map " + name + " in place");
+    if (replaces_other_layout) staged_.push_back(name);
+    else if (::rename(staged.c_str(), pin(name).c_str()) < 0) return errno_error(errno, "put map " + name + " in place");
   }
   resized_.clear();
   return pending() ? Status{} : commit();
@@ -230,9 +227,7 @@ Result<std::vector<ProgramInfo>> Programs::describe() const {
   return all;
 }
 
-bool Programs::was_adopted(const std::string& map) const {
-  return std::find(adopted_.begin(), adopted_.end(), map) != adopted_.end();
-}
+bool Programs::was_adopted(const std::string& map) const { return std::find(adopted_.begin(), adopted_.end(), map) != adopted_.end(); }
 
 std::vector<std::string> Programs::map_names() const {
   std::vector<std::string> names;

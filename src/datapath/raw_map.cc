@@ -96,8 +96,7 @@ Status RawMap::dump(const Visit& visit) const {
   for (;;) {
     __u32 count = kBatch;
     LIBBPF_OPTS(bpf_map_batch_opts, opts);
-    const int rc =
-        bpf_map_lookup_batch(fd_.get(), first ? nullptr : token.data(), token.data(), keys.data(), values.data(), &count, &opts);
+    const int rc = bpf_map_lookup_batch(fd_.get(), first ? nullptr : token.data(), token.data(), keys.data(), values.data(), &count, &opts);
     const int err = rc < 0 ? errno : 0;
     if (err == ENOSPC || err == EINVAL || err == EOPNOTSUPP) return dump_by_key(visit);  // a bucket longer than the batch
     if (err != 0 && err != ENOENT) return failed(err, "dump");

@@ -9,10 +9,10 @@
 namespace fairway::hostnet {
 namespace {
 
-constexpr std::uint8_t kUnreachable = 7;                     // RTN_UNREACHABLE
-constexpr std::uint8_t kProtocolRa = 9;                      // RTPROT_RA: a route from a router advertisement
+constexpr std::uint8_t kUnreachable = 7;  // RTN_UNREACHABLE
+constexpr std::uint8_t kProtocolRa = 9;   // RTPROT_RA: a route from a router advertisement
 constexpr char kLoopback[] = "lo";
-constexpr std::uint32_t kBlackholeMetric = 0xffff;           // worse than any route to a pod or a range
+constexpr std::uint32_t kBlackholeMetric = 0xffff;  // worse than any route to a pod or a range
 
 unsigned full_length(const net::IpAddr& addr) { return addr.is_v4() ? 32 : 128; }
 
@@ -22,12 +22,14 @@ Result<std::uint32_t> uplink_index(io::Netlink& netlink, const std::vector<net::
   if (!node_addresses.empty()) {
     FW_ASSIGN(const auto addresses, netlink.addresses());
     for (const auto& wanted : node_addresses) {
-      for (const auto& row : addresses) if (row.addr == wanted) return row.link;
+      for (const auto& row : addresses)
+        if (row.addr == wanted) return row.link;
     }
     return make_error(Code::kNotFound, "no interface of this node has its address " + node_addresses.front().to_string());
   }
   FW_ASSIGN(const auto routes, netlink.routes());
-  for (const auto& route : routes) if (is_default(route)) return route.link;
+  for (const auto& route : routes)
+    if (is_default(route)) return route.link;
   return make_error(Code::kNotFound, "this node has neither a known address nor a default route: no uplink");
 }
 
@@ -57,12 +59,14 @@ Status set_forwarding() {
 // Forwarding makes a host ignore router advertisements at accept_ra 1 (RFC 4861 6.2.2): 2 keeps the uplink's routes.
 Status keep_advertised_routes(io::Netlink& netlink, const Uplink& uplink) {
   FW_ASSIGN(const auto routes, netlink.routes());
-  const bool advertised = std::any_of(routes.begin(), routes.end(), [&](const auto& row) { return row.link == uplink.ifindex && row.protocol == kProtocolRa; });
+  const bool advertised =
+      std::any_of(routes.begin(), routes.end(), [&](const auto& row) { return row.link == uplink.ifindex && row.protocol == kProtocolRa; });
   return advertised ? ensure_sysctl("net/ipv6/conf/" + uplink.name + "/accept_ra", "2") : Status{};
 }
 
 // The device, made by `create` if there is none of this kind.
-Result<io::LinkInfo> ensure_device(io::Netlink& netlink, const std::string& name, const std::string& kind, const net::MacAddr& mac, const io::NetlinkBatch& create) {
+Result<io::LinkInfo> ensure_device(io::Netlink& netlink, const std::string& name, const std::string& kind, const net::MacAddr& mac,
+                                   const io::NetlinkBatch& create) {
   auto found = netlink.link(name);
   if (!found.ok() && found.error().code != Code::kNotFound) return std::move(found).error();
   if (found.ok() && found->kind == kind && found->mac == mac) return std::move(*found);
@@ -110,7 +114,7 @@ std::uint32_t pod_mtu(const Uplink& uplink, bool overlay, net::Family underlay) 
 Result<Uplink> prepare_node(const std::vector<net::IpAddr>& node_addresses) {
   FW_ASSIGN(Uplink uplink, find_uplink(node_addresses));
   FW_ASSIGN(io::Netlink netlink, io::Netlink::open());
-  FW_TRY(keep_advertised_routes(netlink, uplink));           // before forwarding turns them off
+  FW_TRY(keep_advertised_routes(netlink, uplink));  // before forwarding turns them off
   FW_TRY(set_forwarding());
   return uplink;
 }
@@ -149,7 +153,8 @@ Result<ServiceVeth> ensure_host_service_veth(const ServiceVethSpec& spec) {
   FW_ASSIGN(io::Netlink netlink, io::Netlink::open());
   ServiceVeth out{.host = {0, service_veth_mac(1)}, .peer = {0, service_veth_mac(2)}};
   io::NetlinkBatch create;
-  create.create_veth({.name = kServiceVethName, .mac = out.host.mac, .peer_name = kServiceVethPeer, .peer_mac = out.peer.mac, .mtu = spec.mtu});
+  create.create_veth(
+      {.name = kServiceVethName, .mac = out.host.mac, .peer_name = kServiceVethPeer, .peer_mac = out.peer.mac, .mtu = spec.mtu});
   FW_ASSIGN(const io::LinkInfo host, ensure_device(netlink, kServiceVethName, "veth", out.host.mac, create));
   FW_ASSIGN(const io::LinkInfo peer, netlink.link(kServiceVethPeer));
   out.host.ifindex = host.index;
@@ -163,16 +168,18 @@ Result<ServiceVeth> ensure_host_service_veth(const ServiceVethSpec& spec) {
   }
   for (const auto& range : spec.service_ranges) {
     const net::IpAddr hop = pod_gateway(range.family());
-    const auto source = std::find_if(spec.node_addresses.begin(), spec.node_addresses.end(), [&](const auto& addr) { return addr.family() == range.family(); });
+    const auto source = std::find_if(spec.node_addresses.begin(), spec.node_addresses.end(),
+                                     [&](const auto& addr) { return addr.family() == range.family(); });
     batch.replace_neighbour({.link = host.index, .addr = hop, .mac = out.peer.mac});
     io::RouteSpec route{.dst = range, .link = host.index, .gateway = hop, .onlink = true};
     if (source != spec.node_addresses.end()) route.prefer_source = *source;
     batch.replace_route(route);
   }
-  batch.get_link(host.index);                                // lets the kernel notice the carrier now (see pod_link.cc)
+  batch.get_link(host.index);  // lets the kernel notice the carrier now (see pod_link.cc)
   batch.get_link(peer.index);
   FW_TRY(netlink.run(batch));
-  for (const char* name : {kServiceVethName, kServiceVethPeer}) FW_TRY(without_v6(ensure_sysctl(std::string("net/ipv6/conf/") + name + "/accept_ra", "0")));
+  for (const char* name : {kServiceVethName, kServiceVethPeer})
+    FW_TRY(without_v6(ensure_sysctl(std::string("net/ipv6/conf/") + name + "/accept_ra", "0")));
   return out;
 }
 
@@ -198,9 +205,11 @@ Status remove_local_address(const net::IpAddr& addr) {
 
 Status apply_remote_range(const RemoteRange& range, const Uplink& uplink, std::uint32_t vxlan_ifindex) {
   if (!range.overlay && range.pods.family() != range.underlay.family() && range.underlay.is_v4())
-    return make_error(Code::kUnsupported, "pod range " + range.pods.to_string() + " is IPv6 and node " + range.underlay.to_string() + " has IPv4 alone: it needs the overlay");
+    return make_error(Code::kUnsupported, "pod range " + range.pods.to_string() + " is IPv6 and node " + range.underlay.to_string() +
+                                              " has IPv4 alone: it needs the overlay");
   io::NetlinkBatch batch;
-  io::RouteSpec route{.dst = range.pods, .link = uplink.ifindex, .gateway = range.underlay, .prefer_source = range.prefer_source, .mtu = range.mtu};
+  io::RouteSpec route{
+      .dst = range.pods, .link = uplink.ifindex, .gateway = range.underlay, .prefer_source = range.prefer_source, .mtu = range.mtu};
   if (range.overlay) {
     const net::IpAddr hop = overlay_hop(range.underlay);
     batch.replace_neighbour({.link = vxlan_ifindex, .addr = hop, .mac = overlay_mac(range.underlay)});
@@ -229,7 +238,7 @@ Status remove_remote_range(const net::Prefix& pods) {
 Result<std::vector<net::Prefix>> dump_remote_ranges() {
   FW_ASSIGN(io::Netlink netlink, io::Netlink::open());
   FW_ASSIGN(const auto routes, netlink.routes());
-  const auto service = netlink.link(kServiceVethName);       // its routes have gateways too
+  const auto service = netlink.link(kServiceVethName);  // its routes have gateways too
   std::vector<net::Prefix> out;
   for (const auto& row : routes) {
     if (row.protocol != io::kRouteProtocol || !row.gateway || (service.ok() && row.link == service->index)) continue;
@@ -249,7 +258,8 @@ Status ensure_blackhole(const std::vector<net::Prefix>& pod_cidrs) {
       return row.addr.family() == range.family() && !row.addr.is_loopback() && !row.addr.is_link_local() && row.link != lo.index;
     });
     const auto own = range.nth(1);
-    if (!has_address && own && range.size() >= 8) batch.replace_address({.link = lo.index, .addr = *own, .prefix_length = full_length(*own)});
+    if (!has_address && own && range.size() >= 8)
+      batch.replace_address({.link = lo.index, .addr = *own, .prefix_length = full_length(*own)});
   }
   FW_TRY(netlink.run(batch));
   return {};

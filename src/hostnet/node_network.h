@@ -15,10 +15,10 @@
 namespace fairway::hostnet {
 
 inline constexpr char kVxlanName[] = "fw-vxlan";
-inline constexpr char kServiceVethName[] = "fw-svc";        // service ranges are routed to it; the program is at its egress
+inline constexpr char kServiceVethName[] = "fw-svc";  // service ranges are routed to it; the program is at its egress
 inline constexpr char kServiceVethPeer[] = "fw-svc-peer";
 inline constexpr std::uint16_t kVxlanPort = 4789;
-inline constexpr std::uint32_t kVxlanOverheadV4 = 50;       // bytes: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20
+inline constexpr std::uint32_t kVxlanOverheadV4 = 50;  // bytes: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20
 inline constexpr std::uint32_t kVxlanOverheadV6 = 70;
 
 struct Uplink {
@@ -26,9 +26,9 @@ struct Uplink {
   std::string name;
   net::MacAddr mac;
   std::uint32_t mtu = 0;
-  std::vector<net::IpAddr> addresses;                       // the node addresses that it holds
-  std::vector<net::Prefix> subnets;                         // on-link: a node within them is reached natively
-  std::vector<net::IpAddr> gateways;                        // default, at most one a family
+  std::vector<net::IpAddr> addresses;  // the node addresses that it holds
+  std::vector<net::Prefix> subnets;    // on-link: a node within them is reached natively
+  std::vector<net::IpAddr> gateways;   // default, at most one a family
 };
 
 // The device that holds `node_addresses` (the Node's InternalIPs); without any, the one of the default route.
@@ -52,12 +52,12 @@ Result<Device> ensure_vxlan(const net::IpAddr& own_underlay, std::uint32_t mtu, 
 Status remove_vxlan();
 
 struct ServiceVeth {
-  Device host;    // kServiceVethName: what host processes send to ClusterIPs leaves by it
-  Device peer;    // kServiceVethPeer: where it would come out if no program took it
+  Device host;  // kServiceVethName: what host processes send to ClusterIPs leaves by it
+  Device peer;  // kServiceVethPeer: where it would come out if no program took it
 };
 struct ServiceVethSpec {
   std::vector<net::Prefix> service_ranges;
-  std::vector<net::IpAddr> node_addresses;                  // preferred source of such packets
+  std::vector<net::IpAddr> node_addresses;  // preferred source of such packets
   std::uint32_t mtu = 1500;
 };
 Result<ServiceVeth> ensure_host_service_veth(const ServiceVethSpec& spec);
@@ -70,11 +70,11 @@ Status remove_local_address(const net::IpAddr& addr);
 // are too large with a true ICMP, from `mtu`.
 struct RemoteRange {
   net::Prefix pods;
-  net::IpAddr underlay;                                     // the node's address, either family
-  bool overlay = false;                                     // through VXLAN, else natively through the uplink
+  net::IpAddr underlay;  // the node's address, either family
+  bool overlay = false;  // through VXLAN, else natively through the uplink
   std::uint32_t mtu = 0;
   std::uint32_t vni = 0;
-  std::optional<net::IpAddr> prefer_source;                 // this node's address
+  std::optional<net::IpAddr> prefer_source;  // this node's address
   auto operator<=>(const RemoteRange&) const = default;
 };
 Status apply_remote_range(const RemoteRange& range, const Uplink& uplink, std::uint32_t vxlan_ifindex);

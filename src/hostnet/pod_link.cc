@@ -14,7 +14,7 @@ namespace fairway::hostnet {
 namespace {
 
 constexpr char kHostPrefix[] = "fw";
-constexpr std::size_t kHostNameLength = 15;                  // IFNAMSIZ - 1
+constexpr std::size_t kHostNameLength = 15;  // IFNAMSIZ - 1
 constexpr auto kActivationPoll = std::chrono::microseconds(200);
 constexpr auto kActivationLimit = std::chrono::seconds(5);
 
@@ -66,17 +66,24 @@ Status set_pod_sysctls(const PodLink& link) {
   const std::string conf = "net/ipv6/conf/" + link.pod_name + "/";
   const bool has_v6 = std::any_of(link.ips.begin(), link.ips.end(), [](const net::IpAddr& ip) { return !ip.is_v4(); });
   if (has_v6) FW_TRY(ensure_sysctl(conf + "disable_ipv6", "0"));
-  if (Status status = ensure_sysctl(conf + "accept_ra", "0"); !status.ok() && (has_v6 || status.error().code != Code::kNotFound)) return status;
+  if (Status status = ensure_sysctl(conf + "accept_ra", "0"); !status.ok() && (has_v6 || status.error().code != Code::kNotFound))
+    return status;
   return {};
 }
 
 Status make_pair(io::Netlink& node, const sys::Fd& pod_netns, PodLink& link) {
   io::NetlinkBatch batch;
-  batch.create_veth({.name = link.host_name, .mac = link.host_mac, .peer_name = link.pod_name, .peer_mac = link.pod_mac,
-                     .peer_netns_fd = pod_netns.get(), .mtu = link.mtu, .group = kPodLinkGroup});
+  batch.create_veth({.name = link.host_name,
+                     .mac = link.host_mac,
+                     .peer_name = link.pod_name,
+                     .peer_mac = link.pod_mac,
+                     .peer_netns_fd = pod_netns.get(),
+                     .mtu = link.mtu,
+                     .group = kPodLinkGroup});
   batch.get_link(link.host_name);
   FW_ASSIGN(const io::NetlinkAnswers answers, node.run(batch));
-  if (answers.links.size() != 1 || answers.links.front().peer_index == 0) return make_error(Code::kInternal, "the kernel did not tell the indexes of veth " + link.host_name);
+  if (answers.links.size() != 1 || answers.links.front().peer_index == 0)
+    return make_error(Code::kInternal, "the kernel did not tell the indexes of veth " + link.host_name);
   link.host_ifindex = answers.links.front().index;
   link.pod_ifindex = answers.links.front().peer_index;
   return {};
@@ -108,7 +115,7 @@ net::MacAddr host_link_mac(std::string_view sandbox_id, std::string_view ifname)
   const std::uint64_t hash = hash_of(sandbox_id, ifname);
   net::MacAddr mac;
   for (std::size_t i = 0; i < mac.bytes.size(); ++i) mac.bytes[i] = static_cast<std::uint8_t>(hash >> (8 * i));
-  mac.bytes[0] = static_cast<std::uint8_t>((mac.bytes[0] & 0xfc) | 0x02);   // unicast, locally administered
+  mac.bytes[0] = static_cast<std::uint8_t>((mac.bytes[0] & 0xfc) | 0x02);  // unicast, locally administered
   return mac;
 }
 
@@ -136,7 +143,9 @@ Result<io::Netlink> create_pod_link(io::Netlink& node, const sys::Fd& pod_netns,
 }
 
 Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& link) {
-  if (Status status = ensure_sysctl("net/ipv6/conf/" + link.host_name + "/accept_ra", "0"); !status.ok() && status.error().code != Code::kNotFound) return status;
+  if (Status status = ensure_sysctl("net/ipv6/conf/" + link.host_name + "/accept_ra", "0");
+      !status.ok() && status.error().code != Code::kNotFound)
+    return status;
   io::NetlinkBatch batch;
   batch.change_link({.index = link.host_ifindex, .no_link_local = true});
   batch.change_link({.index = link.host_ifindex, .up = true});
@@ -145,7 +154,7 @@ Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& lin
     batch.replace_route({.dst = net::Prefix(ip, full_length(ip)), .link = link.host_ifindex});
   }
   if (const auto limit = shaper(link.host_ifindex, link.ingress_rate_bits, link.ingress_burst_bits, link.mtu)) batch.replace_shaper(*limit);
-  batch.get_link(link.host_ifindex);                         // for its side effect, see below
+  batch.get_link(link.host_ifindex);  // for its side effect, see below
   FW_TRY(node.run(batch));
   // The end that went up first still has the noop queue, which drops: the kernel swaps it when its link watcher
   // has seen the carrier. Reading the link makes it look at once (kernel 6.4); before, it may take a moment.
@@ -153,7 +162,8 @@ Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& lin
   for (;;) {
     FW_ASSIGN(const io::LinkInfo end, pod.link(link.pod_ifindex));
     if (end.qdisc != "noop") return {};
-    if (std::chrono::steady_clock::now() > deadline) return make_error(Code::kTimeout, "interface " + link.pod_name + " of the pod got no carrier");
+    if (std::chrono::steady_clock::now() > deadline)
+      return make_error(Code::kTimeout, "interface " + link.pod_name + " of the pod got no carrier");
     std::this_thread::sleep_for(kActivationPoll);
   }
 }
@@ -190,7 +200,8 @@ Status check_end(io::Netlink& netlink, const End& end, std::uint32_t mtu) {
     return std::move(found).error().with_context(who);
   }
   const io::LinkInfo& link = *found;
-  if (link.kind != "veth" || link.index != end.ifindex || link.peer_index != end.peer_ifindex) return make_error(Code::kConflict, who + " is not the one that ADD made");
+  if (link.kind != "veth" || link.index != end.ifindex || link.peer_index != end.peer_ifindex)
+    return make_error(Code::kConflict, who + " is not the one that ADD made");
   if (link.mac != end.mac) return differs("MAC of " + who, link.mac ? link.mac->to_string() : "absent", end.mac.to_string());
   if (!link.up()) return make_error(Code::kConflict, who + " is down");
   if (link.mtu != mtu) return differs("MTU of " + who, std::to_string(link.mtu), std::to_string(mtu));
@@ -210,11 +221,14 @@ Status check_pod_side(io::Netlink& pod, const PodLink& link) {
   FW_ASSIGN(const auto neighbours, pod.neighbours(link.pod_ifindex));
   for (const auto& ip : link.ips) {
     const net::IpAddr gateway = pod_gateway(ip.family());
-    const bool has_address = std::any_of(addresses.begin(), addresses.end(), [&](const auto& row) { return row.addr == ip && row.prefix_length == full_length(ip); });
+    const bool has_address = std::any_of(addresses.begin(), addresses.end(),
+                                         [&](const auto& row) { return row.addr == ip && row.prefix_length == full_length(ip); });
     if (!has_address) return make_error(Code::kNotFound, "address " + ip.to_string() + on + " is missing");
-    const bool has_default = std::any_of(routes.begin(), routes.end(), [&](const auto& row) { return row.dst.length() == 0 && row.dst.family() == ip.family(); });
+    const bool has_default = std::any_of(routes.begin(), routes.end(),
+                                         [&](const auto& row) { return row.dst.length() == 0 && row.dst.family() == ip.family(); });
     if (!has_default) return make_error(Code::kNotFound, "default route via " + gateway.to_string() + on + " is missing");
-    if (!has_neighbour(neighbours, gateway, link.host_mac)) return make_error(Code::kNotFound, "permanent neighbour " + gateway.to_string() + on + " is missing");
+    if (!has_neighbour(neighbours, gateway, link.host_mac))
+      return make_error(Code::kNotFound, "permanent neighbour " + gateway.to_string() + on + " is missing");
   }
   return {};
 }
@@ -225,9 +239,11 @@ Status check_host_side(io::Netlink& node, const PodLink& link) {
   FW_ASSIGN(const auto neighbours, node.neighbours(link.host_ifindex));
   for (const auto& ip : link.ips) {
     const net::Prefix own(ip, full_length(ip));
-    const bool has_route = std::any_of(routes.begin(), routes.end(), [&](const auto& row) { return row.dst == own && row.link == link.host_ifindex; });
+    const bool has_route =
+        std::any_of(routes.begin(), routes.end(), [&](const auto& row) { return row.dst == own && row.link == link.host_ifindex; });
     if (!has_route) return make_error(Code::kNotFound, "route to " + own.to_string() + on + " is missing");
-    if (!has_neighbour(neighbours, ip, link.pod_mac)) return make_error(Code::kNotFound, "permanent neighbour " + ip.to_string() + on + " is missing");
+    if (!has_neighbour(neighbours, ip, link.pod_mac))
+      return make_error(Code::kNotFound, "permanent neighbour " + ip.to_string() + on + " is missing");
   }
   return {};
 }

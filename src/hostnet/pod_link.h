@@ -23,24 +23,24 @@ namespace fairway::hostnet {
 inline constexpr std::uint32_t kPodLinkGroup = 0x6677;
 inline constexpr std::uint32_t kDyingLinkGroup = 0x6678;
 
-net::IpAddr pod_gateway(net::Family family);                 // 169.254.1.1 and fe80::1
+net::IpAddr pod_gateway(net::Family family);  // 169.254.1.1 and fe80::1
 // "fw" and 13 hex digits of a hash of both.
 std::string host_link_name(std::string_view sandbox_id, std::string_view ifname);
 bool is_host_link_name(std::string_view name);
-net::MacAddr host_link_mac(std::string_view sandbox_id, std::string_view ifname);   // locally administered
-net::MacAddr pod_link_mac(const std::vector<net::IpAddr>& ips);                     // likewise, follows the first address
+net::MacAddr host_link_mac(std::string_view sandbox_id, std::string_view ifname);  // locally administered
+net::MacAddr pod_link_mac(const std::vector<net::IpAddr>& ips);                    // likewise, follows the first address
 
 struct PodLink {
-  std::string host_name;                                     // in the node's namespace
+  std::string host_name;  // in the node's namespace
   net::MacAddr host_mac;
-  std::uint32_t host_ifindex = 0;                            // create_pod_link() fills both indexes
-  std::string pod_name;                                      // in the pod's: eth0
+  std::uint32_t host_ifindex = 0;  // create_pod_link() fills both indexes
+  std::string pod_name;            // in the pod's: eth0
   net::MacAddr pod_mac;
   std::uint32_t pod_ifindex = 0;
-  std::vector<net::IpAddr> ips;                              // at most one a family
+  std::vector<net::IpAddr> ips;  // at most one a family
   std::uint32_t mtu = 1500;
-  std::uint64_t ingress_rate_bits = 0, ingress_burst_bits = 0;   // towards the pod; 0: no limit
-  std::uint64_t egress_rate_bits = 0, egress_burst_bits = 0;     // from the pod
+  std::uint64_t ingress_rate_bits = 0, ingress_burst_bits = 0;  // towards the pod; 0: no limit
+  std::uint64_t egress_rate_bits = 0, egress_burst_bits = 0;    // from the pod
 };
 
 // Makes the pair and configures the pod's side; the host side stays down, so no packet passes yet.

@@ -12,9 +12,9 @@ namespace fairway::io {
 namespace {
 
 constexpr std::size_t kScratchBytes = 128 << 10;
-constexpr int kReadRounds = 4;                       // then others on the loop get their turn
+constexpr int kReadRounds = 4;  // then others on the loop get their turn
 constexpr std::size_t kTlsRecordBytes = 16 << 10;
-constexpr std::size_t kDirectBytes = 4 << 10;        // pieces from this size on are not worth joining
+constexpr std::size_t kDirectBytes = 4 << 10;  // pieces from this size on are not worth joining
 constexpr std::chrono::milliseconds kCloseStall{30'000};
 constexpr std::chrono::seconds kLinger{2};
 constexpr int kMaxIov = 64;
@@ -31,8 +31,7 @@ std::shared_ptr<Conn> Conn::create(Loop& loop, sys::Fd fd, SslPtr ssl) {
   return std::shared_ptr<Conn>(new Conn(loop, std::move(fd), std::move(ssl)));
 }
 
-Conn::Conn(Loop& loop, sys::Fd fd, SslPtr ssl)
-    : loop_(loop), waiter_(std::make_unique<Waiter>(loop, std::move(fd))), ssl_(std::move(ssl)) {
+Conn::Conn(Loop& loop, sys::Fd fd, SslPtr ssl) : loop_(loop), waiter_(std::make_unique<Waiter>(loop, std::move(fd))), ssl_(std::move(ssl)) {
   if (ssl_) SSL_set_fd(ssl_.get(), waiter_->fd());
 }
 
@@ -50,10 +49,14 @@ Error Conn::io_error(const char* what) const {
 Conn::Io Conn::tls_result(int ssl_error) {
   const int err = errno;
   switch (ssl_error) {
-    case SSL_ERROR_WANT_READ: return Io::kAgainRead;
-    case SSL_ERROR_WANT_WRITE: return Io::kAgainWrite;
-    case SSL_ERROR_ZERO_RETURN: return Io::kEnd;
-    default: break;
+    case SSL_ERROR_WANT_READ:
+      return Io::kAgainRead;
+    case SSL_ERROR_WANT_WRITE:
+      return Io::kAgainWrite;
+    case SSL_ERROR_ZERO_RETURN:
+      return Io::kEnd;
+    default:
+      break;
   }
   broken_ = true;  // OpenSSL forbids further calls on the session
   error_ = ssl_error == SSL_ERROR_SYSCALL && err != 0 ? err : 0;
@@ -97,7 +100,10 @@ void Conn::on_handshake_ready() {
 Conn::Io Conn::read_plain(char* to, std::size_t size, std::size_t& got) {
   while (true) {
     const ssize_t n = ::recv(waiter_->fd(), to, size, 0);
-    if (n > 0) { got = static_cast<std::size_t>(n); return Io::kOk; }
+    if (n > 0) {
+      got = static_cast<std::size_t>(n);
+      return Io::kOk;
+    }
     if (n == 0) return Io::kEnd;
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return Io::kAgainRead;
@@ -113,7 +119,10 @@ Conn::Io Conn::read_tls(char* to, std::size_t size, std::size_t& got) {
     errno = 0;
     std::size_t n = 0;
     const int rc = SSL_read_ex(ssl_.get(), to + got, size - got, &n);
-    if (rc == 1) { got += n; continue; }
+    if (rc == 1) {
+      got += n;
+      continue;
+    }
     if (got > 0 && SSL_get_error(ssl_.get(), rc) == SSL_ERROR_WANT_READ) return Io::kOk;
     return tls_result(SSL_get_error(ssl_.get(), rc));
   }
@@ -216,7 +225,10 @@ void Conn::drop_sent(std::size_t sent) {
   total_sent_ += sent;
   while (sent > 0) {
     const std::size_t left = queue_.front().size() - front_sent_;
-    if (sent < left) { front_sent_ += sent; return; }
+    if (sent < left) {
+      front_sent_ += sent;
+      return;
+    }
     sent -= left;
     front_sent_ = 0;
     queue_.pop_front();
@@ -235,7 +247,10 @@ Conn::Io Conn::write_plain(std::size_t& sent) {
   message.msg_iovlen = static_cast<std::size_t>(count);
   while (true) {
     const ssize_t n = ::sendmsg(waiter_->fd(), &message, MSG_NOSIGNAL);
-    if (n >= 0) { sent = static_cast<std::size_t>(n); return Io::kOk; }
+    if (n >= 0) {
+      sent = static_cast<std::size_t>(n);
+      return Io::kOk;
+    }
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) return Io::kAgainWrite;
     error_ = errno;

@@ -48,7 +48,7 @@ class Conn : public std::enable_shared_from_this<Conn> {
   Loop& loop() const { return loop_; }
   int fd() const { return waiter_ ? waiter_->fd() : -1; }
 
-  void resume();                 // begins or goes on reading, and offers again what was left
+  void resume();  // begins or goes on reading, and offers again what was left
   void pause() { paused_ = true; }
   bool has_rest() const { return !rest_.empty(); }
   bool at_end() const { return ended_; }
@@ -56,8 +56,8 @@ class Conn : public std::enable_shared_from_this<Conn> {
   void write(std::string data);
   std::size_t pending_bytes() const { return pending_; }
 
-  void close();                  // sends what is queued, then ends the connection
-  void abort();                  // at once
+  void close();  // sends what is queued, then ends the connection
+  void abort();  // at once
 
  private:
   enum class Io { kOk, kAgainRead, kAgainWrite, kEnd, kError };
@@ -92,20 +92,20 @@ class Conn : public std::enable_shared_from_this<Conn> {
   std::weak_ptr<User> user_;
   std::function<void(Status)> handshake_done_;
 
-  std::string rest_;             // received and left by the user
+  std::string rest_;  // received and left by the user
   std::size_t rest_limit_ = 64 << 10;
   bool paused_ = true, read_armed_ = false, resume_posted_ = false, ended_ = false, broken_ = false;
 
   std::deque<std::string> queue_;
-  std::size_t front_sent_ = 0;   // of queue_.front()
+  std::size_t front_sent_ = 0;  // of queue_.front()
   std::size_t pending_ = 0;
-  std::string stage_;            // small writes joined into one TLS record
+  std::string stage_;  // small writes joined into one TLS record
   std::size_t stage_sent_ = 0;
   std::uint64_t total_sent_ = 0;
   bool flush_posted_ = false, write_armed_ = false, write_dead_ = false, closing_ = false;
   std::optional<std::chrono::milliseconds> stall_limit_;
   Loop::Timer stall_timer_, linger_timer_;
-  int error_ = 0;                // errno of the last failed call, 0: TLS
+  int error_ = 0;  // errno of the last failed call, 0: TLS
   std::string tls_text_;
 };
 

@@ -39,7 +39,9 @@ class Dialing : public std::enable_shared_from_this<Dialing> {
   }
 
  private:
-  std::string name() const { return endpoint_.unix_path.empty() ? endpoint_.host + " port " + std::to_string(endpoint_.port) : endpoint_.unix_path; }
+  std::string name() const {
+    return endpoint_.unix_path.empty() ? endpoint_.host + " port " + std::to_string(endpoint_.port) : endpoint_.unix_path;
+  }
   void find_addresses();
   void resolve();
   void try_next();
@@ -76,17 +78,18 @@ void Dialing::resolve() {
   resolver_ = std::make_unique<Resolver>(*static_cast<asio::io_context*>(loop_.native()));
   resolver_->async_resolve(endpoint_.host, std::to_string(endpoint_.port), Resolver::numeric_service,
                            [weak = weak_from_this()](boost::system::error_code ec, const Resolver::results_type& results) {
-    const auto self = weak.lock();
-    if (!self || !self->done_) return;
-    if (ec) return self->finish(make_error(Code::kUnavailable, "resolve " + self->endpoint_.host + ": " + ec.message()));
-    for (const auto& result : results) {
-      SocketAddress address;
-      address.length = static_cast<socklen_t>(result.endpoint().size());
-      std::memcpy(&address.storage, result.endpoint().data(), address.length);
-      self->addresses_.push_back(address);
-    }
-    self->try_next();
-  });
+                             const auto self = weak.lock();
+                             if (!self || !self->done_) return;
+                             if (ec)
+                               return self->finish(make_error(Code::kUnavailable, "resolve " + self->endpoint_.host + ": " + ec.message()));
+                             for (const auto& result : results) {
+                               SocketAddress address;
+                               address.length = static_cast<socklen_t>(result.endpoint().size());
+                               std::memcpy(&address.storage, result.endpoint().data(), address.length);
+                               self->addresses_.push_back(address);
+                             }
+                             self->try_next();
+                           });
 }
 
 void Dialing::try_next() {

@@ -15,7 +15,7 @@ namespace fairway::io {
 struct Endpoint {
   std::string host;
   std::uint16_t port = 0;
-  std::string unix_path;   // where set, the others are ignored
+  std::string unix_path;  // where set, the others are ignored
 };
 
 // `done` never runs inside this call; destroying the result cancels.

@@ -15,7 +15,7 @@ namespace fairway::io {
 namespace {
 
 constexpr std::size_t kMaxHeadBytes = 256 << 10;
-constexpr std::size_t kMaxBodyBytes = 512 << 20;      // of request(): a list of a large cluster is 200 MB
+constexpr std::size_t kMaxBodyBytes = 512 << 20;  // of request(): a list of a large cluster is 200 MB
 constexpr std::size_t kMaxReserveBytes = 64 << 20;
 constexpr std::size_t kMaxIdle = 16;
 constexpr std::chrono::seconds kIdleTimeout{60}, kConnectTimeout{10}, kHeadTimeout{30};
@@ -82,7 +82,8 @@ void ClientCore::give_idle(std::shared_ptr<Conn> conn) {
 class Exchange : public Conn::User, public std::enable_shared_from_this<Exchange> {
  public:
   enum class Kind { kRequest, kStream, kUpgrade };
-  Exchange(std::shared_ptr<ClientCore> core, Kind kind, HttpRequest request) : core_(std::move(core)), kind_(kind), request_(std::move(request)) {}
+  Exchange(std::shared_ptr<ClientCore> core, Kind kind, HttpRequest request)
+      : core_(std::move(core)), kind_(kind), request_(std::move(request)) {}
 
   std::function<void(Result<HttpResponse>)> on_response;
   StreamCallbacks callbacks;
@@ -148,9 +149,10 @@ void Exchange::connect() {
     if (auto idle = core_->take_idle()) return send(std::move(idle), true);
   }
   const Origin& origin = core_->origin;
-  dialing_ = dial(core_->loop, Endpoint{origin.host, origin.port, origin.unix_path}, kConnectTimeout, [weak = weak_from_this()](Result<sys::Fd> fd) {
-    if (const auto self = weak.lock()) self->on_dialed(std::move(fd));
-  });
+  dialing_ = dial(core_->loop, Endpoint{origin.host, origin.port, origin.unix_path}, kConnectTimeout,
+                  [weak = weak_from_this()](Result<sys::Fd> fd) {
+                    if (const auto self = weak.lock()) self->on_dialed(std::move(fd));
+                  });
 }
 
 void Exchange::on_dialed(Result<sys::Fd> fd) {
@@ -185,7 +187,8 @@ std::string Exchange::render_head() const {
   }
   append_headers(head, request_.headers);
   const bool has_body = request_.method == "POST" || request_.method == "PUT" || request_.method == "PATCH" || !request_.body.empty();
-  if (has_body && request_.headers.get("Content-Length").empty()) head += "Content-Length: " + std::to_string(request_.body.size()) + "\r\n";
+  if (has_body && request_.headers.get("Content-Length").empty())
+    head += "Content-Length: " + std::to_string(request_.body.size()) + "\r\n";
   head += "\r\n";
   return head;
 }
@@ -217,7 +220,8 @@ std::size_t Exchange::on_data(std::string_view data) {
     if (!parser_->head_done()) return taken;
     // 100 Continue, 103 Early Hints: the real answer follows.
     if (parser_->status() < 200 && parser_->status() != 101) {
-      parser_ = std::make_unique<ResponseParser>(kMaxHeadBytes, request_.method == "HEAD", [this](std::string_view piece) { on_body(piece); });
+      parser_ =
+          std::make_unique<ResponseParser>(kMaxHeadBytes, request_.method == "HEAD", [this](std::string_view piece) { on_body(piece); });
       continue;
     }
     on_head();
@@ -281,8 +285,8 @@ void Exchange::complete() {
     if (auto end = std::exchange(callbacks.on_end, nullptr)) end({});
     return;
   }
-  std::exchange(on_upgraded, nullptr)(make_error(Code::kUnavailable, what() + ": the server answered " + std::to_string(response_.status) + " instead of 101: " +
-                                                 response_.body.substr(0, 1024)));
+  std::exchange(on_upgraded, nullptr)(make_error(Code::kUnavailable, what() + ": the server answered " + std::to_string(response_.status) +
+                                                                         " instead of 101: " + response_.body.substr(0, 1024)));
 }
 
 void Exchange::on_end(Status status) {
@@ -333,7 +337,8 @@ class Client : public HttpClient {
     for (auto& one : core_->idle) one->conn->abort();
     core_->idle.clear();
   }
-  std::unique_ptr<Pending> request(HttpRequest request, std::function<void(Result<HttpResponse>)> done, std::chrono::milliseconds timeout) override {
+  std::unique_ptr<Pending> request(HttpRequest request, std::function<void(Result<HttpResponse>)> done,
+                                   std::chrono::milliseconds timeout) override {
     auto exchange = std::make_shared<Exchange>(core_, Exchange::Kind::kRequest, std::move(request));
     exchange->on_response = std::move(done);
     return begin(std::move(exchange), timeout);
@@ -368,9 +373,7 @@ Result<std::unique_ptr<HttpClient>> HttpClient::create(Loop& loop, Origin origin
     return make_error(Code::kInvalid, "HTTP client: the bearer token holds spaces or control characters");
   }
   SslContext tls;
-  if (origin.tls) {
-    FW_ASSIGN(tls, make_client_context(*origin.tls));
-  }
+  if (origin.tls) { FW_ASSIGN(tls, make_client_context(*origin.tls)); }
   return std::unique_ptr<HttpClient>(new Client(loop, std::move(origin), std::move(tls)));
 }
 

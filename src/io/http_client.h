@@ -15,19 +15,19 @@
 namespace fairway::io {
 
 struct ClientTls {
-  std::string ca_pem;            // empty with insecure = true only
-  std::string certificate_pem;   // client certificate, or empty
+  std::string ca_pem;           // empty with insecure = true only
+  std::string certificate_pem;  // client certificate, or empty
   std::string key_pem;
-  std::string server_name;       // SNI and the name verified; empty: the host
+  std::string server_name;  // SNI and the name verified; empty: the host
   bool insecure = false;
 };
 
 struct Origin {
-  std::string host;              // an address or name; ignored with unix_path
+  std::string host;  // an address or name; ignored with unix_path
   std::uint16_t port = 0;
   std::string unix_path;
   std::optional<ClientTls> tls;
-  std::string bearer_token;      // or empty
+  std::string bearer_token;  // or empty
 };
 
 // Destroying it cancels: no callback afterwards.
@@ -38,8 +38,8 @@ class Pending {
 
 struct StreamCallbacks {
   std::function<void(int status, const Headers&)> on_head;
-  std::function<void(std::string_view)> on_data;       // any cut
-  std::function<void(Status)> on_end;                  // exactly once; ok = the body's regular end
+  std::function<void(std::string_view)> on_data;  // any cut
+  std::function<void(Status)> on_end;             // exactly once; ok = the body's regular end
 };
 
 class HttpClient {
@@ -51,10 +51,12 @@ class HttpClient {
   // No timeout after the head has come: the caller watches over silence.
   [[nodiscard]] virtual std::unique_ptr<Pending> stream(HttpRequest request, StreamCallbacks callbacks) = 0;
   // Sends an Upgrade request (headers set by the caller); after 101, a raw duplex stream.
-  [[nodiscard]] virtual std::unique_ptr<Pending> upgrade(HttpRequest request, std::function<void(Result<std::unique_ptr<Duplex>>)> done) = 0;
+  [[nodiscard]] virtual std::unique_ptr<Pending> upgrade(HttpRequest request,
+                                                         std::function<void(Result<std::unique_ptr<Duplex>>)> done) = 0;
 };
 
 // Dials a stream socket (unix path) without HTTP, for the node runtime's stream socket.
-[[nodiscard]] std::unique_ptr<Pending> connect_unix(Loop& loop, const std::string& path, std::function<void(Result<std::unique_ptr<Duplex>>)> done);
+[[nodiscard]] std::unique_ptr<Pending> connect_unix(Loop& loop, const std::string& path,
+                                                    std::function<void(Result<std::unique_ptr<Duplex>>)> done);
 
 }  // namespace fairway::io

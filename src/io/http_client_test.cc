@@ -94,7 +94,8 @@ TEST(HttpClient, UnixSocketTellsWhoIsThere) {
 TEST(HttpClient, TlsWithClientCertificate) {
   Loop loop;
   const KeyPair ca = *make_ca("test CA");
-  const KeyPair own = *issue_certificate(ca, {.common_name = "server", .dns_names = {"api.test"}, .addresses = {"127.0.0.1", "::1"}, .server = true});
+  const KeyPair own =
+      *issue_certificate(ca, {.common_name = "server", .dns_names = {"api.test"}, .addresses = {"127.0.0.1", "::1"}, .server = true});
   const KeyPair user = *issue_certificate(ca, {.common_name = "alice", .organizations = {"dev", "system:masters"}, .client = true});
   HttpServerConfig config;
   config.tls = ServerTls{own.certificate_pem, own.key_pem, ca.certificate_pem};
@@ -121,8 +122,10 @@ TEST(HttpClient, TlsWithClientCertificate) {
   EXPECT_NE(answer.error().message.find("certificate verify failed"), std::string::npos) << answer.error().message;
   const KeyPair stranger = *make_ca("stranger");
   const KeyPair forged = *issue_certificate(stranger, {.common_name = "alice", .client = true});
-  client = HttpClient::create(loop, Origin{.host = "127.0.0.1", .port = server.port,
-                                           .tls = ClientTls{.ca_pem = ca.certificate_pem, .certificate_pem = forged.certificate_pem, .key_pem = forged.key_pem}});
+  client = HttpClient::create(
+      loop, Origin{.host = "127.0.0.1",
+                   .port = server.port,
+                   .tls = ClientTls{.ca_pem = ca.certificate_pem, .certificate_pem = forged.certificate_pem, .key_pem = forged.key_pem}});
   const int before = server.requests;
   EXPECT_FALSE(fetch(loop, **client, make_request("GET", "/")).ok());
   EXPECT_EQ(server.requests, before);
@@ -168,7 +171,8 @@ Result<HttpResponse> fetch_scripted(const std::string& script, std::chrono::mill
   const std::uint16_t port = *local_port(*listener);
   std::optional<Result<HttpResponse>> answer;
   auto client = HttpClient::create(loop, Origin{.host = "127.0.0.1", .port = port});
-  auto pending = (*client)->request(make_request(method, "/"), [&](Result<HttpResponse> got) { answer = std::move(got); }, timeout);
+  auto pending = (*client)->request(
+      make_request(method, "/"), [&](Result<HttpResponse> got) { answer = std::move(got); }, timeout);
   test::run_beside(loop, [&] {
     pollfd ready{listener->get(), POLLIN, 0};
     ::poll(&ready, 1, 10'000);
@@ -182,17 +186,22 @@ Result<HttpResponse> fetch_scripted(const std::string& script, std::chrono::mill
 }
 
 TEST(HttpClient, UnderstandsAnswersOfAllKinds) {
-  EXPECT_EQ(fetch_scripted("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n")->body, "abcde");
+  EXPECT_EQ(fetch_scripted("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n")->body,
+            "abcde");
   EXPECT_EQ(fetch_scripted("HTTP/1.0 200 OK\r\n\r\nuntil the end")->body, "until the end");
-  EXPECT_EQ(fetch_scripted("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno")->status, 404);
+  EXPECT_EQ(fetch_scripted(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno")
+                ->status,
+            404);
   EXPECT_EQ(fetch_scripted("HTTP/1.1 204 No Content\r\n\r\n")->status, 204);
   EXPECT_EQ(fetch_scripted("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", std::chrono::seconds(10), "HEAD")->status, 200);
 }
 
 TEST(HttpClient, BrokenAnswersAreErrors) {
-  for (const char* script : {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
-                             "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-                             "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", "HTTP/1.1 200 OK\r\nX: "}) {
+  for (const char* script :
+       {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", "HTTP/1.1 200 OK\r\nX: "}) {
     EXPECT_FALSE(fetch_scripted(script).ok()) << script;
   }
   EXPECT_FALSE(fetch_scripted("HTTP/1.1 200 OK\r\nX: " + std::string(600'000, 'x') + "\r\n\r\n").ok());

@@ -14,7 +14,7 @@ namespace fairway::io {
 
 struct ParseProgress {
   std::size_t consumed = 0;
-  int error_status = 0;        // 400, 413, 431 or 505: the input is refused; 0: fine
+  int error_status = 0;  // 400, 413, 431 or 505: the input is refused; 0: fine
   std::string error;
 };
 
@@ -42,7 +42,7 @@ class ResponseParser {
   ResponseParser(std::size_t max_header_bytes, bool head_request, OnBody on_body);
   ~ResponseParser();
   ParseProgress feed(std::string_view data);
-  ParseProgress feed_end();      // the connection has ended
+  ParseProgress feed_end();  // the connection has ended
   bool head_done() const;
   bool done() const;
   bool keep_alive() const;

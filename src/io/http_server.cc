@@ -229,13 +229,13 @@ void Server::admit(sys::Fd fd, bool is_unix) {
 
 }  // namespace
 
-std::unique_ptr<Responder> make_responder(const std::shared_ptr<HttpSession>& session) { return std::make_unique<SessionResponder>(session); }
+std::unique_ptr<Responder> make_responder(const std::shared_ptr<HttpSession>& session) {
+  return std::make_unique<SessionResponder>(session);
+}
 
 Result<std::unique_ptr<HttpServer>> HttpServer::create(Loop& loop, HttpServerConfig config, Handler handler) {
   SslContext tls;
-  if (config.tls) {
-    FW_ASSIGN(tls, make_server_context(*config.tls));
-  }
+  if (config.tls) { FW_ASSIGN(tls, make_server_context(*config.tls)); }
   return std::unique_ptr<HttpServer>(new Server(loop, std::move(config), std::move(handler), std::move(tls)));
 }
 

@@ -28,21 +28,21 @@ struct Peer {
 };
 
 struct ServerRequest : HttpRequest {
-  std::string path;                                            // percent-decoded, without query
-  std::vector<std::pair<std::string, std::string>> query;      // decoded, in order
+  std::string path;                                        // percent-decoded, without query
+  std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
   Peer peer;
-  std::string_view query_value(std::string_view name) const;   // first, or empty
+  std::string_view query_value(std::string_view name) const;  // first, or empty
   bool has_query(std::string_view name) const;
 };
 
 // The body of a response that is being written piece by piece (chunked): watches, `logs -f`.
 class BodyStream {
  public:
-  virtual ~BodyStream() = default;                             // destroying it ends the body
+  virtual ~BodyStream() = default;  // destroying it ends the body
   virtual void write(std::string data) = 0;
   virtual std::size_t pending_bytes() const = 0;
   virtual void on_drained(std::function<void()> task) = 0;
-  virtual void on_closed(std::function<void()> task) = 0;      // the client went away
+  virtual void on_closed(std::function<void()> task) = 0;  // the client went away
 };
 
 // Answers one request; exactly one of the calls, now or later. Destroyed unused: answers 500.
@@ -59,15 +59,15 @@ class Responder {
 };
 
 struct ServerTls {
-  std::string certificate_pem;   // chain
+  std::string certificate_pem;  // chain
   std::string key_pem;
-  std::string client_ca_pem;     // empty: client certificates are not asked for; else asked for, not required
+  std::string client_ca_pem;  // empty: client certificates are not asked for; else asked for, not required
 };
 
 struct HttpServerConfig {
   std::optional<ServerTls> tls;
   std::size_t max_header_bytes = 64 << 10;
-  std::size_t max_body_bytes = 3 << 20;          // etcd's own limit on a request is 1.5 MiB
+  std::size_t max_body_bytes = 3 << 20;  // etcd's own limit on a request is 1.5 MiB
   std::size_t max_connections = 8192;
   std::chrono::milliseconds handshake_timeout{10'000};
   std::chrono::milliseconds request_timeout{30'000};  // head and body, once the first byte is there
@@ -80,7 +80,7 @@ class HttpServer {
   // Listening sockets are made by the caller (listen.h), perhaps in another network namespace.
   static Result<std::unique_ptr<HttpServer>> create(Loop& loop, HttpServerConfig config, Handler handler);
   virtual ~HttpServer() = default;
-  virtual Status serve(sys::Fd listener) = 0;    // may be called several times
+  virtual Status serve(sys::Fd listener) = 0;  // may be called several times
 };
 
 // Listening sockets in the calling thread's network namespace. port 0 picks one.

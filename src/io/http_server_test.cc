@@ -65,7 +65,8 @@ TEST(HttpServer, PipelinedRequestsAreAnsweredInOrder) {
   };
   const std::string got = f.talk(
       "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nPOST /2 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"
-      "POST /3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nGET /4 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\nGET /5 HTTP/1.1\r\n\r\n");
+      "POST /3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\nGET /4 HTTP/1.1\r\nHost: h\r\nConnection: "
+      "close\r\n\r\nGET /5 HTTP/1.1\r\n\r\n");
   EXPECT_EQ(f.seen, (std::vector<std::string>{"GET /1 0", "POST /2 3", "POST /3 2", "GET /4 0"}));
   EXPECT_LT(got.find("[/1]"), got.find("[/2]"));
   EXPECT_LT(got.find("[/2]"), got.find("[/3]"));
@@ -77,7 +78,7 @@ TEST(HttpServer, MalformedInputIsRefusedWithAnAnswer) {
   Fixture f;
   const std::map<std::string, std::string> cases = {
       {"garbage\r\n\r\n", "400"},
-      {"GET / HTTP/1.1\r\n\r\n", "400"},                                             // no Host
+      {"GET / HTTP/1.1\r\n\r\n", "400"},  // no Host
       {"GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", "400"},
       {"GET /a%00b HTTP/1.1\r\nHost: h\r\n\r\n", "400"},
       {"GET foo HTTP/1.1\r\nHost: h\r\n\r\n", "400"},
@@ -241,7 +242,10 @@ TEST(HttpServer, StreamReachesTheClientAndSeesItGo) {
   bool closed = false;
   f.handler = [&](ServerRequest, std::unique_ptr<Responder> responder) {
     body = responder->start_body(200, {});
-    body->on_closed([&] { closed = true; body.reset(); });
+    body->on_closed([&] {
+      closed = true;
+      body.reset();
+    });
     body->write("event 1\n");
   };
   auto client = HttpClient::create(f.loop, Origin{.host = "127.0.0.1", .port = f.port});
@@ -299,12 +303,18 @@ TEST(HttpServer, SlowReaderPushesBack) {
     };
     origin.port = f.port;
     auto client = HttpClient::create(f.loop, origin);
-    auto pending = (*client)->stream({}, {.on_data = [&](std::string_view data) {
-                                            got += data.size();
-                                            for (const unsigned char c : data) sum_got += c;
-                                          },
-                                          .on_end = [&](Status s) { EXPECT_TRUE(s.ok()); ended = true; }});
-    ASSERT_TRUE(run_until(f.loop, [&] { return ended; }, 60s));
+    auto pending = (*client)->stream({}, {.on_data =
+                                              [&](std::string_view data) {
+                                                got += data.size();
+                                                for (const unsigned char c : data) sum_got += c;
+                                              },
+                                          .on_end =
+                                              [&](Status s) {
+                                                EXPECT_TRUE(s.ok());
+                                                ended = true;
+                                              }});
+    ASSERT_TRUE(run_until(
+        f.loop, [&] { return ended; }, 60s));
     EXPECT_EQ(got, made);
     EXPECT_EQ(sum_got, sum_made);
     EXPECT_LT(most, 2u << 20);
@@ -340,7 +350,9 @@ TEST(HttpServer, ReaderThatTakesNothingIsCutOffAfterTheAnswersDeadline) {
 
 TEST(HttpServer, ClientThatReadsNoAnswersIsNotServedOn) {
   Fixture f;
-  f.handler = [](ServerRequest, std::unique_ptr<Responder> responder) { responder->respond(HttpResponse{200, {}, std::string(1 << 20, 'x')}); };
+  f.handler = [](ServerRequest, std::unique_ptr<Responder> responder) {
+    responder->respond(HttpResponse{200, {}, std::string(1 << 20, 'x')});
+  };
   sys::Fd fd = test::connect_port(f.port);
   std::string many;
   for (int i = 0; i < 500; ++i) many += "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -378,8 +390,12 @@ TEST(HttpServer, RawUpgradeBothWays) {
     responder->upgrade(headers, [&](Result<std::unique_ptr<Duplex>> made) {
       ASSERT_TRUE(made.ok());
       server_side = std::move(*made);
-      server_side->start([&](std::string_view data) { server_got += data; server_side->write("<" + std::string(data) + ">"); },
-                         [&](Status) { server_ended = true; });
+      server_side->start(
+          [&](std::string_view data) {
+            server_got += data;
+            server_side->write("<" + std::string(data) + ">");
+          },
+          [&](Status) { server_ended = true; });
     });
   };
   auto client = HttpClient::create(f.loop, Origin{.host = "127.0.0.1", .port = f.port});

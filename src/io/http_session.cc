@@ -152,9 +152,7 @@ void HttpSession::dispatch() {
   parser_.reset();
   if (!request.ok()) return refuse(400, request.error().message);
   upgrade_request_ = {};
-  if (!request->headers.get("Upgrade").empty()) {
-    upgrade_request_ = HttpRequest{request->method, request->target, request->headers, {}};
-  }
+  if (!request->headers.get("Upgrade").empty()) { upgrade_request_ = HttpRequest{request->method, request->target, request->headers, {}}; }
   core_->handler(std::move(*request), make_responder(shared_from_this()));
 }
 

@@ -69,7 +69,8 @@ class HttpSession : public Conn::User, public std::enable_shared_from_this<HttpS
   Peer peer_;
   State state_ = State::kHandshake;
   std::unique_ptr<RequestParser> parser_;
-  bool keep_alive_ = false, http11_ = true, head_only_ = false, chunked_ = false, continue_sent_ = false, gone_ = false, waits_for_reader_ = false;
+  bool keep_alive_ = false, http11_ = true, head_only_ = false, chunked_ = false, continue_sent_ = false, gone_ = false,
+       waits_for_reader_ = false;
   HttpRequest upgrade_request_;  // kept for the WebSocket handshake, without its body
   std::function<void()> client_gone_, drained_;
   Loop::Timer timer_;

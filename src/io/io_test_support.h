@@ -25,8 +25,13 @@ namespace fairway::io::test {
 // Runs the loop until `done()` holds; false when it does not within the limit, which is there only for broken code.
 inline bool run_until(Loop& loop, const std::function<bool()>& done, std::chrono::seconds limit = std::chrono::seconds(20)) {
   bool timed_out = false;
-  auto give_up = loop.after(limit, [&] { timed_out = true; loop.stop(); });
-  auto check = loop.every(std::chrono::milliseconds(1), [&] { if (done()) loop.stop(); });
+  auto give_up = loop.after(limit, [&] {
+    timed_out = true;
+    loop.stop();
+  });
+  auto check = loop.every(std::chrono::milliseconds(1), [&] {
+    if (done()) loop.stop();
+  });
   loop.run();
   return !timed_out;
 }
@@ -34,8 +39,12 @@ inline bool run_until(Loop& loop, const std::function<bool()>& done, std::chrono
 // Runs blocking code beside the loop, as another process would.
 inline bool run_beside(Loop& loop, const std::function<void()>& code) {
   std::atomic<bool> done = false;
-  std::thread thread([&] { code(); done = true; });
-  const bool ok = run_until(loop, [&] { return done.load(); }, std::chrono::seconds(60));
+  std::thread thread([&] {
+    code();
+    done = true;
+  });
+  const bool ok = run_until(
+      loop, [&] { return done.load(); }, std::chrono::seconds(60));
   thread.join();
   return ok;
 }

@@ -17,7 +17,8 @@ Result<SocketAddress> unix_address(const std::string& path) {
   auto* un = reinterpret_cast<sockaddr_un*>(&address.storage);
   un->sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof un->sun_path) {
-    return make_error(Code::kInvalid, "socket path \"" + path + "\" is empty or longer than " + std::to_string(sizeof un->sun_path - 1) + " bytes");
+    return make_error(Code::kInvalid,
+                      "socket path \"" + path + "\" is empty or longer than " + std::to_string(sizeof un->sun_path - 1) + " bytes");
   }
   std::memcpy(un->sun_path, path.c_str(), path.size() + 1);
   address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
@@ -73,7 +74,7 @@ Result<sys::Fd> listen_tcp(const std::string& ip, std::uint16_t port) {
 
 Result<sys::Fd> listen_unix(const std::string& path, unsigned mode) {
   FW_ASSIGN(const SocketAddress address, unix_address(path));
-  struct stat info{};
+  struct stat info {};
   if (::lstat(path.c_str(), &info) == 0) {
     if (!S_ISSOCK(info.st_mode)) return make_error(Code::kAlreadyExists, path + " exists and is not a socket");
     if (is_stale(address)) ::unlink(path.c_str());

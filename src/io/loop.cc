@@ -30,7 +30,7 @@ struct Loop::Impl {
 // A handler that does nothing, not SIG_IGN: exec() would hand an ignored signal on to every program that we start,
 // and `yes | head` in a container would no longer end.
 Loop::Loop() : impl_(std::make_unique<Impl>()) {
-  struct sigaction nothing{};
+  struct sigaction nothing {};
   nothing.sa_handler = [](int) {};
   nothing.sa_flags = SA_RESTART;
   ::sigaction(SIGPIPE, &nothing, nullptr);
@@ -41,7 +41,7 @@ void Loop::run() {
   auto work = asio::make_work_guard(impl_->context);
   impl_->thread = std::this_thread::get_id();
   impl_->context.run();
-  work.reset();               // the last work that goes stops the context once more
+  work.reset();              // the last work that goes stops the context once more
   impl_->context.restart();  // after, not before: a stop() that came ahead of run() must not be lost
   impl_->thread = std::thread::id();
 }

@@ -16,9 +16,9 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  void run();                // until stop()
-  void stop();               // any thread; also safe from a signal watcher
-  void post(Task task);      // any thread; runs `task` on the loop, in order
+  void run();            // until stop()
+  void stop();           // any thread; also safe from a signal watcher
+  void post(Task task);  // any thread; runs `task` on the loop, in order
   bool on_loop_thread() const;
 
   // Owns a pending timer; destroying or cancel() means the task never runs afterwards.
@@ -41,6 +41,7 @@ class Loop {
    public:
     Watch() = default;
     void cancel() { state_.reset(); }
+
    private:
     friend class Loop;
     std::shared_ptr<void> state_;

@@ -35,7 +35,10 @@ TEST(Loop, StopAheadOfRunIsNotLost) {
   loop.stop();
   loop.run();
   bool ran = false;
-  loop.post([&] { ran = true; loop.stop(); });
+  loop.post([&] {
+    ran = true;
+    loop.stop();
+  });
   loop.run();
   EXPECT_TRUE(ran);
 }
@@ -44,7 +47,10 @@ TEST(Loop, CancelledTimerNeverRuns) {
   Loop loop;
   bool ran = false;
   auto doomed = loop.after(1ms, [&] { ran = true; });
-  loop.post([&] { std::this_thread::sleep_for(5ms); doomed.cancel(); });  // expired already, yet not to run
+  loop.post([&] {
+    std::this_thread::sleep_for(5ms);
+    doomed.cancel();
+  });  // expired already, yet not to run
   auto end = loop.after(20ms, [&] { loop.stop(); });
   EXPECT_TRUE(end.pending());
   loop.run();

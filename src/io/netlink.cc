@@ -23,7 +23,7 @@
 namespace fairway::io {
 namespace {
 
-constexpr std::size_t kReceiveBytes = 32 << 10;   // the kernel's own limit on one dump message
+constexpr std::size_t kReceiveBytes = 32 << 10;  // the kernel's own limit on one dump message
 constexpr int kDumpAttempts = 5;
 
 // What a message says in its attributes; the last of a kind wins.
@@ -210,16 +210,18 @@ Result<NetlinkAnswers> Netlink::run(const NetlinkBatch& batch) {
   const std::uint32_t first = sequence_ + 1;
   for (const auto& request : batch.requests_) reinterpret_cast<nlmsghdr*>(bytes.data() + request.offset)->nlmsg_seq = ++sequence_;
   ssize_t sent;
-  do sent = ::send(fd_.get(), bytes.data(), bytes.size(), 0); while (sent < 0 && errno == EINTR);
+  do sent = ::send(fd_.get(), bytes.data(), bytes.size(), 0);
+  while (sent < 0 && errno == EINTR);
   if (sent < 0) return errno_error(errno, "send " + batch.requests_.front().what);
   std::optional<Error> failed;
   alignas(nlmsghdr) char buffer[kReceiveBytes];
   for (std::size_t done = 0; done < batch.size();) {
     FW_ASSIGN(const std::size_t size, receive(fd_.get(), buffer));
     int left = static_cast<int>(size);
-    for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); mnl_nlmsg_ok(header, left); header = mnl_nlmsg_next(header, &left)) {
+    for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); mnl_nlmsg_ok(header, left);
+         header = mnl_nlmsg_next(header, &left)) {
       const std::uint32_t index = header->nlmsg_seq - first;
-      if (index >= batch.size()) continue;                     // of an earlier batch that was given up
+      if (index >= batch.size()) continue;  // of an earlier batch that was given up
       if (header->nlmsg_type == RTM_NEWLINK) answers.links.push_back(parse_link(header));
       if (header->nlmsg_type != NLMSG_ERROR) continue;
       ++done;
@@ -245,7 +247,8 @@ Status Netlink::dump(void* request, std::string_view what, const std::function<v
   for (;;) {
     FW_ASSIGN(const std::size_t size, receive(fd_.get(), buffer));
     int left = static_cast<int>(size);
-    for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); mnl_nlmsg_ok(header, left); header = mnl_nlmsg_next(header, &left)) {
+    for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); mnl_nlmsg_ok(header, left);
+         header = mnl_nlmsg_next(header, &left)) {
       if (header->nlmsg_seq != sequence_) continue;
       if ((header->nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
       if (header->nlmsg_type == NLMSG_ERROR) return kernel_error(header, what);
@@ -283,8 +286,9 @@ Result<std::vector<LinkInfo>> Netlink::links() {
   return dump_all<LinkInfo>([&](std::vector<LinkInfo>& rows) -> Status {
     DumpRequest request;
     request.body<ifinfomsg>(RTM_GETLINK).ifi_family = AF_UNSPEC;
-    mnl_attr_put_u32(request.header, IFLA_EXT_MASK, 1 << 3);   // without statistics
-    return dump(request.header, "list links", [&](const void* message) { rows.push_back(parse_link(static_cast<const nlmsghdr*>(message))); });
+    mnl_attr_put_u32(request.header, IFLA_EXT_MASK, 1 << 3);  // without statistics
+    return dump(request.header, "list links",
+                [&](const void* message) { rows.push_back(parse_link(static_cast<const nlmsghdr*>(message))); });
   });
 }
 
@@ -316,7 +320,7 @@ Result<std::vector<RouteInfo>> Netlink::routes(std::uint32_t table) {
         RouteInfo row = parse_route(header);
         if (row.table == table) rows.push_back(row);
       });
-      if (!status.ok() && status.error().sys_errno != ENOENT) return status;   // ENOENT: no such table yet
+      if (!status.ok() && status.error().sys_errno != ENOENT) return status;  // ENOENT: no such table yet
     }
     return {};
   });

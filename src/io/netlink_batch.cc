@@ -1,5 +1,6 @@
 // The messages of NetlinkBatch: each is built in a buffer of its own and appended.
 #include <arpa/inet.h>
+#include <endian.h>
 #include <libmnl/libmnl.h>
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
@@ -14,14 +15,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <endian.h>
 
 #include "io/netlink.h"
 
 namespace fairway::io {
 namespace {
 
-constexpr std::size_t kMaxMessageBytes = 2048;  // ours are a few hundred at most
+constexpr std::size_t kMaxMessageBytes = 2048;     // ours are a few hundred at most
 constexpr std::uint32_t kSkipStatistics = 1 << 3;  // RTEXT_FILTER_SKIP_STATS: half the cost of reading a link
 
 // One message under construction.
@@ -33,7 +33,9 @@ class Message {
     header_->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
   }
   template <typename T>
-  T& body() { return *static_cast<T*>(mnl_nlmsg_put_extra_header(header_, sizeof(T))); }
+  T& body() {
+    return *static_cast<T*>(mnl_nlmsg_put_extra_header(header_, sizeof(T)));
+  }
   void u8(std::uint16_t type, std::uint8_t value) { mnl_attr_put_u8(header_, type, value); }
   void u16(std::uint16_t type, std::uint16_t value) { mnl_attr_put_u16(header_, type, value); }
   void u32(std::uint16_t type, std::uint32_t value) { mnl_attr_put_u32(header_, type, value); }
@@ -83,8 +85,11 @@ rtmsg& put_route(Message& message, const RouteSpec& spec) {
 
 void put_gateway(Message& message, const RouteSpec& spec) {
   if (!spec.gateway) return;
-  if (spec.gateway->family() == spec.dst.family()) { message.addr(RTA_GATEWAY, *spec.gateway); return; }
-  std::uint8_t via[sizeof(std::uint16_t) + 16];                // struct rtvia
+  if (spec.gateway->family() == spec.dst.family()) {
+    message.addr(RTA_GATEWAY, *spec.gateway);
+    return;
+  }
+  std::uint8_t via[sizeof(std::uint16_t) + 16];  // struct rtvia
   const std::uint16_t family = family_number(spec.gateway->family());
   std::memcpy(via, &family, sizeof family);
   std::memcpy(via + sizeof family, spec.gateway->bytes().data(), 16);
@@ -106,7 +111,9 @@ void put_address(Message& message, const AddressSpec& spec) {
   body.ifa_family = family_number(spec.addr.family());
   body.ifa_prefixlen = static_cast<std::uint8_t>(spec.prefix_length);
   body.ifa_index = spec.link;
-  body.ifa_scope = spec.addr.is_loopback() || spec.never_source ? RT_SCOPE_HOST : spec.addr.is_link_local() && !spec.addr.is_v4() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+  body.ifa_scope = spec.addr.is_loopback() || spec.never_source      ? RT_SCOPE_HOST
+                   : spec.addr.is_link_local() && !spec.addr.is_v4() ? RT_SCOPE_LINK
+                                                                     : RT_SCOPE_UNIVERSE;
   message.addr(IFA_LOCAL, spec.addr);
   message.addr(IFA_ADDRESS, spec.addr);
 }
@@ -118,9 +125,18 @@ void put_rule(Message& message, const RuleSpec& spec) {
   body.table = RT_TABLE_UNSPEC;
   message.u32(FRA_TABLE, spec.table);
   message.u32(FRA_PRIORITY, spec.priority);
-  if (spec.from) { body.src_len = static_cast<std::uint8_t>(spec.from->length()); message.addr(FRA_SRC, spec.from->addr()); }
-  if (spec.to) { body.dst_len = static_cast<std::uint8_t>(spec.to->length()); message.addr(FRA_DST, spec.to->addr()); }
-  if (spec.mark != 0 || spec.mark_mask != 0) { message.u32(FRA_FWMARK, spec.mark); message.u32(FRA_FWMASK, spec.mark_mask); }
+  if (spec.from) {
+    body.src_len = static_cast<std::uint8_t>(spec.from->length());
+    message.addr(FRA_SRC, spec.from->addr());
+  }
+  if (spec.to) {
+    body.dst_len = static_cast<std::uint8_t>(spec.to->length());
+    message.addr(FRA_DST, spec.to->addr());
+  }
+  if (spec.mark != 0 || spec.mark_mask != 0) {
+    message.u32(FRA_FWMARK, spec.mark);
+    message.u32(FRA_FWMASK, spec.mark_mask);
+  }
 }
 
 std::string on_link(std::uint32_t link) { return " on link " + std::to_string(link); }
@@ -171,7 +187,7 @@ void NetlinkBatch::create_vxlan(const VxlanSpec& spec) {
   message.u8(IFLA_VXLAN_COLLECT_METADATA, 1);
   message.u8(IFLA_VXLAN_LEARNING, 0);
   message.u16(IFLA_VXLAN_PORT, htons(spec.port));
-  message.u8(IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1);                 // RFC 6935: peers may leave out the outer checksum
+  message.u8(IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1);  // RFC 6935: peers may leave out the outer checksum
   message.close(data);
   message.close(info);
   append(message.header(), Forgive::kNothing, "create VXLAN device " + spec.name);
@@ -181,7 +197,10 @@ void NetlinkBatch::change_link(const LinkChange& change) {
   Message message(RTM_NEWLINK, 0);
   auto& body = message.body<ifinfomsg>();
   body.ifi_index = static_cast<int>(change.index);
-  if (change.up) { body.ifi_change = IFF_UP; body.ifi_flags = *change.up ? unsigned{IFF_UP} : 0U; }
+  if (change.up) {
+    body.ifi_change = IFF_UP;
+    body.ifi_flags = *change.up ? unsigned{IFF_UP} : 0U;
+  }
   if (change.mtu) message.u32(IFLA_MTU, *change.mtu);
   if (change.group) message.u32(IFLA_GROUP, *change.group);
   if (change.no_link_local || change.rp_filter) {
@@ -277,12 +296,13 @@ void NetlinkBatch::replace_route(const RouteSpec& spec) {
     message.u32(RTAX_MTU, spec.mtu);
     message.close(metrics);
   }
-  append(message.header(), spec.keep_existing ? Forgive::kExisting : Forgive::kNothing, "set route " + spec.dst.to_string() + on_link(spec.link));
+  append(message.header(), spec.keep_existing ? Forgive::kExisting : Forgive::kNothing,
+         "set route " + spec.dst.to_string() + on_link(spec.link));
 }
 
 void NetlinkBatch::delete_route(const RouteSpec& spec) {
   Message message(RTM_DELROUTE, 0);
-  put_route(message, spec).rtm_scope = RT_SCOPE_NOWHERE;       // of whatever scope: the gateway need not be told
+  put_route(message, spec).rtm_scope = RT_SCOPE_NOWHERE;  // of whatever scope: the gateway need not be told
   append(message.header(), Forgive::kMissing, "delete route " + spec.dst.to_string() + on_link(spec.link));
 }
 
@@ -307,7 +327,7 @@ void NetlinkBatch::delete_neighbour(std::uint32_t link, const net::IpAddr& addr)
 }
 
 void NetlinkBatch::replace_shaper(const ShaperSpec& spec) {
-  constexpr std::uint64_t kLatencyMs = 25;                     // longest wait in the queue
+  constexpr std::uint64_t kLatencyMs = 25;  // longest wait in the queue
   Message message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
   auto& body = message.body<tcmsg>();
   body.tcm_ifindex = static_cast<int>(spec.link);
@@ -316,7 +336,7 @@ void NetlinkBatch::replace_shaper(const ShaperSpec& spec) {
   message.text(TCA_KIND, "tbf");
   nlattr* options = message.open(TCA_OPTIONS);
   tc_tbf_qopt parameters{};
-  parameters.rate.linklayer = TC_LINKLAYER_ETHERNET;           // else the kernel wants a rate table
+  parameters.rate.linklayer = TC_LINKLAYER_ETHERNET;  // else the kernel wants a rate table
   parameters.rate.rate = static_cast<std::uint32_t>(std::min<std::uint64_t>(spec.rate_bytes_per_second, UINT32_MAX));
   const std::uint64_t limit = spec.rate_bytes_per_second * kLatencyMs / 1000 + spec.burst_bytes;
   parameters.limit = static_cast<std::uint32_t>(std::min<std::uint64_t>(limit, UINT32_MAX));

@@ -16,7 +16,9 @@ namespace {
 template <auto F>
 struct Free {
   template <typename T>
-  void operator()(T* p) const { F(p); }
+  void operator()(T* p) const {
+    F(p);
+  }
 };
 using KeyPtr = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 using X509Ptr = std::unique_ptr<X509, Free<X509_free>>;
@@ -127,7 +129,8 @@ Result<KeyPair> issue_certificate(const KeyPair& ca, const CertificateRequest& r
   const BioPtr key_bio(BIO_new_mem_buf(ca.key_pem.data(), static_cast<int>(ca.key_pem.size())));
   const X509Ptr issuer(PEM_read_bio_X509(ca_bio.get(), nullptr, nullptr, nullptr));
   if (!issuer) return pki_error("CA certificate");
-  const KeyPtr issuer_key(PEM_read_bio_PrivateKey(key_bio.get(), nullptr, [](char*, int, int, void*) { return -1; }, nullptr));
+  const KeyPtr issuer_key(PEM_read_bio_PrivateKey(
+      key_bio.get(), nullptr, [](char*, int, int, void*) { return -1; }, nullptr));
   if (!issuer_key) return pki_error("CA key");
   const KeyPtr key(EVP_EC_gen("P-256"));
   const X509Ptr certificate(X509_new());

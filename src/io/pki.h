@@ -17,10 +17,10 @@ struct KeyPair {
 Result<KeyPair> make_ca(const std::string& common_name, std::chrono::hours lifetime = std::chrono::hours(24 * 3650));
 
 struct CertificateRequest {
-  std::string common_name;                  // a client's user name
-  std::vector<std::string> organizations;   // a client's groups
-  std::vector<std::string> dns_names;       // a server's names ...
-  std::vector<std::string> addresses;       // ... and addresses, as text
+  std::string common_name;                 // a client's user name
+  std::vector<std::string> organizations;  // a client's groups
+  std::vector<std::string> dns_names;      // a server's names ...
+  std::vector<std::string> addresses;      // ... and addresses, as text
   bool server = false;
   bool client = false;
   std::chrono::hours lifetime{24 * 365};

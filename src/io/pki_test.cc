@@ -15,17 +15,22 @@ TEST(Pki, CertificatesAsOpenSslSeesThem) {
   test::TempDir dir;
   const auto ca = make_ca("fairway lab");
   ASSERT_TRUE(ca.ok()) << ca.error().message;
-  const auto own = issue_certificate(*ca, {.common_name = "kube-apiserver", .organizations = {"a", "b,c=d"}, .dns_names = {"kubernetes", "x,IP:1.2.3.4"},
-                                           .addresses = {"10.96.0.1", "fd00::1"}, .server = true, .client = true});
+  const auto own = issue_certificate(*ca, {.common_name = "kube-apiserver",
+                                           .organizations = {"a", "b,c=d"},
+                                           .dns_names = {"kubernetes", "x,IP:1.2.3.4"},
+                                           .addresses = {"10.96.0.1", "fd00::1"},
+                                           .server = true,
+                                           .client = true});
   ASSERT_TRUE(own.ok()) << own.error().message;
   ASSERT_TRUE(sys::write_file_atomic(dir / "ca.crt", ca->certificate_pem).ok());
   ASSERT_TRUE(sys::write_file_atomic(dir / "own.crt", own->certificate_pem).ok());
-  const auto verified = sys::run_ok({"openssl", "verify", "-x509_strict", "-CAfile", dir / "ca.crt", "-purpose", "sslserver", "-verify_ip", "fd00::1", dir / "own.crt"});
+  const auto verified = sys::run_ok(
+      {"openssl", "verify", "-x509_strict", "-CAfile", dir / "ca.crt", "-purpose", "sslserver", "-verify_ip", "fd00::1", dir / "own.crt"});
   EXPECT_TRUE(verified.ok()) << verified.error().message;
   const auto shown = sys::run_ok({"openssl", "x509", "-in", dir / "own.crt", "-noout", "-text"});
   ASSERT_TRUE(shown.ok());
-  for (const char* expected : {"CN = kube-apiserver", "O = a, O = \"b,c=d\"", "DNS:kubernetes", "IP Address:10.96.0.1", "TLS Web Server Authentication",
-                               "TLS Web Client Authentication", "CA:FALSE", "prime256v1"}) {
+  for (const char* expected : {"CN = kube-apiserver", "O = a, O = \"b,c=d\"", "DNS:kubernetes", "IP Address:10.96.0.1",
+                               "TLS Web Server Authentication", "TLS Web Client Authentication", "CA:FALSE", "prime256v1"}) {
     EXPECT_NE(shown->find(expected), std::string::npos) << expected << "\n" << *shown;
   }
   // A comma in a name does not begin another one.

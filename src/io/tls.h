@@ -25,7 +25,7 @@ Result<SslContext> make_client_context(const ClientTls& tls);
 SslPtr new_server_ssl(const SslContext& context);
 Result<SslPtr> new_client_ssl(const SslContext& context, const ClientTls& tls, const std::string& host);
 
-Peer peer_of(const SSL* ssl);          // empty without a verified certificate
-std::string take_ssl_errors();         // the queue of this thread, joined, then empty
+Peer peer_of(const SSL* ssl);   // empty without a verified certificate
+std::string take_ssl_errors();  // the queue of this thread, joined, then empty
 
 }  // namespace fairway::io

@@ -146,7 +146,8 @@ void beast_close_socket(Stream& stream) { stream.transport_->close(); }
 
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  explicit Session(std::shared_ptr<Conn> conn) : conn_(std::move(conn)), transport_(std::make_shared<Transport>(conn_)), stream_(transport_) {
+  explicit Session(std::shared_ptr<Conn> conn)
+      : conn_(std::move(conn)), transport_(std::make_shared<Transport>(conn_)), stream_(transport_) {
     conn_->pause();
     conn_->set_stall_limit({});
     conn_->set_user(transport_);

@@ -66,11 +66,13 @@ struct Fixture {
     EXPECT_TRUE(server->serve(std::move(*listener)).ok());
   }
   void begin() {
-    duplex->start([this](std::string_view message) {
-      messages.emplace_back(message);
-      if (echo) duplex->write("<" + std::string(message) + ">");
-      if (message == "bye") duplex->close();
-    }, [this](Status status) { ends.push_back(status.ok()); });
+    duplex->start(
+        [this](std::string_view message) {
+          messages.emplace_back(message);
+          if (echo) duplex->write("<" + std::string(message) + ">");
+          if (message == "bye") duplex->close();
+        },
+        [this](Status status) { ends.push_back(status.ok()); });
   }
   // Sends the upgrade and these frames; returns the head of the answer and what follows until the server closes.
   std::pair<std::string, std::string> talk(const std::string& frames, const std::string& upgrade = kUpgrade) {
@@ -103,8 +105,8 @@ TEST(WebSocket, AnswersTheKeyAndTheChosenSubprotocol) {
 
 TEST(WebSocket, MessagesInPiecesPingsBetweenAndPongs) {
   Fixture f;
-  const auto [head, frames] = f.talk(frame(kBinary, "one ", false) + frame(kPing, "are you there") + frame(kMore, "message") + frame(kBinary, "") +
-                                     frame(kBinary, std::string(200'000, 'x')) + frame(kClose, "\x03\xe8"));
+  const auto [head, frames] = f.talk(frame(kBinary, "one ", false) + frame(kPing, "are you there") + frame(kMore, "message") +
+                                     frame(kBinary, "") + frame(kBinary, std::string(200'000, 'x')) + frame(kClose, "\x03\xe8"));
   EXPECT_EQ(f.messages, (std::vector<std::string>{"one message", "", std::string(200'000, 'x')}));
   const auto got = frames_of(frames);
   ASSERT_EQ(got.size(), 5u);
@@ -116,8 +118,8 @@ TEST(WebSocket, MessagesInPiecesPingsBetweenAndPongs) {
 
 TEST(WebSocket, BrokenFramesEndTheStreamOnce) {
   const std::string unmasked = {'\x82', '\x02', 'h', 'i'};
-  for (const std::string& frames : {unmasked, frame(3, "reserved opcode"), frame(kMore, "nothing to go on from"), frame(kPing, std::string(300, 'p')),
-                                    frame(kBinary, std::string(2 << 20, 'x'))}) {
+  for (const std::string& frames : {unmasked, frame(3, "reserved opcode"), frame(kMore, "nothing to go on from"),
+                                    frame(kPing, std::string(300, 'p')), frame(kBinary, std::string(2 << 20, 'x'))}) {
     Fixture f;
     f.talk(frames);
     EXPECT_EQ(f.ends, (std::vector<bool>{false})) << frames.substr(0, 10);
@@ -191,7 +193,10 @@ TEST(WebSocket, DuplexDestroyedInItsOwnCallback) {
   f.duplex->start([&](std::string_view) { f.duplex.reset(); }, [&](Status) { f.ends.push_back(true); });
   ASSERT_TRUE(run_until(f.loop, [&] { return !f.duplex; }));
   std::atomic<bool> joined = false;
-  std::thread joiner([&] { client.join(); joined = true; });
+  std::thread joiner([&] {
+    client.join();
+    joined = true;
+  });
   ASSERT_TRUE(run_until(f.loop, [&] { return joined.load(); }));
   joiner.join();
   EXPECT_TRUE(f.ends.empty());

@@ -18,7 +18,7 @@ namespace fairway::k8s {
 using Json = boost::json::value;
 
 struct ResourceRef {
-  std::string group;        // "" for core
+  std::string group;  // "" for core
   std::string version = "v1";
   std::string resource;     // plural: "pods"
   std::string ns;           // empty: cluster-scoped, or all namespaces in list/watch
@@ -35,15 +35,15 @@ struct ListOptions {
 enum class PatchType { kJson, kMerge, kStrategic, kApply };
 
 struct DeleteOptions {
-  int grace_period_seconds = -1;       // -1: the object's own
-  std::string propagation_policy;      // "", Background, Foreground, Orphan
+  int grace_period_seconds = -1;   // -1: the object's own
+  std::string propagation_policy;  // "", Background, Foreground, Orphan
   std::string precondition_uid;
 };
 
 enum class EventType { kAdded, kModified, kDeleted, kBookmark };
 struct WatchCallbacks {
   std::function<void(EventType, Json)> on_event;
-  std::function<void(Result<void>)> on_end;   // kGone: list again
+  std::function<void(Result<void>)> on_end;  // kGone: list again
 };
 
 // Destroying it cancels the call: no callback afterwards.

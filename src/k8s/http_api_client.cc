@@ -16,11 +16,11 @@ namespace {
 namespace json = boost::json;
 using std::chrono::steady_clock;
 
-constexpr std::size_t kMaxLineBytes = 16 << 20;    // one watch event; etcd stops objects at 1.5 MiB, a Table may be larger
+constexpr std::size_t kMaxLineBytes = 16 << 20;  // one watch event; etcd stops objects at 1.5 MiB, a Table may be larger
 constexpr std::size_t kMaxErrorBytes = 1 << 20;
 constexpr std::size_t kMaxDepth = 128;
 constexpr std::chrono::seconds kListTimeout{120}, kTokenAge{60}, kSilenceCheck{15};
-constexpr std::chrono::seconds kSilence{150};       // bookmarks come every minute, from the lab's server every half of one
+constexpr std::chrono::seconds kSilence{150};  // bookmarks come every minute, from the lab's server every half of one
 
 Result<Json> parse_json(std::string_view text) {
   json::parse_options options;
@@ -38,17 +38,35 @@ std::string text_of(const json::object& object, std::string_view key) {
 
 Code code_of(int status, const std::string& reason) {
   switch (status) {
-    case 400: case 422: return Code::kInvalid;
-    case 401: return Code::kUnauthorized;
-    case 403: return Code::kForbidden;
-    case 404: return Code::kNotFound;
-    case 405: case 406: case 415: case 501: return Code::kUnsupported;
-    case 409: return reason == "AlreadyExists" ? Code::kAlreadyExists : Code::kConflict;
-    case 410: return Code::kGone;
-    case 408: case 504: return Code::kTimeout;
-    case 413: return Code::kExhausted;
-    case 429: case 502: case 503: return Code::kUnavailable;
-    default: return reason == "Expired" ? Code::kGone : Code::kInternal;
+    case 400:
+    case 422:
+      return Code::kInvalid;
+    case 401:
+      return Code::kUnauthorized;
+    case 403:
+      return Code::kForbidden;
+    case 404:
+      return Code::kNotFound;
+    case 405:
+    case 406:
+    case 415:
+    case 501:
+      return Code::kUnsupported;
+    case 409:
+      return reason == "AlreadyExists" ? Code::kAlreadyExists : Code::kConflict;
+    case 410:
+      return Code::kGone;
+    case 408:
+    case 504:
+      return Code::kTimeout;
+    case 413:
+      return Code::kExhausted;
+    case 429:
+    case 502:
+    case 503:
+      return Code::kUnavailable;
+    default:
+      return reason == "Expired" ? Code::kGone : Code::kInternal;
   }
 }
 
@@ -75,10 +93,14 @@ void add_query(std::string& path, bool& first, std::string_view name, const std:
 
 std::string_view content_type_of(PatchType type) {
   switch (type) {
-    case PatchType::kJson: return "application/json-patch+json";
-    case PatchType::kMerge: return "application/merge-patch+json";
-    case PatchType::kStrategic: return "application/strategic-merge-patch+json";
-    case PatchType::kApply: return "application/apply-patch+yaml";
+    case PatchType::kJson:
+      return "application/json-patch+json";
+    case PatchType::kMerge:
+      return "application/merge-patch+json";
+    case PatchType::kStrategic:
+      return "application/strategic-merge-patch+json";
+    case PatchType::kApply:
+      return "application/apply-patch+yaml";
   }
   return "application/json";
 }
@@ -97,10 +119,21 @@ class Watch : public std::enable_shared_from_this<Watch> {
       const auto self = weak.lock();
       if (self && steady_clock::now() - self->heard_ > kSilence) self->end(make_error(Code::kTimeout, "watch: the server fell silent"));
     });
-    pending_ = client.stream(std::move(request), {
-      .on_head = [this](int status, const io::Headers&) { status_ = status; heard_ = steady_clock::now(); },
-      .on_data = [this](std::string_view data) { const auto keep = shared_from_this(); on_data(data); },
-      .on_end = [this](Status status) { const auto keep = shared_from_this(); on_stream_end(std::move(status)); }});
+    pending_ = client.stream(std::move(request), {.on_head =
+                                                      [this](int status, const io::Headers&) {
+                                                        status_ = status;
+                                                        heard_ = steady_clock::now();
+                                                      },
+                                                  .on_data =
+                                                      [this](std::string_view data) {
+                                                        const auto keep = shared_from_this();
+                                                        on_data(data);
+                                                      },
+                                                  .on_end =
+                                                      [this](Status status) {
+                                                        const auto keep = shared_from_this();
+                                                        on_stream_end(std::move(status));
+                                                      }});
   }
   void cancel() {
     over_ = true;
@@ -265,17 +298,21 @@ io::HttpRequest Client::make_request(std::string method, std::string target) {
   return request;
 }
 
-CallPtr Client::send(std::string method, std::string target, std::string body, Done done, std::chrono::seconds timeout, std::string_view content_type) {
+CallPtr Client::send(std::string method, std::string target, std::string body, Done done, std::chrono::seconds timeout,
+                     std::string_view content_type) {
   io::HttpRequest request = make_request(std::move(method), std::move(target));
   if (!body.empty()) request.headers.set("Content-Type", std::string(content_type));
   request.body = std::move(body);
   auto call = std::make_unique<HttpCall>();
-  call->pending = http_->request(std::move(request), [done = std::move(done)](Result<io::HttpResponse> answer) {
-    if (!answer.ok()) return done(std::move(answer).error());
-    if (answer->status < 200 || answer->status > 299) return done(error_of(answer->status, answer->body));
-    if (answer->body.empty()) return done(Json(json::object()));
-    done(parse_json(answer->body));
-  }, timeout);
+  call->pending = http_->request(
+      std::move(request),
+      [done = std::move(done)](Result<io::HttpResponse> answer) {
+        if (!answer.ok()) return done(std::move(answer).error());
+        if (answer->status < 200 || answer->status > 299) return done(error_of(answer->status, answer->body));
+        if (answer->body.empty()) return done(Json(json::object()));
+        done(parse_json(answer->body));
+      },
+      timeout);
   return call;
 }
 
@@ -314,7 +351,8 @@ Error error_of(int http_status, std::string_view body) {
       return error_of_status(*parsed);
     }
   }
-  return make_error(code_of(http_status, ""), "the server answered " + std::to_string(http_status) + (body.empty() ? "" : ": " + std::string(body.substr(0, 512))));
+  return make_error(code_of(http_status, ""),
+                    "the server answered " + std::to_string(http_status) + (body.empty() ? "" : ": " + std::string(body.substr(0, 512))));
 }
 
 Result<std::unique_ptr<HttpApiClient>> HttpApiClient::create(io::Loop& loop, KubeConfig config, std::string field_manager) {

@@ -21,7 +21,10 @@ struct Fixture {
       if (request.has_query("watch")) {
         if (watch_status == 200) {
           body = responder->start_body(200, {});
-          body->on_closed([this] { closed = true; body.reset(); });
+          body->on_closed([this] {
+            closed = true;
+            body.reset();
+          });
           return;
         }
         status = watch_status;
@@ -60,7 +63,8 @@ TEST(HttpApiClient, Requests) {
   f.answer = R"({"kind":"Pod"})";
   EXPECT_TRUE(f.wait([&](Done d) { return f.client->get(kPod, d); }).ok());
   EXPECT_EQ(f.last.path, "/api/v1/namespaces/a b/pods/p");
-  EXPECT_TRUE(f.wait([&](Done d) { return f.client->list({.group = "apps", .resource = "deployments"}, {.label_selector = "a=b,c!=d"}, d); }).ok());
+  EXPECT_TRUE(
+      f.wait([&](Done d) { return f.client->list({.group = "apps", .resource = "deployments"}, {.label_selector = "a=b,c!=d"}, d); }).ok());
   EXPECT_EQ(f.last.path, "/apis/apps/v1/deployments");
   EXPECT_EQ(f.last.query_value("labelSelector"), "a=b,c!=d");
   EXPECT_TRUE(f.wait([&](Done d) { return f.client->patch(kPod, PatchType::kApply, Json(json::object{{"x", 1}}), d); }).ok());
@@ -69,7 +73,9 @@ TEST(HttpApiClient, Requests) {
   EXPECT_EQ(f.last.body, R"({"x":1})");
   EXPECT_TRUE(f.wait([&](Done d) { return f.client->create(kPod, Json(json::object{}), d); }).ok());
   EXPECT_EQ(f.last.path, "/api/v1/namespaces/a b/pods");
-  EXPECT_TRUE(f.wait([&](Done d) { return f.client->remove(kPod, {.grace_period_seconds = 0, .propagation_policy = "Orphan", .precondition_uid = "u"}, d); }).ok());
+  EXPECT_TRUE(f.wait([&](Done d) {
+                 return f.client->remove(kPod, {.grace_period_seconds = 0, .propagation_policy = "Orphan", .precondition_uid = "u"}, d);
+               }).ok());
   EXPECT_EQ(json::parse(f.last.body).at("preconditions").at("uid").as_string(), "u");
 }
 
@@ -94,10 +100,11 @@ TEST(HttpApiClient, ErrorsKeepTheServersWords) {
 
 struct Watched {
   WatchCallbacks callbacks() {
-    return {.on_event = [this](EventType type, Json object) {
-              names.push_back(std::to_string(static_cast<int>(type)) + std::string(object.at("n").as_string()));
-              if (names.size() == end_after) call.reset();
-            },
+    return {.on_event =
+                [this](EventType type, Json object) {
+                  names.push_back(std::to_string(static_cast<int>(type)) + std::string(object.at("n").as_string()));
+                  if (names.size() == end_after) call.reset();
+                },
             .on_end = [this](Result<void> result) { ends.push_back(std::move(result)); }};
   }
   std::vector<std::string> names;
@@ -107,8 +114,9 @@ struct Watched {
 };
 
 TEST(HttpApiClient, WatchCutAnywhere) {
-  const std::string text = "{\"type\":\"ADDED\",\"object\":{\"n\":\"a\"}}\n{\"type\":\"MODIFIED\",\"object\":{\"n\":\"b\\n\"}}\r\n\n"
-                           "{\"type\":\"BOOKMARK\",\"object\":{\"n\":\"c\"}}\n{\"type\":\"DELETED\",\"object\":{\"n\":\"d\"}}\n";
+  const std::string text =
+      "{\"type\":\"ADDED\",\"object\":{\"n\":\"a\"}}\n{\"type\":\"MODIFIED\",\"object\":{\"n\":\"b\\n\"}}\r\n\n"
+      "{\"type\":\"BOOKMARK\",\"object\":{\"n\":\"c\"}}\n{\"type\":\"DELETED\",\"object\":{\"n\":\"d\"}}\n";
   for (const std::size_t cut : {std::size_t{1}, std::size_t{7}, text.size()}) {
     Fixture f;
     Watched w;
@@ -125,9 +133,14 @@ TEST(HttpApiClient, WatchCutAnywhere) {
 
 TEST(HttpApiClient, WatchEndsWithTheReason) {
   const std::vector<std::pair<std::string, Code>> cases = {
-      {R"x({"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version: 1 (100)"}})x" "\n", Code::kGone},
-      {"{\"type\":\"ADDED\"}\n", Code::kInvalid}, {"{\"type\":\"NEWS\",\"object\":{}}\n", Code::kInvalid}, {"nonsense\n", Code::kInvalid},
-      {R"({"type":"ADDED","object":{)", Code::kUnavailable}, {std::string(17 << 20, ' '), Code::kExhausted}};
+      {R"x({"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version: 1 (100)"}})x"
+       "\n",
+       Code::kGone},
+      {"{\"type\":\"ADDED\"}\n", Code::kInvalid},
+      {"{\"type\":\"NEWS\",\"object\":{}}\n", Code::kInvalid},
+      {"nonsense\n", Code::kInvalid},
+      {R"({"type":"ADDED","object":{)", Code::kUnavailable},
+      {std::string(17 << 20, ' '), Code::kExhausted}};
   for (const auto& [text, code] : cases) {
     Fixture f;
     Watched w;

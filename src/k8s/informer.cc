@@ -161,13 +161,15 @@ void Informer::Impl::watch() {
   watch_began = steady_clock::now();
   got_event = false;
   const std::weak_ptr<Impl> weak = weak_from_this();
-  call = client.watch(ref, from, {
-    .on_event = [weak](EventType type, Json object) {
-      if (const auto self = weak.lock(); self && !self->over) self->on_event(type, std::move(object));
-    },
-    .on_end = [weak](Result<void> result) {
-      if (const auto self = weak.lock(); self && !self->over) self->on_watch_end(std::move(result));
-    }});
+  call = client.watch(ref, from,
+                      {.on_event =
+                           [weak](EventType type, Json object) {
+                             if (const auto self = weak.lock(); self && !self->over) self->on_event(type, std::move(object));
+                           },
+                       .on_end =
+                           [weak](Result<void> result) {
+                             if (const auto self = weak.lock(); self && !self->over) self->on_watch_end(std::move(result));
+                           }});
 }
 
 void Informer::Impl::on_event(EventType type, Json object) {
@@ -180,7 +182,8 @@ void Informer::Impl::on_event(EventType type, Json object) {
     const auto held = objects.find(key);
     const auto buried = tombstones.find(key);
     if (type == EventType::kDeleted) {
-      const bool stale = held != objects.end() && !at.empty() && at != version_of(held->second) && is_not_newer(at, version_of(held->second));
+      const bool stale =
+          held != objects.end() && !at.empty() && at != version_of(held->second) && is_not_newer(at, version_of(held->second));
       if (!stale) {
         bury(key, at);
         erase(key);

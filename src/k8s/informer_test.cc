@@ -29,7 +29,9 @@ class ScriptedClient : public ApiClient {
     log.push_back("list " + options.resource_version);
     auto call = std::make_unique<FakeCall>();
     if (lists.empty()) return call;
-    loop_.post([alive = call->alive, done, answer = lists.front()] { if (*alive) done(answer); });
+    loop_.post([alive = call->alive, done, answer = lists.front()] {
+      if (*alive) done(answer);
+    });
     lists.pop_front();
     return call;
   }
@@ -47,11 +49,15 @@ class ScriptedClient : public ApiClient {
   CallPtr remove(const ResourceRef&, const DeleteOptions&, Done) override { return nullptr; }
 
   void answer_list(int version, std::vector<Json> items) {
-    lists.emplace_back(Json(json::object{{"kind", "PodList"}, {"apiVersion", "v1"}, {"metadata", {{"resourceVersion", std::to_string(version)}}},
+    lists.emplace_back(Json(json::object{{"kind", "PodList"},
+                                         {"apiVersion", "v1"},
+                                         {"metadata", {{"resourceVersion", std::to_string(version)}}},
                                          {"items", json::array(items.begin(), items.end())}}));
   }
   bool watching() const { return alive_ && *alive_; }
-  void send(EventType type, Json value) { if (watching()) callbacks_.on_event(type, std::move(value)); }
+  void send(EventType type, Json value) {
+    if (watching()) callbacks_.on_event(type, std::move(value));
+  }
   void cut(Result<void> end) {
     const auto done = callbacks_.on_end;
     if (watching()) done(std::move(end));
@@ -67,17 +73,24 @@ class ScriptedClient : public ApiClient {
 
 struct Fixture {
   void start() {
-    informer = std::make_unique<Informer>(loop, client, ResourceRef{.resource = "pods"}, ListOptions{}, Informer::Callbacks{
-      .on_change = [this](const Informer::Key& key, const Json* before, const Json* after) {
-        changes.push_back((before && after ? "~" : after ? "+" : "-") + key + (after ? "@" + std::string(after->at("metadata").at("resourceVersion").as_string()) : ""));
-        if (destroy_at_change) informer.reset();
-      },
-      .on_synced = [this] { ++synced; }});
+    informer = std::make_unique<Informer>(
+        loop, client, ResourceRef{.resource = "pods"}, ListOptions{},
+        Informer::Callbacks{.on_change =
+                                [this](const Informer::Key& key, const Json* before, const Json* after) {
+                                  changes.push_back(
+                                      (before && after ? "~"
+                                       : after         ? "+"
+                                                       : "-") +
+                                      key + (after ? "@" + std::string(after->at("metadata").at("resourceVersion").as_string()) : ""));
+                                  if (destroy_at_change) informer.reset();
+                                },
+                            .on_synced = [this] { ++synced; }});
   }
   bool reaches(const std::function<bool()>& done) { return run_until(loop, done); }
   bool watches(std::size_t times) {
     return reaches([&, times] {
-      return static_cast<std::size_t>(std::count_if(client.log.begin(), client.log.end(), [](const auto& l) { return l.starts_with("watch"); })) == times;
+      return static_cast<std::size_t>(
+                 std::count_if(client.log.begin(), client.log.end(), [](const auto& l) { return l.starts_with("watch"); })) == times;
     });
   }
   std::vector<std::string> take() { return std::exchange(changes, {}); }
@@ -152,7 +165,7 @@ TEST(Informer, RepeatedAndLateEventsChangeNothing) {
   f.client.send(EventType::kModified, object("a", 11));  // an event from before the deletion
   f.client.send(EventType::kDeleted, object("a", 12));
   EXPECT_EQ(f.take(), Changes{});
-  f.client.send(EventType::kAdded, object("a", 100));    // made anew; versions compare as numbers, not as text
+  f.client.send(EventType::kAdded, object("a", 100));  // made anew; versions compare as numbers, not as text
   f.client.send(EventType::kDeleted, object("a", 12));
   EXPECT_EQ(f.take(), (Changes{"+ns/a@100"}));
 }
@@ -208,7 +221,8 @@ TEST(Informer, RandomHistoriesEndInTheServersState) {
       ASSERT_TRUE(f.watches(++watches));
     }
     std::map<std::string, int> held;
-    for (const auto& [key, value] : f.informer->objects()) held[key.substr(3)] = std::stoi(std::string(value.at("metadata").at("resourceVersion").as_string()));
+    for (const auto& [key, value] : f.informer->objects())
+      held[key.substr(3)] = std::stoi(std::string(value.at("metadata").at("resourceVersion").as_string()));
     ASSERT_EQ(held, truth) << "round " << round;
   }
 }

@@ -26,8 +26,8 @@ Result<std::string> decode_base64(const std::string& text, const std::string& fi
   }
   std::string out(packed.size() / 4 * 3 + 1, '\0');
   const int size = packed.size() % 4 == 0
-                       ? EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(packed.data()),
-                                         static_cast<int>(packed.size()))
+                       ? EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                         reinterpret_cast<const unsigned char*>(packed.data()), static_cast<int>(packed.size()))
                        : -1;
   if (size < 0) return invalid(field + " is not base64");
   std::size_t padding = 0;
@@ -127,9 +127,7 @@ Status read_user(const YAML::Node& user, const std::string& folder, KubeConfig& 
 
 Result<KubeConfig> read_root(const YAML::Node& root, const std::string& folder, std::string context) {
   if (!root.IsMap()) return invalid("the file is not a map");
-  if (context.empty()) {
-    FW_ASSIGN(context, text_at(root, "current-context", "file"));
-  }
+  if (context.empty()) { FW_ASSIGN(context, text_at(root, "current-context", "file")); }
   if (context.empty()) return invalid("current-context is empty and no context was asked for");
   FW_ASSIGN(const YAML::Node chosen, named(root, "contexts", context, "context"));
   KubeConfig config;
@@ -151,9 +149,7 @@ Result<KubeConfig> parse_kubeconfig(const std::string& text, const std::string& 
   if (text.size() > kMaxFileBytes) return invalid("larger than " + std::to_string(kMaxFileBytes) + " bytes");
   try {
     return read_root(YAML::Load(text), folder, context);
-  } catch (const YAML::Exception& e) {
-    return invalid(e.what());
-  }
+  } catch (const YAML::Exception& e) { return invalid(e.what()); }
 }
 
 Result<KubeConfig> load_kubeconfig(const std::string& path, const std::string& context) {
@@ -178,7 +174,8 @@ std::string render_kubeconfig(const KubeConfig& config) {
   namespace json = boost::json;
   const auto& origin = config.origin;
   const std::string host = origin.host.find(':') == std::string::npos ? origin.host : "[" + origin.host + "]";
-  json::object cluster = {{"server", (origin.tls ? "https://" : "http://") + host + ":" + std::to_string(origin.port) + config.path_prefix}};
+  json::object cluster = {
+      {"server", (origin.tls ? "https://" : "http://") + host + ":" + std::to_string(origin.port) + config.path_prefix}};
   json::object user;
   if (origin.tls) {
     if (!origin.tls->ca_pem.empty()) cluster["certificate-authority-data"] = encode_base64(origin.tls->ca_pem);
@@ -193,11 +190,12 @@ std::string render_kubeconfig(const KubeConfig& config) {
   if (!config.token_file.empty()) user["tokenFile"] = config.token_file;
   json::object context = {{"cluster", config.cluster_name}, {"user", config.user_name}};
   if (!config.ns.empty()) context["namespace"] = config.ns;
-  const json::object root = {
-      {"apiVersion", "v1"}, {"kind", "Config"}, {"current-context", config.cluster_name},
-      {"clusters", json::array{json::object{{"name", config.cluster_name}, {"cluster", cluster}}}},
-      {"users", json::array{json::object{{"name", config.user_name}, {"user", user}}}},
-      {"contexts", json::array{json::object{{"name", config.cluster_name}, {"context", context}}}}};
+  const json::object root = {{"apiVersion", "v1"},
+                             {"kind", "Config"},
+                             {"current-context", config.cluster_name},
+                             {"clusters", json::array{json::object{{"name", config.cluster_name}, {"cluster", cluster}}}},
+                             {"users", json::array{json::object{{"name", config.user_name}, {"user", user}}}},
+                             {"contexts", json::array{json::object{{"name", config.cluster_name}, {"context", context}}}}};
   return json::serialize(root) + "\n";
 }
 

@@ -13,10 +13,10 @@ namespace fairway::k8s {
 struct KubeConfig {
   std::string cluster_name = "default";
   std::string user_name = "default";
-  std::string ns;                 // of the context; empty: "default"
-  io::Origin origin;              // https, unless the server's URL says http
-  std::string path_prefix;        // of the server's URL, without a slash at its end
-  std::string token_file;         // read again as it is rotated; else origin.bearer_token or a certificate
+  std::string ns;           // of the context; empty: "default"
+  io::Origin origin;        // https, unless the server's URL says http
+  std::string path_prefix;  // of the server's URL, without a slash at its end
+  std::string token_file;   // read again as it is rotated; else origin.bearer_token or a certificate
 };
 
 // `folder`: of relative file names. `context` empty: the file's current-context.

@@ -29,7 +29,8 @@ TEST(KubeConfig, RoundTrips) {
 TEST(KubeConfig, ReadsWhatKubectlWrites) {
   const auto read = parse_kubeconfig(
       "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: k\n  cluster: {server: 'https://10.0.0.1'}\n"
-      "users:\n- name: u\n  user: {token: abc}\ncontexts:\n- name: c\n  context: {cluster: k, user: u}\n", "/");
+      "users:\n- name: u\n  user: {token: abc}\ncontexts:\n- name: c\n  context: {cluster: k, user: u}\n",
+      "/");
   ASSERT_TRUE(read.ok()) << read.error().message;
   EXPECT_EQ(read->origin.host, "10.0.0.1");
   EXPECT_EQ(read->origin.port, 443);
@@ -37,12 +38,14 @@ TEST(KubeConfig, ReadsWhatKubectlWrites) {
 }
 
 std::string with(const std::string& cluster, const std::string& user) {
-  return "current-context: c\nclusters: [{name: k, cluster: {" + cluster + "}}]\nusers: [{name: u, user: {" + user + "}}]\n"
+  return "current-context: c\nclusters: [{name: k, cluster: {" + cluster + "}}]\nusers: [{name: u, user: {" + user +
+         "}}]\n"
          "contexts: [{name: c, context: {cluster: k, user: u}}, {name: d, context: {cluster: gone, user: u}}]\n";
 }
 
 TEST(KubeConfig, PathsContextsAndTokenFiles) {
-  const auto read = parse_kubeconfig(with("server: 'https://host:8443/k8s/clusters/x/', insecure-skip-tls-verify: true", "tokenFile: t"), "/etc/fw");
+  const auto read =
+      parse_kubeconfig(with("server: 'https://host:8443/k8s/clusters/x/', insecure-skip-tls-verify: true", "tokenFile: t"), "/etc/fw");
   ASSERT_TRUE(read.ok()) << read.error().message;
   EXPECT_EQ(read->path_prefix, "/k8s/clusters/x");
   EXPECT_EQ(read->token_file, "/etc/fw/t");
@@ -52,8 +55,10 @@ TEST(KubeConfig, PathsContextsAndTokenFiles) {
 
 TEST(KubeConfig, RefusesByNameWhatItDoesNotSupport) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {with("server: 'https://h'", "exec: {command: aws}"), "user.exec"}, {with("server: 'https://h'", "auth-provider: {name: x}"), "auth-provider"},
-      {with("server: 'https://h'", "username: a, password: b"), "user.username"}, {with("server: 'https://h', proxy-url: 'http://p'", ""), "proxy-url"},
+      {with("server: 'https://h'", "exec: {command: aws}"), "user.exec"},
+      {with("server: 'https://h'", "auth-provider: {name: x}"), "auth-provider"},
+      {with("server: 'https://h'", "username: a, password: b"), "user.username"},
+      {with("server: 'https://h', proxy-url: 'http://p'", ""), "proxy-url"},
       {with("server: 'https://h', certificate-authority-data: '***'", ""), "certificate-authority-data"},
       {with("server: 'https://h'", "client-certificate-data: aGk="), "client-key"}};
   for (const auto& [text, word] : cases) {
@@ -78,8 +83,9 @@ TEST(KubeConfig, InCluster) {
 }
 
 TEST(KubeConfig, SaysWhatIsMissing) {
-  for (const char* bad : {"", "[1]", "current-context: c", "a: [", "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]",
-                          "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'ftp://x'}}]"})
+  for (const char* bad :
+       {"", "[1]", "current-context: c", "a: [", "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]",
+        "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\nclusters: [{name: k, cluster: {server: 'ftp://x'}}]"})
     EXPECT_FALSE(parse_kubeconfig(bad, "/").ok()) << bad;
 }
 

@@ -36,13 +36,15 @@ io::CertificateRequest server_request(const LabSpec& spec) {
   return request;
 }
 
-Status write_kubeconfig(const std::string& path, const std::string& user, const net::SocketAddr& server, const std::string& ca, const io::KeyPair& client) {
+Status write_kubeconfig(const std::string& path, const std::string& user, const net::SocketAddr& server, const std::string& ca,
+                        const io::KeyPair& client) {
   k8s::KubeConfig config;
   config.cluster_name = "fairway-lab";
   config.user_name = user;
   config.origin.host = server.addr.to_string();
   config.origin.port = server.port;
-  config.origin.tls = io::ClientTls{.ca_pem = ca, .certificate_pem = client.certificate_pem, .key_pem = client.key_pem, .server_name = "", .insecure = false};
+  config.origin.tls = io::ClientTls{
+      .ca_pem = ca, .certificate_pem = client.certificate_pem, .key_pem = client.key_pem, .server_name = "", .insecure = false};
   return sys::write_file_atomic(path, k8s::render_kubeconfig(config), 0600);
 }
 
@@ -64,7 +66,8 @@ Status create_access(const Layout& layout, const LabSpec& spec) {
   FW_TRY(write_pair(layout.pki() + "/admin", client));
   FW_ASSIGN(const auto token, io::random_token());
   FW_TRY(sys::write_file_atomic(layout.pki() + "/service-account.token", token, 0600));
-  return write_kubeconfig(layout.kubeconfig(), admin.common_name, {*net::IpAddr::parse("127.0.0.1"), spec.api_port}, ca.certificate_pem, client);
+  return write_kubeconfig(layout.kubeconfig(), admin.common_name, {*net::IpAddr::parse("127.0.0.1"), spec.api_port}, ca.certificate_pem,
+                          client);
 }
 
 Status write_node_kubeconfig(const Layout& layout, const LabSpec& spec, const NodeSpec& node) {
@@ -79,10 +82,14 @@ Status write_node_kubeconfig(const Layout& layout, const LabSpec& spec, const No
 }
 
 Status check_node_name(const std::string& name) {
-  const bool good = name.size() <= 12 && std::all_of(name.begin(), name.end(), [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }) &&
-                    (name.empty() || (name.front() != '-' && name.back() != '-'));
+  const bool good =
+      name.size() <= 12 &&
+      std::all_of(name.begin(), name.end(), [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; }) &&
+      (name.empty() || (name.front() != '-' && name.back() != '-'));
   if (!good || name == "fabric" || name == "outside")
-    return make_error(Code::kInvalid, "\"" + name + "\" cannot be a node's name: a DNS label of at most 12 characters (a-z, 0-9, -), and not fabric or outside");
+    return make_error(
+        Code::kInvalid,
+        "\"" + name + "\" cannot be a node's name: a DNS label of at most 12 characters (a-z, 0-9, -), and not fabric or outside");
   return {};
 }
 

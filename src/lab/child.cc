@@ -31,7 +31,7 @@ struct Prepared {
   std::vector<char*> env;
   sys::Fd netns, cgroup_procs, log;
   std::vector<int> listen_fds;
-  char* listen_pid = nullptr;   // where become() writes its pid, in env_store
+  char* listen_pid = nullptr;  // where become() writes its pid, in env_store
 };
 
 constexpr char kListenPid[] = "LISTEN_PID=0000000000";
@@ -168,7 +168,10 @@ void Child::ended() {
 void Child::schedule_restart() {
   const bool lived = std::chrono::steady_clock::now() - started_ > std::chrono::seconds(10);
   backoff_ = lived ? kFirstBackoff : std::min(backoff_ * 2, kMaxBackoff);
-  timer_ = loop_.after(backoff_, [this] { ++restarts_; start(); });
+  timer_ = loop_.after(backoff_, [this] {
+    ++restarts_;
+    start();
+  });
 }
 
 }  // namespace fairway::lab

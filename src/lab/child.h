@@ -15,23 +15,23 @@
 namespace fairway::lab {
 
 struct ChildSpec {
-  std::string name;                       // "agent node-1": for logs and status
+  std::string name;  // "agent node-1": for logs and status
   std::vector<std::string> argv;
-  std::string netns;                      // path, or empty: the supervisor's own
-  std::string cgroup;                     // absolute cgroup2 folder; made if missing
+  std::string netns;   // path, or empty: the supervisor's own
+  std::string cgroup;  // absolute cgroup2 folder; made if missing
   std::string log_path;
-  std::vector<std::pair<std::string, int>> listen_fds;   // by the LISTEN_FDS protocol: name and fd
+  std::vector<std::pair<std::string, int>> listen_fds;  // by the LISTEN_FDS protocol: name and fd
 };
 
 class Child {
  public:
   Child(io::Loop& loop, ChildSpec spec);
-  ~Child();                               // SIGKILL and reap
+  ~Child();  // SIGKILL and reap
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
   void start();
-  void terminate();                       // SIGTERM, no restart
+  void terminate();  // SIGTERM, no restart
   const std::string& name() const { return spec_.name; }
   pid_t pid() const { return pid_; }
   unsigned restarts() const { return restarts_; }

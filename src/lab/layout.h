@@ -7,13 +7,13 @@ namespace fairway::lab {
 
 inline constexpr char kFabricNetns[] = "/run/netns/fw-fabric";
 inline constexpr char kOutsideNetns[] = "/run/netns/fw-outside";
-inline constexpr char kNetnsPrefix[] = "fw-";        // nodes, fabric, outside
-inline constexpr char kPodNetnsPrefix[] = "fwp-";    // pods, made by the node runtime
+inline constexpr char kNetnsPrefix[] = "fw-";      // nodes, fabric, outside
+inline constexpr char kPodNetnsPrefix[] = "fwp-";  // pods, made by the node runtime
 inline constexpr char kCgroupName[] = "fairway-lab";
 inline constexpr char kLockPath[] = "/run/fairway-lab.lock";  // one lab a machine: its names are the machine's
 
 struct Layout {
-  std::string dir;            // FAIRWAY_LAB_DIR, absolute
+  std::string dir;  // FAIRWAY_LAB_DIR, absolute
 
   std::string spec() const { return dir + "/lab.json"; }
   std::string kubeconfig() const { return dir + "/kubeconfig"; }

@@ -13,14 +13,15 @@ namespace fairway::lab {
 namespace {
 
 struct flock whole_file() {
-  struct flock out{};
+  struct flock out {};
   out.l_type = F_WRLCK;
   out.l_whence = SEEK_SET;
   return out;
 }
 
 bool is_in_place(const sys::Fd& fd) {
-  struct stat ours{}, there{};
+  struct stat ours {
+  }, there{};
   return ::fstat(fd.get(), &ours) == 0 && ::stat(kLockPath, &there) == 0 && ours.st_ino == there.st_ino && ours.st_dev == there.st_dev;
 }
 
@@ -35,7 +36,8 @@ Result<sys::Fd> take_lab_lock(const std::string& lab_dir) {
       return make_error(Code::kAlreadyExists, std::string("another lab is up on this machine (") + kLockPath + " is held)");
     if (!is_in_place(fd)) continue;  // it was unlinked between open and lock
     const std::string text = lab_dir + "\n";
-    if (::ftruncate(fd.get(), 0) < 0 || ::pwrite(fd.get(), text.data(), text.size(), 0) < 0) return errno_error(errno, "write the lab lock");
+    if (::ftruncate(fd.get(), 0) < 0 || ::pwrite(fd.get(), text.data(), text.size(), 0) < 0)
+      return errno_error(errno, "write the lab lock");
     return fd;
   }
 }

@@ -111,9 +111,10 @@ Status run_server(const Layout& layout) {
   FW_ASSIGN(auto config, api_config(layout, spec));
   FW_ASSIGN(const auto api, apiserver::ApiServer::create(loop, std::move(config)));
   FW_ASSIGN(auto http_config, tls_config(layout));
-  FW_ASSIGN(const auto http, io::HttpServer::create(loop, std::move(http_config), [&api](io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
-    api->handle(std::move(request), std::move(responder));
-  }));
+  FW_ASSIGN(const auto http, io::HttpServer::create(loop, std::move(http_config),
+                                                    [&api](io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
+                                                      api->handle(std::move(request), std::move(responder));
+                                                    }));
   FW_TRY(listen_everywhere(*http, spec));
   FW_ASSIGN(auto controllers_config, controller_config(layout, spec));
   controllers::ControllerManager controllers(loop, api->local_client(), std::move(controllers_config));

@@ -55,25 +55,22 @@ Result<LabSpec> read_spec(const std::string& path) {
                             .subnet = node.at("subnet").to_number<unsigned>()});
     }
     return spec;
-  } catch (const std::exception& e) {
-    return make_error(Code::kInvalid, path + " is not a lab's description: " + e.what());
-  }
+  } catch (const std::exception& e) { return make_error(Code::kInvalid, path + " is not a lab's description: " + e.what()); }
 }
 
 Status write_spec(const LabSpec& spec, const std::string& path) {
   json::array nodes;
   for (const auto& node : spec.nodes) nodes.push_back(node_to_json(node));
   json::array upstreams(spec.dns_upstreams.begin(), spec.dns_upstreams.end());
-  const json::object object = {{"nodes", nodes},           {"nextIndex", spec.next_index}, {"subnets", spec.subnets},
-                               {"datapath", spec.datapath}, {"family", spec.family},        {"apiPort", spec.api_port},
-                               {"dnsUpstreams", upstreams}, {"mtu", spec.mtu}};
+  const json::object object = {
+      {"nodes", nodes},        {"nextIndex", spec.next_index}, {"subnets", spec.subnets},   {"datapath", spec.datapath},
+      {"family", spec.family}, {"apiPort", spec.api_port},     {"dnsUpstreams", upstreams}, {"mtu", spec.mtu}};
   return sys::write_file_atomic(path, json::serialize(object) + "\n");
 }
 
 net::Prefix fabric_prefix(unsigned subnet, net::Family family) {
   const std::string n = std::to_string(subnet);
-  return family == net::Family::kV4 ? prefix(("172.30." + n + ".0/24").c_str())
-                                    : prefix(("fd00:172:30:" + n + "::/64").c_str());
+  return family == net::Family::kV4 ? prefix(("172.30." + n + ".0/24").c_str()) : prefix(("fd00:172:30:" + n + "::/64").c_str());
 }
 
 net::IpAddr fabric_gateway(unsigned subnet, net::Family family) { return *fabric_prefix(subnet, family).nth(1); }

@@ -61,7 +61,8 @@ TEST(LabSpec, NodesAreSpreadOverSubnets) {
 
 TEST(LabSpec, RangesDoNotOverlap) {
   for (const auto family : {net::Family::kV4, net::Family::kV6}) {
-    const net::Prefix all[] = {pod_range(family), service_range(family), outside_prefix(family), fabric_prefix(0, family), fabric_prefix(15, family)};
+    const net::Prefix all[] = {pod_range(family), service_range(family), outside_prefix(family), fabric_prefix(0, family),
+                               fabric_prefix(15, family)};
     for (const auto& a : all)
       for (const auto& b : all)
         if (&a != &b) { EXPECT_FALSE(a.overlaps(b)) << a.to_string() << " " << b.to_string(); }

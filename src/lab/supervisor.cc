@@ -28,7 +28,7 @@ constexpr long kBpfFsMagic = 0xcafe4a11;
 Status mount_bpffs(const std::string& path) {
   std::error_code ec;
   fs::create_directories(path, ec);
-  struct statfs info{};
+  struct statfs info {};
   if (::statfs(path.c_str(), &info) == 0 && info.f_type == kBpfFsMagic) return {};
   if (::mount("bpffs", path.c_str(), "bpf", 0, "mode=0700") < 0) return errno_error(errno, "mount bpffs at " + path);
   return {};
@@ -40,7 +40,8 @@ Result<sys::Fd> dns_socket(const net::IpAddr& addr, int type) {
   sys::Fd fd(::socket(v4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return errno_error(errno, "DNS socket");
   const int on = 1;
-  ::setsockopt(fd.get(), v4 ? static_cast<int>(IPPROTO_IP) : static_cast<int>(IPPROTO_IPV6), v4 ? IP_FREEBIND : IPV6_FREEBIND, &on, sizeof on);
+  ::setsockopt(fd.get(), v4 ? static_cast<int>(IPPROTO_IP) : static_cast<int>(IPPROTO_IPV6), v4 ? IP_FREEBIND : IPV6_FREEBIND, &on,
+               sizeof on);
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   sockaddr_in six4{};
   sockaddr_in6 six6{};
@@ -67,15 +68,18 @@ Status Supervisor::start() {
   FW_TRY(start_server());
   for (const auto& node : spec_.nodes) FW_TRY(start_node(node));
   FW_ASSIGN(control_, io::HttpServer::create(loop_, {}, [this](io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
-    handle(std::move(request), std::move(responder));
-  }));
+              handle(std::move(request), std::move(responder));
+            }));
   FW_ASSIGN(sys::Fd listener, io::listen_unix(layout_.supervisor_socket()));
   return control_->serve(std::move(listener));
 }
 
 Status Supervisor::enter_cgroup() {
   const std::string mount = cgroup2_mount();
-  if (mount.empty()) return make_error(Code::kUnsupported, "no cgroup2 is mounted; Fairway's socket programs attach there. Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified");
+  if (mount.empty())
+    return make_error(
+        Code::kUnsupported,
+        "no cgroup2 is mounted; Fairway's socket programs attach there. Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified");
   cgroup_ = mount + "/" + kCgroupName;
   const std::string own = cgroup_ + "/supervisor";
   std::error_code ec;
@@ -141,6 +145,7 @@ Status Supervisor::open_dns_sockets(const NodeSpec& node, Node& state) {
 
 ChildSpec Supervisor::agent_spec(const NodeSpec& node, const Node& state) const {
   const auto v4 = net::Family::kV4, v6 = net::Family::kV6;
+  // clang-format off
   std::vector<std::string> argv = {
       bin_dir_ + "/fairway-agent", "--node-name", node.name, "--kubeconfig", layout_.node_kubeconfig(node.name),
       "--run-dir", layout_.node_run(node.name), "--state-dir", layout_.node_state(node.name),
@@ -149,6 +154,7 @@ ChildSpec Supervisor::agent_spec(const NodeSpec& node, const Node& state) const 
       "--cluster-cidr", join_families(spec_, pod_range(v4).to_string(), pod_range(v6).to_string()),
       "--service-cidr", join_families(spec_, service_range(v4).to_string(), service_range(v6).to_string()),
       "--dns-ip", join_families(spec_, dns_address(v4).to_string(), dns_address(v6).to_string())};
+  // clang-format on
   if (spec_.dns_upstreams.empty()) argv.insert(argv.end(), {"--upstream", "none"});
   for (const auto& upstream : spec_.dns_upstreams) argv.insert(argv.end(), {"--upstream", upstream});
   ChildSpec out{.name = "agent-" + node.name,
@@ -215,7 +221,7 @@ Result<std::string> Supervisor::add_node(const std::string& body) {
 
 Result<std::string> Supervisor::remove_node(const std::string& name) {
   const NodeSpec node = *spec_.find(name);
-  nodes_.erase(name);                       // ends its processes
+  nodes_.erase(name);  // ends its processes
   FW_TRY(teardown_node(layout_, cgroup_, name));
   FW_TRY(Fabric::remove_node(node));
   std::erase_if(spec_.nodes, [&](const NodeSpec& other) { return other.name == name; });
@@ -239,8 +245,12 @@ std::string Supervisor::describe() const {
     if (found == nodes_.end()) continue;
     json::array addresses;
     for (const auto family : families(spec_)) addresses.emplace_back(node_address(spec, family).to_string());
-    nodes.push_back(json::object{{"name", spec.name}, {"addresses", addresses}, {"netns", "fw-" + spec.name}, {"cut", found->second.cut},
-                                 {"agent", process(*found->second.agent)}, {"runtime", process(*found->second.runtime)}});
+    nodes.push_back(json::object{{"name", spec.name},
+                                 {"addresses", addresses},
+                                 {"netns", "fw-" + spec.name},
+                                 {"cut", found->second.cut},
+                                 {"agent", process(*found->second.agent)},
+                                 {"runtime", process(*found->second.runtime)}});
   }
   return json::serialize(json::object{{"dir", layout_.dir}, {"supervisor", ::getpid()}, {"server", process(*server_)}, {"nodes", nodes}});
 }

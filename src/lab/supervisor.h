@@ -45,7 +45,7 @@ class Supervisor {
   ChildSpec agent_spec(const NodeSpec& node, const Node& state) const;
   ChildSpec runtime_spec(const NodeSpec& node) const;
   void handle(io::ServerRequest request, std::unique_ptr<io::Responder> responder);
-  Result<std::string> answer(const io::ServerRequest& request);   // the JSON body
+  Result<std::string> answer(const io::ServerRequest& request);  // the JSON body
   Result<std::string> add_node(const std::string& body);
   Result<std::string> remove_node(const std::string& name);
   Result<std::string> set_cut(const std::string& name, bool cut);
@@ -54,8 +54,8 @@ class Supervisor {
   io::Loop& loop_;
   Layout layout_;
   LabSpec spec_;
-  std::string bin_dir_;        // where fairway, fairway-agent and fairway-cni are
-  std::string cgroup_;         // <cgroup2>/fairway-lab
+  std::string bin_dir_;  // where fairway, fairway-agent and fairway-cni are
+  std::string cgroup_;   // <cgroup2>/fairway-lab
   sys::Fd lock_;
   Fabric fabric_;
   std::unique_ptr<Child> server_;

@@ -24,7 +24,9 @@ namespace fairway::lab {
 namespace fs = std::filesystem;
 namespace {
 
-struct MountPoint { std::string path, type; };
+struct MountPoint {
+  std::string path, type;
+};
 
 std::vector<MountPoint> mounts() {
   std::vector<MountPoint> out;
@@ -73,7 +75,8 @@ Status kill_cgroup(const std::string& cgroup) {
 void remove_cgroup_tree(const std::string& cgroup) {
   std::error_code ec;
   std::vector<std::string> dirs{cgroup};
-  for (fs::recursive_directory_iterator it(cgroup, fs::directory_options::skip_permission_denied, ec), end; !ec && it != end; it.increment(ec))
+  for (fs::recursive_directory_iterator it(cgroup, fs::directory_options::skip_permission_denied, ec), end; !ec && it != end;
+       it.increment(ec))
     if (it->is_directory(ec)) dirs.push_back(it->path().string());
   std::sort(dirs.begin(), dirs.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
   for (const auto& dir : dirs) ::rmdir(dir.c_str());

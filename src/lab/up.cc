@@ -30,9 +30,16 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 Status check_machine() {
-  if (::geteuid() != 0) return make_error(Code::kForbidden, "a lab needs root: it makes network namespaces, cgroups and loads BPF programs. Run it with sudo");
-  if (cgroup2_mount().empty()) return make_error(Code::kUnsupported, "no cgroup2 is mounted; Fairway's socket programs attach there. Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified");
-  if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) return make_error(Code::kUnsupported, "this kernel has no BTF (/sys/kernel/btf/vmlinux); Fairway needs Linux 6.1 or later built with CONFIG_DEBUG_INFO_BTF");
+  if (::geteuid() != 0)
+    return make_error(Code::kForbidden, "a lab needs root: it makes network namespaces, cgroups and loads BPF programs. Run it with sudo");
+  if (cgroup2_mount().empty())
+    return make_error(
+        Code::kUnsupported,
+        "no cgroup2 is mounted; Fairway's socket programs attach there. Mount it: mount -t cgroup2 none /sys/fs/cgroup/unified");
+  if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0)
+    return make_error(
+        Code::kUnsupported,
+        "this kernel has no BTF (/sys/kernel/btf/vmlinux); Fairway needs Linux 6.1 or later built with CONFIG_DEBUG_INFO_BTF");
   return {};
 }
 
@@ -51,7 +58,8 @@ Result<std::uint16_t> free_api_port(std::uint16_t wanted) {
   constexpr std::uint16_t kFirst = 16443, kLast = 16543;
   for (std::uint16_t port = wanted ? wanted : kFirst; port <= (wanted ? wanted : kLast); ++port)
     if (io::listen_tcp("127.0.0.1", port).ok()) return port;
-  return make_error(Code::kExhausted, wanted ? "127.0.0.1:" + std::to_string(wanted) + " is in use" : "no free port on 127.0.0.1 from 16443 to 16543");
+  return make_error(Code::kExhausted,
+                    wanted ? "127.0.0.1:" + std::to_string(wanted) + " is in use" : "no free port on 127.0.0.1 from 16443 to 16543");
 }
 
 // Starts the supervisor in a session of its own, its output in its log.
@@ -72,7 +80,8 @@ Status spawn_supervisor(const Layout& layout) {
 }
 
 Error another_lab(const Layout& layout, const std::string& other) {
-  return make_error(Code::kAlreadyExists, "a lab is already up in " + other + "; one machine holds one. Take it down first: fairway lab down" +
+  return make_error(Code::kAlreadyExists, "a lab is already up in " + other +
+                                              "; one machine holds one. Take it down first: fairway lab down" +
                                               (other == layout.dir ? "" : " (with FAIRWAY_LAB_DIR=" + other + ")"));
 }
 
@@ -93,14 +102,14 @@ Result<k8s::Json> call_api(const Layout& layout, const std::function<k8s::CallPt
 
 // How many nodes have the condition Ready; an error while the API is not up.
 Result<unsigned> ready_nodes(const Layout& layout) {
-  const auto answer = call_api(layout, [](k8s::ApiClient& client, k8s::Done done) { return client.list({.resource = "nodes"}, {}, std::move(done)); });
+  const auto answer =
+      call_api(layout, [](k8s::ApiClient& client, k8s::Done done) { return client.list({.resource = "nodes"}, {}, std::move(done)); });
   if (!answer.ok()) return answer.error();
   unsigned count = 0;
   for (const auto& node : answer->at("items").as_array()) {
     const auto* conditions = node.as_object().contains("status") ? node.at("status").as_object().if_contains("conditions") : nullptr;
     if (!conditions) continue;
-    for (const auto& condition : conditions->as_array())
-      count += condition.at("type") == "Ready" && condition.at("status") == "True";
+    for (const auto& condition : conditions->as_array()) count += condition.at("type") == "Ready" && condition.at("status") == "True";
   }
   return count;
 }
@@ -125,13 +134,17 @@ Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::secon
       continue;
     }
     auto ready = ready_nodes(layout);
-    if (!ready.ok()) { why = ready.error().message; continue; }
+    if (!ready.ok()) {
+      why = ready.error().message;
+      continue;
+    }
     if (seen != *ready) progress(std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready");
     seen = *ready;
     why = std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready";
     if (*ready >= nodes) return {};
   }
-  return make_error(Code::kTimeout, "the lab is not ready after " + std::to_string(timeout.count()) + " s: " + why + "; its logs are in " + layout.dir + "/logs");
+  return make_error(Code::kTimeout, "the lab is not ready after " + std::to_string(timeout.count()) + " s: " + why + "; its logs are in " +
+                                        layout.dir + "/logs");
 }
 
 }  // namespace
@@ -168,7 +181,8 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
 Status down(const Layout& layout, const Progress& progress) {
   if (::geteuid() != 0) return make_error(Code::kForbidden, "taking a lab down needs root");
   if (const std::string other = running_lab_dir(); !other.empty() && other != layout.dir)
-    return make_error(Code::kInvalid, "the lab that is up lies in " + other + ", not in " + layout.dir + "; take it down with FAIRWAY_LAB_DIR=" + other);
+    return make_error(Code::kInvalid,
+                      "the lab that is up lies in " + other + ", not in " + layout.dir + "; take it down with FAIRWAY_LAB_DIR=" + other);
   FW_ASSIGN(const auto removed, teardown(layout));
   std::string words;
   for (const auto& item : removed) words += (words.empty() ? "" : ", ") + item;
@@ -179,13 +193,17 @@ Status down(const Layout& layout, const Progress& progress) {
 Status remove_node(const Layout& layout, const std::string& name) {
   FW_TRY(ask_supervisor(layout, "DELETE", "/v1/nodes/" + name));
   // As an operator does: the machine is gone, so its Node is deleted, and its pods with it.
-  const auto answer = call_api(layout, [&](k8s::ApiClient& client, k8s::Done done) { return client.remove({.resource = "nodes", .name = name}, {}, std::move(done)); });
-  if (!answer.ok() && answer.error().code != Code::kNotFound) return Error(answer.error()).with_context("the node is gone, but its Node object is not");
+  const auto answer = call_api(layout, [&](k8s::ApiClient& client, k8s::Done done) {
+    return client.remove({.resource = "nodes", .name = name}, {}, std::move(done));
+  });
+  if (!answer.ok() && answer.error().code != Code::kNotFound)
+    return Error(answer.error()).with_context("the node is gone, but its Node object is not");
   return {};
 }
 
 Result<std::string> ask_supervisor(const Layout& layout, const std::string& method, const std::string& path, const std::string& body) {
-  if (running_lab_dir() != layout.dir) return make_error(Code::kUnavailable, "no lab is up in " + layout.dir + "; start one: fairway lab up");
+  if (running_lab_dir() != layout.dir)
+    return make_error(Code::kUnavailable, "no lab is up in " + layout.dir + "; start one: fairway lab up");
   io::Loop loop;
   io::Origin origin;
   origin.unix_path = layout.supervisor_socket();

@@ -12,7 +12,7 @@
 
 namespace fairway::model {
 
-struct PortMapping {               // runtimeConfig.portMappings
+struct PortMapping {  // runtimeConfig.portMappings
   std::uint16_t host_port = 0;
   std::uint16_t container_port = 0;
   net::Protocol protocol = net::Protocol::kTcp;
@@ -20,7 +20,7 @@ struct PortMapping {               // runtimeConfig.portMappings
   bool operator==(const PortMapping&) const = default;
 };
 
-struct Bandwidth {                 // runtimeConfig.bandwidth: bits a second and bits; 0 = no limit
+struct Bandwidth {  // runtimeConfig.bandwidth: bits a second and bits; 0 = no limit
   std::uint64_t ingress_rate = 0;
   std::uint64_t ingress_burst = 0;
   std::uint64_t egress_rate = 0;
@@ -29,18 +29,18 @@ struct Bandwidth {                 // runtimeConfig.bandwidth: bits a second and
 };
 
 struct LocalEndpoint {
-  std::string sandbox_id;          // CNI_CONTAINERID
-  std::string ifname;              // in the pod: eth0
+  std::string sandbox_id;  // CNI_CONTAINERID
+  std::string ifname;      // in the pod: eth0
   std::string netns_path;
   std::uint64_t netns_cookie = 0;
-  Name pod;                        // from CNI_ARGS; empty where the runtime gave none
+  Name pod;  // from CNI_ARGS; empty where the runtime gave none
   std::string pod_uid;
-  std::string host_ifname;         // in the node's namespace: "fw" and a hash of sandbox and ifname
+  std::string host_ifname;  // in the node's namespace: "fw" and a hash of sandbox and ifname
   std::uint32_t host_ifindex = 0;
-  std::uint32_t pod_ifindex = 0;   // in the pod's namespace
+  std::uint32_t pod_ifindex = 0;  // in the pod's namespace
   net::MacAddr host_mac;
   net::MacAddr pod_mac;
-  std::vector<net::IpAddr> ips;    // at most one a family, IPv4 first
+  std::vector<net::IpAddr> ips;  // at most one a family, IPv4 first
   std::uint32_t mtu = 0;
   std::vector<PortMapping> port_mappings;
   Bandwidth bandwidth;

@@ -19,7 +19,7 @@ struct LabelRequirement {
   enum class Op : std::uint8_t { kIn, kNotIn, kExists, kDoesNotExist };
   std::string key;
   Op op = Op::kIn;
-  std::vector<std::string> values;       // sorted, unique; In with none matches nothing
+  std::vector<std::string> values;  // sorted, unique; In with none matches nothing
   auto operator<=>(const LabelRequirement&) const = default;
 };
 
@@ -40,17 +40,17 @@ struct PodSelector {
 struct PolicyPeer {
   enum class Kind : std::uint8_t { kPods, kNetwork, kNodes };
   Kind kind = Kind::kPods;
-  PodSelector pods;                      // kPods
-  net::Prefix network;                   // kNetwork: any address in it, pods' and nodes' too
-  std::vector<net::Prefix> except;       // sorted
-  LabelSelector nodes;                   // kNodes: the nodes' own addresses
+  PodSelector pods;                 // kPods
+  net::Prefix network;              // kNetwork: any address in it, pods' and nodes' too
+  std::vector<net::Prefix> except;  // sorted
+  LabelSelector nodes;              // kNodes: the nodes' own addresses
   auto operator<=>(const PolicyPeer&) const = default;
 };
 
 // A named port is looked up at the pod that receives: for ingress the subject, for egress the peer.
 struct PolicyPort {
-  std::optional<net::Protocol> protocol; // nothing (with a name): whichever the name has
-  std::uint16_t first = 0, last = 65535; // inclusive; where there is no name
+  std::optional<net::Protocol> protocol;  // nothing (with a name): whichever the name has
+  std::uint16_t first = 0, last = 65535;  // inclusive; where there is no name
   std::string name;
   auto operator<=>(const PolicyPort&) const = default;
 };
@@ -58,11 +58,11 @@ struct PolicyPort {
 enum class PolicyAction : std::uint8_t { kAllow, kDeny, kPass };
 
 struct PolicyRule {
-  std::string name;                      // ClusterNetworkPolicy's, else empty
+  std::string name;  // ClusterNetworkPolicy's, else empty
   PolicyAction action = PolicyAction::kAllow;
-  bool all_peers = false;                // `from`/`to` absent or empty; else a peer of `peers`, and none matches nothing
+  bool all_peers = false;  // `from`/`to` absent or empty; else a peer of `peers`, and none matches nothing
   std::vector<PolicyPeer> peers;
-  bool all_ports = false;                // every protocol too; else a port of `ports`, and none matches nothing
+  bool all_ports = false;  // every protocol too; else a port of `ports`, and none matches nothing
   std::vector<PolicyPort> ports;
   bool operator==(const PolicyRule&) const = default;
 };
@@ -73,12 +73,12 @@ enum class PolicyTier : std::uint8_t { kAdmin, kNetworkPolicy, kBaseline };
 
 struct Policy {
   PolicyTier tier = PolicyTier::kNetworkPolicy;
-  std::int32_t priority = 0;             // Admin, Baseline: lower first
-  Name id;                               // ns empty: a ClusterNetworkPolicy
+  std::int32_t priority = 0;  // Admin, Baseline: lower first
+  Name id;                    // ns empty: a ClusterNetworkPolicy
   std::string uid;
   std::int64_t generation = 0;
-  PodSelector subject;                   // NetworkPolicy: its own namespace
-  bool isolates_ingress = false;         // NetworkPolicy: policyTypes
+  PodSelector subject;            // NetworkPolicy: its own namespace
+  bool isolates_ingress = false;  // NetworkPolicy: policyTypes
   bool isolates_egress = false;
   std::vector<PolicyRule> ingress, egress;
   bool operator==(const Policy&) const = default;

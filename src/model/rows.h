@@ -34,7 +34,7 @@ struct Namespace {
 struct Node {
   std::string name;
   Labels labels;
-  std::vector<net::IpAddr> addresses;     // InternalIP, at most one a family, primary first
+  std::vector<net::IpAddr> addresses;  // InternalIP, at most one a family, primary first
   std::vector<net::Prefix> pod_cidrs;
   std::string zone;
   bool operator==(const Node&) const = default;
@@ -52,7 +52,7 @@ struct Pod {
   std::string uid;
   std::string node;
   bool host_network = false;
-  bool terminated = false;                // Succeeded or Failed: its address may belong to another
+  bool terminated = false;  // Succeeded or Failed: its address may belong to another
   std::vector<net::IpAddr> ips;
   Labels labels;
   std::vector<NamedPort> ports;
@@ -77,9 +77,9 @@ struct Service {
   std::vector<net::IpAddr> cluster_ips;
   std::vector<ServicePort> ports;
   std::string external_name;
-  std::optional<std::uint32_t> affinity_seconds;   // sessionAffinity ClientIP
-  bool internal_local = false;                     // internalTrafficPolicy: Local
-  bool external_local = false;                     // externalTrafficPolicy: Local
+  std::optional<std::uint32_t> affinity_seconds;  // sessionAffinity ClientIP
+  bool internal_local = false;                    // internalTrafficPolicy: Local
+  bool external_local = false;                    // externalTrafficPolicy: Local
   bool publish_not_ready = false;
   Labels labels;
   bool operator==(const Service&) const = default;
@@ -93,13 +93,13 @@ struct Endpoint {
   std::string hostname;
   std::string node;
   std::string zone;
-  Name target;                            // the pod, or empty
+  Name target;  // the pod, or empty
   bool operator==(const Endpoint&) const = default;
 };
 
 struct EndpointSlice {
   Name id;
-  Name service;                           // from the label kubernetes.io/service-name
+  Name service;  // from the label kubernetes.io/service-name
   net::Family family = net::Family::kV4;
   std::vector<NamedPort> ports;
   std::vector<Endpoint> endpoints;

@@ -15,9 +15,9 @@ constexpr std::array<std::uint8_t, 12> kV4Mapped = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 Result<unsigned> parse_number(std::string_view text, unsigned max, std::string_view what) {
   unsigned value = 0;
   auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (ec != std::errc{} || end != text.data() + text.size() || text.empty() || value > max ||
-      (text.size() > 1 && text[0] == '0'))
-    return make_error(Code::kInvalid, std::string(what) + " \"" + std::string(text) + "\" is not a number from 0 to " + std::to_string(max));
+  if (ec != std::errc{} || end != text.data() + text.size() || text.empty() || value > max || (text.size() > 1 && text[0] == '0'))
+    return make_error(Code::kInvalid,
+                      std::string(what) + " \"" + std::string(text) + "\" is not a number from 0 to " + std::to_string(max));
   return value;
 }
 
@@ -103,13 +103,12 @@ Result<Prefix> Prefix::parse(std::string_view text) {
   FW_ASSIGN(const IpAddr addr, IpAddr::parse(text.substr(0, slash)));
   FW_ASSIGN(const unsigned length, parse_number(text.substr(slash + 1), addr.is_v4() ? 32 : 128, "prefix length"));
   Prefix out(addr, length);
-  if (out.addr_ != addr) return make_error(Code::kInvalid, "\"" + std::string(text) + "\" has host bits set; did you mean " + out.to_string() + "?");
+  if (out.addr_ != addr)
+    return make_error(Code::kInvalid, "\"" + std::string(text) + "\" has host bits set; did you mean " + out.to_string() + "?");
   return out;
 }
 
-bool Prefix::contains(const IpAddr& addr) const {
-  return addr.family() == family() && Prefix(addr, length_).addr_ == addr_;
-}
+bool Prefix::contains(const IpAddr& addr) const { return addr.family() == family() && Prefix(addr, length_).addr_ == addr_; }
 
 bool Prefix::overlaps(const Prefix& other) const { return contains(other.addr_) || other.contains(addr_); }
 
@@ -151,9 +150,12 @@ std::string MacAddr::to_string() const {
 
 std::string_view to_string(Protocol protocol) {
   switch (protocol) {
-    case Protocol::kTcp: return "TCP";
-    case Protocol::kUdp: return "UDP";
-    case Protocol::kSctp: return "SCTP";
+    case Protocol::kTcp:
+      return "TCP";
+    case Protocol::kUdp:
+      return "UDP";
+    case Protocol::kSctp:
+      return "SCTP";
   }
   return "?";
 }

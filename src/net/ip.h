@@ -34,10 +34,10 @@ class IpAddr {
   bool is_loopback() const;
   bool is_link_local() const;
   bool is_multicast() const;
-  std::uint32_t v4_host_order() const;                  // CHECKs is_v4()
+  std::uint32_t v4_host_order() const;  // CHECKs is_v4()
   const std::array<std::uint8_t, 16>& bytes() const { return bytes_; }
-  std::array<std::uint8_t, 4> v4_bytes() const;         // CHECKs is_v4()
-  std::string to_string() const;                        // RFC 5952
+  std::array<std::uint8_t, 4> v4_bytes() const;  // CHECKs is_v4()
+  std::string to_string() const;                 // RFC 5952
   auto operator<=>(const IpAddr&) const = default;
 
  private:
@@ -48,8 +48,8 @@ class IpAddr {
 class Prefix {
  public:
   Prefix() = default;
-  Prefix(IpAddr addr, unsigned length);                 // masks the host bits
-  static Result<Prefix> parse(std::string_view text);   // "10.0.0.0/8"; refuses set host bits
+  Prefix(IpAddr addr, unsigned length);                // masks the host bits
+  static Result<Prefix> parse(std::string_view text);  // "10.0.0.0/8"; refuses set host bits
   IpAddr addr() const { return addr_; }
   unsigned length() const { return length_; }
   Family family() const { return addr_.family(); }
@@ -57,7 +57,7 @@ class Prefix {
   bool overlaps(const Prefix& other) const;
   // The n-th address of the prefix (0 = the network address), or nothing past its end.
   std::optional<IpAddr> nth(std::uint64_t n) const;
-  std::uint64_t size() const;                           // saturates at 2^63
+  std::uint64_t size() const;  // saturates at 2^63
   std::string to_string() const;
   auto operator<=>(const Prefix&) const = default;
 

@@ -22,14 +22,15 @@ struct Cni::Chain {
   std::string command;
   Network network;
   Attachment attachment;
-  Json extra;                                  // fields for the whole config: cni.dev/valid-attachments
+  Json extra;  // fields for the whole config: cni.dev/valid-attachments
   Json result;
   std::size_t next = 0;
   std::unique_ptr<Process> process;
   std::function<void(Result<Json>)> done;
 };
 
-Cni::Cni(io::Loop& loop, std::string conf_dir, std::vector<std::string> bin_dirs) : loop_(loop), conf_dir_(std::move(conf_dir)), bin_dirs_(std::move(bin_dirs)) {}
+Cni::Cni(io::Loop& loop, std::string conf_dir, std::vector<std::string> bin_dirs)
+    : loop_(loop), conf_dir_(std::move(conf_dir)), bin_dirs_(std::move(bin_dirs)) {}
 Cni::~Cni() { *alive_ = false; }
 
 // The first file by name, as container runtimes choose it; read each time, since the agent may write it late.
@@ -60,7 +61,9 @@ static JsonObject runtime_config(const Json& plugin, const Json& offered) {
 void Cni::run(const std::string& command, bool reverse, Attachment attachment, Json extra, std::function<void(Result<Json>)> done) {
   auto network = load();
   if (!network.ok()) {
-    loop_.post([alive = alive_, done = std::move(done), error = network.error()] { if (*alive) done(error); });
+    loop_.post([alive = alive_, done = std::move(done), error = network.error()] {
+      if (*alive) done(error);
+    });
     return;
   }
   auto chain = std::make_shared<Chain>();
@@ -79,9 +82,13 @@ static Error plugin_error(const std::string& type, const std::string& command, c
   const Json answer = boost::json::parse(result.out, ec);
   std::string why = ec ? "" : text(answer, "msg");
   if (!ec && !text(answer, "details").empty()) why += ": " + text(answer, "details");
-  if (why.empty()) why = result.timed_out ? "did not end within its deadline" : "exited with " + std::to_string(result.exit_code) + ": " + (result.err.empty() ? result.out : result.err).substr(0, 500);
+  if (why.empty())
+    why = result.timed_out
+              ? "did not end within its deadline"
+              : "exited with " + std::to_string(result.exit_code) + ": " + (result.err.empty() ? result.out : result.err).substr(0, 500);
   const auto code = ec ? 0 : number(answer, "code");
-  return make_error(code == 11 || code == 50 || code == 51 ? Code::kUnavailable : Code::kInternal, "plugin type=\"" + type + "\" failed (" + command + "): " + why);
+  return make_error(code == 11 || code == 50 || code == 51 ? Code::kUnavailable : Code::kInternal,
+                    "plugin type=\"" + type + "\" failed (" + command + "): " + why);
 }
 
 void Cni::step(std::shared_ptr<Chain> chain) {
@@ -94,7 +101,9 @@ void Cni::step(std::shared_ptr<Chain> chain) {
     if (binary.empty() && type.find('/') == std::string::npos && ::access((dir + "/" + type).c_str(), X_OK) == 0) binary = dir + "/" + type;
   }
   const auto fail_later = [&](Error error) {
-    loop_.post([alive = alive_, chain, error = std::move(error)] { if (*alive) chain->done(error); });
+    loop_.post([alive = alive_, chain, error = std::move(error)] {
+      if (*alive) chain->done(error);
+    });
   };
   if (binary.empty()) return fail_later(make_error(Code::kNotFound, "failed to find plugin \"" + type + "\" in path [" + path + "]"));
   Json config = plugin;
@@ -102,13 +111,19 @@ void Cni::step(std::shared_ptr<Chain> chain) {
   c["name"] = chain->network.name;
   c["cniVersion"] = chain->network.version;
   if (!chain->result.is_null()) c["prevResult"] = chain->result;
-  if (JsonObject offered = runtime_config(plugin, chain->attachment.capability_args); !offered.empty()) c["runtimeConfig"] = std::move(offered);
-  if (chain->extra.is_object()) for (const auto& [key, value] : chain->extra.get_object()) c[key] = value;
+  if (JsonObject offered = runtime_config(plugin, chain->attachment.capability_args); !offered.empty())
+    c["runtimeConfig"] = std::move(offered);
+  if (chain->extra.is_object())
+    for (const auto& [key, value] : chain->extra.get_object()) c[key] = value;
   const Attachment& a = chain->attachment;
-  ProcessSpec spec{.argv = {binary}, .env = {"CNI_COMMAND=" + chain->command, "CNI_PATH=" + path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, .input = boost::json::serialize(config), .deadline = kDeadline};
+  ProcessSpec spec{.argv = {binary},
+                   .env = {"CNI_COMMAND=" + chain->command, "CNI_PATH=" + path, "PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+                   .input = boost::json::serialize(config),
+                   .deadline = kDeadline};
   if (!a.container_id.empty()) {
     spec.env.insert(spec.env.end(), {"CNI_CONTAINERID=" + a.container_id, "CNI_IFNAME=eth0",
-                                     "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=" + a.pod_namespace + ";K8S_POD_NAME=" + a.pod_name + ";K8S_POD_INFRA_CONTAINER_ID=" + a.container_id + ";K8S_POD_UID=" + a.pod_uid});
+                                     "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=" + a.pod_namespace + ";K8S_POD_NAME=" + a.pod_name +
+                                         ";K8S_POD_INFRA_CONTAINER_ID=" + a.container_id + ";K8S_POD_UID=" + a.pod_uid});
     if (!a.netns.empty()) spec.env.push_back("CNI_NETNS=" + a.netns);
   }
   auto process = Process::start(loop_, std::move(spec), [this, chain, type, alive = alive_](ProcessResult result) {
@@ -118,7 +133,9 @@ void Cni::step(std::shared_ptr<Chain> chain) {
     if (chain->command == "ADD") {
       boost::system::error_code ec;
       chain->result = boost::json::parse(result.out, ec);
-      if (ec || !chain->result.is_object()) return chain->done(make_error(Code::kInvalid, "plugin type=\"" + type + "\" answered what is no result: " + result.out.substr(0, 200)));
+      if (ec || !chain->result.is_object())
+        return chain->done(
+            make_error(Code::kInvalid, "plugin type=\"" + type + "\" answered what is no result: " + result.out.substr(0, 200)));
     }
     step(chain);
   });
@@ -126,19 +143,24 @@ void Cni::step(std::shared_ptr<Chain> chain) {
   chain->process = std::move(*process);
 }
 
-void Cni::add(Attachment attachment, std::function<void(Result<Json>)> done) { run("ADD", false, std::move(attachment), {}, std::move(done)); }
+void Cni::add(Attachment attachment, std::function<void(Result<Json>)> done) {
+  run("ADD", false, std::move(attachment), {}, std::move(done));
+}
 
 static std::function<void(Result<Json>)> without_value(std::function<void(Status)> done) {
   return [done = std::move(done)](Result<Json> result) { done(result.ok() ? Status() : Status(std::move(result).error())); };
 }
 
-void Cni::del(Attachment attachment, std::function<void(Status)> done) { run("DEL", true, std::move(attachment), {}, without_value(std::move(done))); }
+void Cni::del(Attachment attachment, std::function<void(Status)> done) {
+  run("DEL", true, std::move(attachment), {}, without_value(std::move(done)));
+}
 void Cni::status(std::function<void(Status)> done) { run("STATUS", false, {}, {}, without_value(std::move(done))); }
 
 void Cni::gc(const std::vector<std::string>& valid, std::function<void(Status)> done) {
   JsonArray attachments;
   for (const auto& id : valid) attachments.push_back(JsonObject{{"containerID", id}, {"ifname", "eth0"}});
-  run("GC", false, {}, JsonObject{{"cni.dev/valid-attachments", attachments}, {"cni.dev/attachments", attachments}}, without_value(std::move(done)));
+  run("GC", false, {}, JsonObject{{"cni.dev/valid-attachments", attachments}, {"cni.dev/attachments", attachments}},
+      without_value(std::move(done)));
 }
 
 std::vector<std::string> cni_addresses(const Json& result) {

@@ -14,11 +14,11 @@
 namespace fairway::runtime {
 
 struct Attachment {
-  std::string container_id;          // the sandbox
-  std::string netns;                 // may be empty on DEL
+  std::string container_id;  // the sandbox
+  std::string netns;         // may be empty on DEL
   std::string pod_namespace, pod_name, pod_uid;
-  Json capability_args;              // runtimeConfig: portMappings, bandwidth ...
-  Json result;                       // of ADD; prevResult of DEL and CHECK
+  Json capability_args;  // runtimeConfig: portMappings, bandwidth ...
+  Json result;           // of ADD; prevResult of DEL and CHECK
 };
 
 class Cni {

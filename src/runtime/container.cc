@@ -24,7 +24,7 @@ using std::chrono::steady_clock;
 namespace {
 
 constexpr std::size_t kMaxTerminationMessage = 4096;
-constexpr seconds kLeastWait(2);   // after the signal, however long preStop took: kubelet's
+constexpr seconds kLeastWait(2);  // after the signal, however long preStop took: kubelet's
 
 sys::Fd connect_shim(const std::string& path) {
   sockaddr_un addr{};
@@ -38,7 +38,8 @@ sys::Fd connect_shim(const std::string& path) {
 
 }  // namespace
 
-Container::Container(Node& node, Pod& pod, Json spec, ContainerKind kind) : node_(node), pod_(pod), spec_(std::move(spec)), name_(text(spec_, "name")), kind_(kind) {}
+Container::Container(Node& node, Pod& pod, Json spec, ContainerKind kind)
+    : node_(node), pod_(pod), spec_(std::move(spec)), name_(text(spec_, "name")), kind_(kind) {}
 Container::~Container() = default;
 
 bool Container::ready() const { return state_ == State::kRunning && ready_; }
@@ -49,12 +50,16 @@ void Container::event(const std::string& type, const std::string& reason, const 
 }
 
 void Container::set_pod_initializing(bool initializing) {
-  if (state_ == State::kWaiting && !busy_ && (waiting_reason_ == "ContainerCreating" || waiting_reason_ == "PodInitializing")) waiting_reason_ = initializing ? "PodInitializing" : "ContainerCreating";
+  if (state_ == State::kWaiting && !busy_ && (waiting_reason_ == "ContainerCreating" || waiting_reason_ == "PodInitializing"))
+    waiting_reason_ = initializing ? "PodInitializing" : "ContainerCreating";
 }
 
 HandlerTarget Container::target() const {
   const auto& ips = pod_.host_network() ? node_.config.node_ips : pod_.sandbox().ips;
-  return {.container_id = attempt_ ? attempt_->id : "", .bundle = attempt_ ? attempt_->dir : "", .pod_ip = ips.empty() ? "127.0.0.1" : ips.front(), .container = &spec_};
+  return {.container_id = attempt_ ? attempt_->id : "",
+          .bundle = attempt_ ? attempt_->dir : "",
+          .pod_ip = ips.empty() ? "127.0.0.1" : ips.front(),
+          .container = &spec_};
 }
 
 // --- running ---------------------------------------------------------------------------------------------------
@@ -69,7 +74,10 @@ void Container::became_running(std::int64_t started_ns) {
   started_ = ready_ = false;
   start_retry_ = {};
   probes_ = std::make_unique<ProbeSet>(node_, *this);
-  if (stopping_) { stopping_ = false; stop(seconds(0), "Stopping container " + name_); }
+  if (stopping_) {
+    stopping_ = false;
+    stop(seconds(0), "Stopping container " + name_);
+  }
 }
 
 // The runtime's child told us over fd 3 how the start went.
@@ -79,7 +87,8 @@ void Container::shim_spoke() {
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   notify_watch_.cancel();
   notify_.reset();
-  if (n <= 0 || std::string_view(line, static_cast<std::size_t>(n)).substr(0, 7) != "started") return;   // its end will be seen, with the reason
+  if (n <= 0 || std::string_view(line, static_cast<std::size_t>(n)).substr(0, 7) != "started")
+    return;  // its end will be seen, with the reason
   event("Normal", "Started", "Started container " + name_);
   became_running(now_unix_ns());
   run_post_start();
@@ -90,12 +99,16 @@ void Container::run_post_start() {
   const Json* hook = find(spec_, "lifecycle.postStart");
   if (!hook) return probes_->begin();
   hook_ = run_handler(node_, target(), *hook, seconds(60), guarded([this](Status status) {
-    node_.loop.post([old = std::shared_ptr<HandlerRun>(std::move(hook_))] {});
-    if (state_ != State::kRunning || stopping_) return;
-    if (status.ok()) { probes_->begin(); pod_.schedule_sync(); return; }
-    event("Warning", "FailedPostStartHook", "PostStartHook failed");
-    stop(seconds(pod_.grace_seconds()), "FailedPostStartHook");
-  }));
+                        node_.loop.post([old = std::shared_ptr<HandlerRun>(std::move(hook_))] {});
+                        if (state_ != State::kRunning || stopping_) return;
+                        if (status.ok()) {
+                          probes_->begin();
+                          pod_.schedule_sync();
+                          return;
+                        }
+                        event("Warning", "FailedPostStartHook", "PostStartHook failed");
+                        stop(seconds(pod_.grace_seconds()), "FailedPostStartHook");
+                      }));
 }
 
 void Container::shim_ended() {
@@ -110,12 +123,22 @@ void Container::shim_ended() {
 
 // Without its shim a container has lost its log and its exit code: it is ended.
 void Container::shim_lost() {
-  auto process = Process::start(node_.loop, {.argv = {node_.config.runc, "--root", node_.runc_root(), "delete", "--force", attempt_->id}}, guarded([this](ProcessResult) {
-    auto keep = std::move(cleanup_);
-    (void)write_json_file(attempt_->dir + "/exit", JsonObject{{"code", 137}, {"signal", SIGKILL}, {"oom", false}, {"startedAt", attempt_->started_ns}, {"finishedAt", now_unix_ns()}, {"error", ""},
-                                                               {"reason", "ContainerStatusUnknown"}, {"message", "The container could not be located when the node's runtime came back"}}).ok();
-    read_exit();
-  }));
+  auto process = Process::start(node_.loop, {.argv = {node_.config.runc, "--root", node_.runc_root(), "delete", "--force", attempt_->id}},
+                                guarded([this](ProcessResult) {
+                                  auto keep = std::move(cleanup_);
+                                  (void)write_json_file(
+                                      attempt_->dir + "/exit",
+                                      JsonObject{{"code", 137},
+                                                 {"signal", SIGKILL},
+                                                 {"oom", false},
+                                                 {"startedAt", attempt_->started_ns},
+                                                 {"finishedAt", now_unix_ns()},
+                                                 {"error", ""},
+                                                 {"reason", "ContainerStatusUnknown"},
+                                                 {"message", "The container could not be located when the node's runtime came back"}})
+                                      .ok();
+                                  read_exit();
+                                }));
   if (process.ok()) cleanup_ = std::move(*process);
   else log::error("runtime", "pod {}: {}", pod_.full_name(), process.error().message);
 }
@@ -135,7 +158,10 @@ void Container::read_exit() {
   a.finished_ns = number(e, "finishedAt", now_unix_ns());
   const std::string error = text(e, "error");
   a.reason = text(e, "reason", !error.empty() ? "StartError" : flag(e, "oom") ? "OOMKilled" : a.exit_code == 0 ? "Completed" : "Error");
-  a.message = text(e, "message", !error.empty() ? "failed to create containerd task: failed to create shim task: OCI runtime create failed: " + error + ": unknown" : "");
+  a.message = text(e, "message",
+                   !error.empty()
+                       ? "failed to create containerd task: failed to create shim task: OCI runtime create failed: " + error + ": unknown"
+                       : "");
   if (a.message.empty()) a.message = termination_message();
   const bool start_failed = !error.empty() && busy_;
   busy_ = started_ = ready_ = stopping_ = false;
@@ -174,25 +200,31 @@ std::string Container::termination_message() const {
 
 void Container::signal(int number) {
   const char message[2] = {'K', static_cast<char>(number)};
-  if (const sys::Fd fd = connect_shim(node_.shim_socket(attempt_->id))) { (void)!::send(fd.get(), message, sizeof message, MSG_NOSIGNAL); return; }
+  if (const sys::Fd fd = connect_shim(node_.shim_socket(attempt_->id))) {
+    (void)!::send(fd.get(), message, sizeof message, MSG_NOSIGNAL);
+    return;
+  }
   log::warn("runtime", "container {} of {}: its shim does not listen", name_, pod_.full_name());
 }
 
 void Container::stop(seconds grace, const std::string& why) {
-  if (busy_ && !pidfd_ && !cleanup_) {                            // on its way, and nothing runs yet: a pull may take minutes
+  if (busy_ && !pidfd_ && !cleanup_) {  // on its way, and nothing runs yet: a pull may take minutes
     ++start_number_;
     busy_ = false;
     pod_.schedule_sync();
     return;
   }
-  if (busy_) { stopping_ = true; return; }
+  if (busy_) {
+    stopping_ = true;
+    return;
+  }
   if (state_ != State::kRunning) return;
   if (stopping_) return stop_sooner(grace);
   stopping_ = true;
   stop_deadline_ = steady_clock::now() + grace;
   event("Normal", "Killing", why);
   probes_->container_stops();
-  hook_.reset();                                       // a postStart that still runs
+  hook_.reset();  // a postStart that still runs
   const Json* hook = find(spec_, "lifecycle.preStop");
   if (hook && grace > seconds(0)) run_pre_stop(*hook, grace);
   else stop_with_signal(grace);
@@ -222,7 +254,7 @@ void Container::cut_pre_stop() {
 }
 
 void Container::pre_stop_ended(const Status& status) {
-  node_.loop.post([old = std::shared_ptr<HandlerRun>(std::move(hook_))] {});   // it may be what calls us
+  node_.loop.post([old = std::shared_ptr<HandlerRun>(std::move(hook_))] {});  // it may be what calls us
   if (!status.ok()) event("Warning", "FailedPreStopHook", "PreStopHook failed");
   const auto left = std::chrono::ceil<seconds>(stop_deadline_ - steady_clock::now());
   if (state_ == State::kRunning) stop_with_signal(std::max(left, kLeastWait));
@@ -266,15 +298,24 @@ void Container::load_attempts() {
   std::vector<unsigned> numbers;
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(container_dir(), ec))
-    if (const std::string name = entry.path().filename().string(); !name.empty() && name.find_first_not_of("0123456789") == std::string::npos && name.size() < 9) numbers.push_back(static_cast<unsigned>(std::stoul(name)));
+    if (const std::string name = entry.path().filename().string();
+        !name.empty() && name.find_first_not_of("0123456789") == std::string::npos && name.size() < 9)
+      numbers.push_back(static_cast<unsigned>(std::stoul(name)));
   std::sort(numbers.rbegin(), numbers.rend());
   for (const unsigned number_on_disk : numbers) {
     const std::string dir = container_dir() + "/" + std::to_string(number_on_disk);
     auto meta = parse_json_file(dir + "/meta.json");
     if (!meta.ok()) continue;
-    Attempt attempt{.number = number_on_disk, .id = text(*meta, "id"), .dir = dir, .image_name = text(*meta, "image"), .image_id = text(*meta, "imageID")};
+    Attempt attempt{.number = number_on_disk,
+                    .id = text(*meta, "id"),
+                    .dir = dir,
+                    .image_name = text(*meta, "image"),
+                    .image_id = text(*meta, "imageID")};
     if (!attempt_) attempt_ = std::move(attempt);
-    else { last_ = std::move(attempt); break; }
+    else {
+      last_ = std::move(attempt);
+      break;
+    }
   }
 }
 
@@ -285,7 +326,11 @@ void Container::adopt() {
     read_exit();
     std::swap(attempt_, last_);
   }
-  if (!attempt_) { state_ = State::kWaiting; state_shows_waiting_ = true; return; }
+  if (!attempt_) {
+    state_ = State::kWaiting;
+    state_shows_waiting_ = true;
+    return;
+  }
   if (::access((attempt_->dir + "/exit").c_str(), F_OK) == 0) return read_exit();
   busy_ = true;
   state_ = State::kWaiting;
@@ -306,7 +351,7 @@ void Container::adopt() {
     probes_->begin();
     pod_.schedule_sync();
   };
-  adopt_timer_ = node_.loop.every(milliseconds(50), look);   // the former runtime may have died while it started
+  adopt_timer_ = node_.loop.every(milliseconds(50), look);  // the former runtime may have died while it started
   look();
 }
 
@@ -317,13 +362,18 @@ void Container::prune_attempts() const {
   if (attempt_->number < 2) return;
   std::error_code ec;
   fs::remove_all(container_dir() + "/" + std::to_string(attempt_->number - 2), ec);
-  for (const char* part : {"upper", "work", "rootfs"}) fs::remove_all(container_dir() + "/" + std::to_string(attempt_->number - 1) + "/" + part, ec);
+  for (const char* part : {"upper", "work", "rootfs"})
+    fs::remove_all(container_dir() + "/" + std::to_string(attempt_->number - 1) + "/" + part, ec);
 }
 
 // --- status ----------------------------------------------------------------------------------------------------
 
 Json Container::terminated(const Attempt& a) const {
-  JsonObject out{{"exitCode", a.exit_code}, {"reason", a.reason}, {"startedAt", rfc3339(a.started_ns)}, {"finishedAt", rfc3339(a.finished_ns)}, {"containerID", "runc://" + a.id}};
+  JsonObject out{{"exitCode", a.exit_code},
+                 {"reason", a.reason},
+                 {"startedAt", rfc3339(a.started_ns)},
+                 {"finishedAt", rfc3339(a.finished_ns)},
+                 {"containerID", "runc://" + a.id}};
   if (a.signal != 0 && a.reason != "Error" && a.reason != "OOMKilled") out["signal"] = a.signal;
   if (!a.message.empty()) out["message"] = a.message;
   return JsonObject{{"terminated", std::move(out)}};
@@ -338,8 +388,14 @@ Json Container::status() const {
   if (state_ == State::kExited && state_shows_waiting_) last = terminated(*attempt_).get_object();
   else if (last_) last = terminated(*last_).get_object();
   const bool done = kind_ == ContainerKind::kInit && succeeded();
-  JsonObject out{{"name", name_}, {"image", text(spec_, "image")}, {"imageID", ""}, {"ready", ready() || done}, {"started", started()}, {"restartCount", attempt_ ? attempt_->number : 0},
-                 {"state", std::move(state)}, {"lastState", std::move(last)}};
+  JsonObject out{{"name", name_},
+                 {"image", text(spec_, "image")},
+                 {"imageID", ""},
+                 {"ready", ready() || done},
+                 {"started", started()},
+                 {"restartCount", attempt_ ? attempt_->number : 0},
+                 {"state", std::move(state)},
+                 {"lastState", std::move(last)}};
   if (attempt_) {
     out["image"] = attempt_->image_name;
     out["imageID"] = attempt_->image_id;

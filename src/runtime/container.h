@@ -23,11 +23,11 @@ class Pod;
 enum class ContainerKind { kInit, kSidecar, kRegular };
 
 struct Attempt {
-  unsigned number = 0;             // 0 for the first: the restart count
+  unsigned number = 0;  // 0 for the first: the restart count
   std::string id, dir, image_name, image_id;
   std::int64_t started_ns = 0, finished_ns = 0;
   int exit_code = 0, signal = 0;
-  std::string reason, message;     // of the exit
+  std::string reason, message;  // of the exit
 };
 
 class Container {
@@ -43,21 +43,21 @@ class Container {
   const Json& spec() const { return spec_; }
   ContainerKind kind() const { return kind_; }
   State state() const { return state_; }
-  bool busy() const { return busy_; }                 // on its way to running
+  bool busy() const { return busy_; }  // on its way to running
   bool idle() const { return state_ != State::kRunning && !busy_; }
   bool ready() const;
-  bool started() const { return state_ == State::kRunning && started_; }   // its startup probe has succeeded
+  bool started() const { return state_ == State::kRunning && started_; }  // its startup probe has succeeded
   bool succeeded() const { return state_ == State::kExited && attempt_->exit_code == 0; }
   bool has_run() const { return attempt_.has_value(); }
   const std::optional<Attempt>& attempt() const { return attempt_; }
   std::string previous_log() const;
 
-  void adopt();                                       // from disk, at the runtime's start
-  void start();                                       // if it is time; the pod is told by schedule_sync()
+  void adopt();  // from disk, at the runtime's start
+  void start();  // if it is time; the pod is told by schedule_sync()
   // Again with less time: what is under way (preStop, the wait after the signal) is cut short.
   void stop(std::chrono::seconds grace, const std::string& why);
-  void forget_sandbox();                              // its network namespace is gone: what ran there counts as ended
-  void set_pod_initializing(bool initializing);       // ContainerCreating or PodInitializing while it waits
+  void forget_sandbox();                         // its network namespace is gone: what ran there counts as ended
+  void set_pod_initializing(bool initializing);  // ContainerCreating or PodInitializing while it waits
   Json status() const;
   HandlerTarget target() const;
   // Hands a connection to the shim's attach.
@@ -65,7 +65,11 @@ class Container {
 
  private:
   friend class ProbeSet;
-  void wait_for(const std::string& reason, const std::string& message = "") { waiting_reason_ = reason; waiting_message_ = message; state_shows_waiting_ = true; }
+  void wait_for(const std::string& reason, const std::string& message = "") {
+    waiting_reason_ = reason;
+    waiting_message_ = message;
+    state_shows_waiting_ = true;
+  }
   bool in_crash_backoff();
   // The way to running, one step each; every step ends by calling the next, or fail_start().
   void pull_image();
@@ -96,13 +100,17 @@ class Container {
   std::string container_dir() const;
   Json terminated(const Attempt& attempt) const;
   // For the steps of a start: they end with the container, and with a start that was given up.
-  template <typename F> auto of_this_start(F f) {
+  template <typename F>
+  auto of_this_start(F f) {
     return [this, alive = std::weak_ptr<bool>(alive_), start = start_number_, f = std::move(f)](auto&&... args) mutable {
       if (!alive.expired() && start == start_number_) f(std::forward<decltype(args)>(args)...);
     };
   }
-  template <typename F> auto guarded(F f) {
-    return [alive = std::weak_ptr<bool>(alive_), f = std::move(f)](auto&&... args) mutable { if (!alive.expired()) f(std::forward<decltype(args)>(args)...); };
+  template <typename F>
+  auto guarded(F f) {
+    return [alive = std::weak_ptr<bool>(alive_), f = std::move(f)](auto&&... args) mutable {
+      if (!alive.expired()) f(std::forward<decltype(args)>(args)...);
+    };
   }
 
   Node& node_;
@@ -111,19 +119,19 @@ class Container {
   std::string name_;
   ContainerKind kind_;
   State state_ = State::kWaiting;
-  unsigned start_number_ = 0;                         // of the way to running: an abandoned one finds another number
+  unsigned start_number_ = 0;  // of the way to running: an abandoned one finds another number
   bool busy_ = false, started_ = false, ready_ = false, stopping_ = false;
-  bool state_shows_waiting_ = true;                   // an exited container in back-off is shown as waiting
+  bool state_shows_waiting_ = true;  // an exited container in back-off is shown as waiting
   std::string waiting_reason_ = "ContainerCreating", waiting_message_;
   std::optional<Attempt> attempt_, last_;
   std::chrono::milliseconds crash_backoff_{0}, image_backoff_{0};
-  std::optional<unsigned> backed_off_for_;            // the attempt whose exit the back-off was counted for
+  std::optional<unsigned> backed_off_for_;  // the attempt whose exit the back-off was counted for
   std::chrono::steady_clock::time_point crash_retry_, image_retry_, start_retry_, stop_deadline_;
   std::string image_error_;
   bool image_backoff_said_ = false;
   sys::Fd notify_, pidfd_;
   io::Loop::Watch notify_watch_, pid_watch_;
-  io::Loop::Timer stop_timer_, adopt_timer_;          // stop_timer_: of preStop, then of the wait for the exit
+  io::Loop::Timer stop_timer_, adopt_timer_;  // stop_timer_: of preStop, then of the wait for the exit
   StartLimiter::Slot slot_;
   std::unique_ptr<Process> cleanup_;
   std::unique_ptr<HandlerRun> hook_;

@@ -22,7 +22,7 @@ using std::chrono::steady_clock;
 
 namespace {
 
-constexpr milliseconds kFirstBackoff = seconds(10), kMaxBackoff = seconds(300);   // kubelet's
+constexpr milliseconds kFirstBackoff = seconds(10), kMaxBackoff = seconds(300);  // kubelet's
 constexpr auto kBackoffReset = seconds(600);
 constexpr auto kConfigRetry = seconds(5);
 
@@ -50,22 +50,33 @@ bool Container::in_crash_backoff() {
   if (now < crash_retry_) return true;
   if (attempt_->finished_ns - attempt_->started_ns > std::chrono::nanoseconds(kBackoffReset).count()) crash_backoff_ = milliseconds(0);
   if (crash_backoff_.count() == 0 || backed_off_for_ == attempt_->number) return false;
-  backed_off_for_ = attempt_->number;   // once for each exit
+  backed_off_for_ = attempt_->number;  // once for each exit
   const auto since = std::chrono::nanoseconds(now_unix_ns() - attempt_->finished_ns);
   if (since >= crash_backoff_) return false;
   crash_retry_ = now + std::chrono::duration_cast<milliseconds>(crash_backoff_ - since);
   const std::string what = " restarting failed container";
   event("Warning", "BackOff", "Back-off" + what + " " + name_ + " in pod " + pod_.full_name());
   const auto s = crash_backoff_.count() / 1000;
-  wait_for("CrashLoopBackOff", "back-off " + (s >= 60 ? std::to_string(s / 60) + "m" + std::to_string(s % 60) + "s" : std::to_string(s) + "s") + what + "=" + name_ + " pod=" + pod_.full_name());
+  wait_for("CrashLoopBackOff", "back-off " +
+                                   (s >= 60 ? std::to_string(s / 60) + "m" + std::to_string(s % 60) + "s" : std::to_string(s) + "s") +
+                                   what + "=" + name_ + " pod=" + pod_.full_name());
   return true;
 }
 
 void Container::start() {
   if (busy_ || state_ == State::kRunning) return;
-  if (in_crash_backoff()) { pod_.schedule_sync(until(crash_retry_)); return; }
-  if (steady_clock::now() < start_retry_) { pod_.schedule_sync(until(start_retry_)); return; }
-  if (in_image_backoff()) { pod_.schedule_sync(until(image_retry_)); return; }
+  if (in_crash_backoff()) {
+    pod_.schedule_sync(until(crash_retry_));
+    return;
+  }
+  if (steady_clock::now() < start_retry_) {
+    pod_.schedule_sync(until(start_retry_));
+    return;
+  }
+  if (in_image_backoff()) {
+    pod_.schedule_sync(until(image_retry_));
+    return;
+  }
   busy_ = true;
   stopping_ = false;
   pull_image();
@@ -119,7 +130,9 @@ void Container::image_pulled(Result<Image> result, std::int64_t took_ns) {
   const std::string name = text(spec_, "image");
   if (result.ok()) {
     image_backoff_ = milliseconds(0);
-    event("Normal", "Pulled", "Successfully pulled image \"" + name + "\" in " + duration_text(milliseconds(took_ns / 1'000'000)) + " (" + result->source + ")");
+    event(
+        "Normal", "Pulled",
+        "Successfully pulled image \"" + name + "\" in " + duration_text(milliseconds(took_ns / 1'000'000)) + " (" + result->source + ")");
     return load_config(std::move(*result));
   }
   image_error_ = result.error().message;
@@ -128,7 +141,7 @@ void Container::image_pulled(Result<Image> result, std::int64_t took_ns) {
   image_backoff_ = image_backoff_.count() == 0 ? kFirstBackoff : std::min(image_backoff_ * 2, kMaxBackoff);
   image_retry_ = steady_clock::now() + image_backoff_;
   image_backoff_said_ = false;
-  fail_start("ErrImagePull", image_error_, seconds(1));   // then its waiting is called ImagePullBackOff
+  fail_start("ErrImagePull", image_error_, seconds(1));  // then its waiting is called ImagePullBackOff
 }
 
 void Container::load_config(Image image) {
@@ -138,12 +151,12 @@ void Container::load_config(Image image) {
   });
   if (names.empty()) return go_on(ConfigObjects{});
   node_.fetch(pod_.ns(), names, of_this_start([this, names, go_on](Result<ConfigObjects> fetched) mutable {
-    if (fetched.ok()) return go_on(std::move(*fetched));
-    // The API server may be away: what the volumes of this pod know still serves.
-    const ConfigObjects& known = pod_.config_objects();
-    if (std::all_of(names.begin(), names.end(), [&](const auto& n) { return known.contains(n); })) return go_on(known);
-    fail_start("CreateContainerConfigError", fetched.error().message, kConfigRetry);
-  }));
+                if (fetched.ok()) return go_on(std::move(*fetched));
+                // The API server may be away: what the volumes of this pod know still serves.
+                const ConfigObjects& known = pod_.config_objects();
+                if (std::all_of(names.begin(), names.end(), [&](const auto& n) { return known.contains(n); })) return go_on(known);
+                fail_start("CreateContainerConfigError", fetched.error().message, kConfigRetry);
+              }));
 }
 
 Result<std::vector<BindMount>> Container::bind_mounts(const Attempt& next, const std::vector<std::string>& env) {
@@ -161,10 +174,16 @@ Result<std::vector<BindMount>> Container::bind_mounts(const Attempt& next, const
     if (const std::string expression = text(mount, "subPathExpr"); !expression.empty()) sub_path = expand_variables(expression, variables);
     FW_ASSIGN(source, resolve_sub_path(source, sub_path));
     const std::string propagation = text(mount, "mountPropagation");
-    out.push_back({source, text(mount, "mountPath"), flag(mount, "readOnly"), propagation == "Bidirectional" ? "rshared" : propagation == "HostToContainer" ? "rslave" : "rprivate"});
+    out.push_back({source, text(mount, "mountPath"), flag(mount, "readOnly"),
+                   propagation == "Bidirectional"     ? "rshared"
+                   : propagation == "HostToContainer" ? "rslave"
+                                                      : "rprivate"});
   }
-  const auto mounted = [&](const std::string& path) { return std::any_of(out.begin(), out.end(), [&](const BindMount& m) { return m.destination == path; }); };
-  for (const auto& [path, file] : {std::pair{"/etc/hosts", "hosts"}, std::pair{"/etc/resolv.conf", "resolv.conf"}, std::pair{"/etc/hostname", "hostname"}})
+  const auto mounted = [&](const std::string& path) {
+    return std::any_of(out.begin(), out.end(), [&](const BindMount& m) { return m.destination == path; });
+  };
+  for (const auto& [path, file] :
+       {std::pair{"/etc/hosts", "hosts"}, std::pair{"/etc/resolv.conf", "resolv.conf"}, std::pair{"/etc/hostname", "hostname"}})
     if (!mounted(path)) out.push_back({pod_.dir() + "/etc/" + file, path});
   const std::string message = text(spec_, "terminationMessagePath", "/dev/termination-log");
   if (!message.empty() && !mounted(message)) out.push_back({next.dir + "/termination-log", message});
@@ -172,7 +191,13 @@ Result<std::vector<BindMount>> Container::bind_mounts(const Attempt& next, const
 }
 
 Status Container::write_bundle(const Image& image, const ConfigObjects& objects, Attempt& next) {
-  ContainerSetup setup{.pod = &pod_.object(), .container = &spec_, .image = &image, .netns = pod_.netns(), .hostname = text(spec_, "name"), .machine_capabilities = node_.capabilities, .machine_memory = node_.memory_bytes};
+  ContainerSetup setup{.pod = &pod_.object(),
+                       .container = &spec_,
+                       .image = &image,
+                       .netns = pod_.netns(),
+                       .hostname = text(spec_, "name"),
+                       .machine_capabilities = node_.capabilities,
+                       .machine_memory = node_.memory_bytes};
   setup.cgroup = node_.config.cgroup_parent + "/" + pod_.uid() + "/" + name_;
   setup.hostname = pod_hostname(pod_.object(), node_.config.node_name);
   FW_ASSIGN(setup.user, resolve_user(pod_.object(), spec_, image, node_.images.layers_dir()));
@@ -180,7 +205,8 @@ Status Container::write_bundle(const Image& image, const ConfigObjects& objects,
   const PodFacts facts = pod_.facts();
   FW_ASSIGN(setup.env, container_env(facts, spec_, image.config.env, services, objects));
   const auto add_env = [&](const std::string& name, const std::string& value) {
-    if (std::none_of(setup.env.begin(), setup.env.end(), [&](const auto& e) { return e.starts_with(name + "="); })) setup.env.push_back(name + "=" + value);
+    if (std::none_of(setup.env.begin(), setup.env.end(), [&](const auto& e) { return e.starts_with(name + "="); }))
+      setup.env.push_back(name + "=" + value);
   };
   add_env("HOSTNAME", setup.hostname);
   add_env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -193,19 +219,29 @@ Status Container::write_bundle(const Image& image, const ConfigObjects& objects,
   FW_ASSIGN(setup.mounts, bind_mounts(next, setup.env));
   if (container_argv(setup).empty()) return make_error(Code::kInvalid, "no command specified");
   FW_TRY(write_json_file(next.dir + "/config.json", oci_config(setup)));
-  return write_json_file(next.dir + "/meta.json", JsonObject{{"id", next.id}, {"image", next.image_name}, {"imageID", next.image_id}, {"stopSignal", image.config.stop_signal}, {"container", name_}});
+  return write_json_file(next.dir + "/meta.json", JsonObject{{"id", next.id},
+                                                             {"image", next.image_name},
+                                                             {"imageID", next.image_id},
+                                                             {"stopSignal", image.config.stop_signal},
+                                                             {"container", name_}});
 }
 
 void Container::create(Image image, ConfigObjects objects, StartLimiter::Slot slot) {
-  if (stopping_ || pod_.terminating()) { busy_ = stopping_ = false; pod_.schedule_sync(); return; }
-  Attempt next{.number = attempt_ ? attempt_->number + 1 : 0, .id = random_hex(64), .dir = "", .image_name = image.name, .image_id = image.id};
+  if (stopping_ || pod_.terminating()) {
+    busy_ = stopping_ = false;
+    pod_.schedule_sync();
+    return;
+  }
+  Attempt next{
+      .number = attempt_ ? attempt_->number + 1 : 0, .id = random_hex(64), .dir = "", .image_name = image.name, .image_id = image.id};
   next.dir = container_dir() + "/" + std::to_string(next.number);
   std::error_code ec;
-  fs::remove_all(next.dir, ec);          // of an attempt that never came to a start
+  fs::remove_all(next.dir, ec);  // of an attempt that never came to a start
   if (Status status = write_bundle(image, objects, next); !status.ok()) {
     fs::remove_all(next.dir, ec);
     event("Warning", "Failed", "Error: " + status.error().message);
-    return fail_start(status.error().code == Code::kIo ? "CreateContainerError" : "CreateContainerConfigError", status.error().message, kConfigRetry);
+    return fail_start(status.error().code == Code::kIo ? "CreateContainerError" : "CreateContainerConfigError", status.error().message,
+                      kConfigRetry);
   }
   if (attempt_) {
     last_ = std::move(attempt_);
@@ -215,7 +251,10 @@ void Container::create(Image image, ConfigObjects objects, StartLimiter::Slot sl
   prune_attempts();
   if (Status status = spawn_shim(image, std::move(slot)); !status.ok()) {
     event("Warning", "Failed", "Error: " + status.error().message);
-    (void)write_json_file(attempt_->dir + "/exit", JsonObject{{"code", 128}, {"startedAt", now_unix_ns()}, {"finishedAt", now_unix_ns()}, {"error", status.error().message}}).ok();
+    (void)write_json_file(
+        attempt_->dir + "/exit",
+        JsonObject{{"code", 128}, {"startedAt", now_unix_ns()}, {"finishedAt", now_unix_ns()}, {"error", status.error().message}})
+        .ok();
     read_exit();
   }
 }
@@ -224,8 +263,12 @@ Status Container::spawn_shim(const Image& image, StartLimiter::Slot slot) {
   std::string lower;
   for (const auto& layer : image.layers) lower += (lower.empty() ? "" : ":") + layer;
   const std::string cgroup = node_.config.cgroup_parent + "/" + pod_.uid() + "/" + name_;
-  std::vector<std::string> argv{node_.config.shim, "run", "--runc", node_.config.runc, "--root", node_.runc_root(), "--id", attempt_->id, "--bundle", attempt_->dir, "--lower-dir", node_.images.layers_dir(),
-                                "--lower", lower, "--log", attempt_->dir + "/log", "--socket", node_.shim_socket(attempt_->id), "--memory-cgroup", "/sys/fs/cgroup/memory" + cgroup};
+  // clang-format off
+  std::vector<std::string> argv{
+      node_.config.shim, "run", "--runc", node_.config.runc, "--root", node_.runc_root(), "--id", attempt_->id,
+      "--bundle", attempt_->dir, "--lower-dir", node_.images.layers_dir(), "--lower", lower, "--log", attempt_->dir + "/log",
+      "--socket", node_.shim_socket(attempt_->id), "--memory-cgroup", "/sys/fs/cgroup/memory" + cgroup};
+  // clang-format on
   if (flag(spec_, "tty")) argv.push_back("--tty");
   if (flag(spec_, "stdin")) argv.push_back("--stdin");
   if (flag(spec_, "stdinOnce")) argv.push_back("--stdin-once");

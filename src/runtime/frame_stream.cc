@@ -25,7 +25,9 @@ void FrameStream::pause(bool paused) {
 }
 
 void FrameStream::post(std::function<void()> task) {
-  loop_.post([alive = std::weak_ptr<bool>(alive_), task = std::move(task)] { if (!alive.expired()) task(); });
+  loop_.post([alive = std::weak_ptr<bool>(alive_), task = std::move(task)] {
+    if (!alive.expired()) task();
+  });
 }
 
 void FrameStream::readable() {
@@ -41,7 +43,10 @@ void FrameStream::readable() {
   for (; input.size() - at >= 5; at += 5 + length) {
     std::memcpy(&length, input.data() + at + 1, 4);
     length = ntohl(length);
-    if (length > kMaxFrame) { bad = true; break; }
+    if (length > kMaxFrame) {
+      bad = true;
+      break;
+    }
     if (input.size() - at - 5 < length) break;
     if (on_frame_) on_frame_(static_cast<std::uint8_t>(input[at]), std::string_view(input).substr(at + 5, length));
   }
@@ -67,7 +72,10 @@ void FrameStream::flush() {
       write_watch_ = loop_.watch(fd_.get(), io::Loop::Ready::kWrite, [this] { flush(); });
       return;
     }
-    if (n < 0) { out_.clear(); break; }   // the reading side will see that the peer has gone
+    if (n < 0) {
+      out_.clear();
+      break;
+    }  // the reading side will see that the peer has gone
     out_.erase(0, static_cast<std::size_t>(n));
   }
   write_watch_.cancel();

@@ -35,7 +35,7 @@ class FrameStream {
   std::function<void(std::uint8_t, std::string_view)> on_frame_;
   std::function<void()> on_gone_, on_drained_;
   io::Loop::Watch read_watch_, write_watch_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);   // what is posted must not outlive us
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // what is posted must not outlive us
 };
 
 }  // namespace fairway::runtime

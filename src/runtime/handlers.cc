@@ -19,16 +19,19 @@ namespace {
 class ExecRun final : public HandlerRun {
  public:
   ~ExecRun() override { let_go(); }
-  Status begin(Node& node, const HandlerTarget& target, const std::vector<std::string>& command, std::chrono::milliseconds timeout, std::function<void(Status)> done) {
+  Status begin(Node& node, const HandlerTarget& target, const std::vector<std::string>& command, std::chrono::milliseconds timeout,
+               std::function<void(Status)> done) {
     FW_ASSIGN(const Json config, parse_json_file(target.bundle + "/config.json"));
     process_file_ = target.bundle + "/probe-" + random_hex(8) + ".json";
     pid_file_ = process_file_ + ".pid";
     FW_TRY(write_json_file(process_file_, exec_process(config, command, false)));
-    ProcessSpec spec{.argv = {node.config.runc, "--root", node.runc_root(), "exec", "--process", process_file_, "--pid-file", pid_file_, target.container_id}, .deadline = timeout + kLeave};
+    ProcessSpec spec{.argv = {node.config.runc, "--root", node.runc_root(), "exec", "--process", process_file_, "--pid-file", pid_file_,
+                              target.container_id},
+                     .deadline = timeout + kLeave};
     FW_ASSIGN(process_, Process::start(node.loop, std::move(spec), [this, done](ProcessResult result) {
-      timer_.cancel();
-      done(result.exit_code == 0 ? Status() : Status(make_error(Code::kInternal, result.out + result.err)));
-    }));
+                timer_.cancel();
+                done(result.exit_code == 0 ? Status() : Status(make_error(Code::kInternal, result.out + result.err)));
+              }));
     timer_ = node.loop.after(timeout, [this, timeout, done] {
       let_go();
       done(make_error(Code::kTimeout, "command timed out after " + std::to_string(timeout.count() / 1000) + "s"));
@@ -60,12 +63,13 @@ class ExecRun final : public HandlerRun {
 
 class HttpRun final : public HandlerRun {
  public:
-  Status begin(Node& node, const HandlerTarget& target, const Json& get, std::chrono::milliseconds timeout, std::function<void(Status)> done) {
+  Status begin(Node& node, const HandlerTarget& target, const Json& get, std::chrono::milliseconds timeout,
+               std::function<void(Status)> done) {
     const std::string host = text(get, "host", target.pod_ip);
     const std::uint16_t port = resolve_port(*target.container, member(get, "port"));
     if (port == 0) return make_error(Code::kInvalid, "httpGet: no such port");
     io::Origin origin{.host = host, .port = port};
-    if (text(get, "scheme") == "HTTPS") origin.tls = io::ClientTls{.insecure = true};   // probes do not verify, by the API's definition
+    if (text(get, "scheme") == "HTTPS") origin.tls = io::ClientTls{.insecure = true};  // probes do not verify, by the API's definition
     FW_ASSIGN(client_, io::HttpClient::create(node.loop, std::move(origin)));
     io::HttpRequest request;
     request.target = text(get, "path", "/");
@@ -74,11 +78,14 @@ class HttpRun final : public HandlerRun {
     request.headers.set("Accept", "*/*");
     request.headers.set("Connection", "close");
     for (const auto& header : array(get, "httpHeaders")) request.headers.add(text(header, "name"), text(header, "value"));
-    pending_ = client_->request(std::move(request), [done = std::move(done)](Result<io::HttpResponse> response) {
-      if (!response.ok()) return done(std::move(response).error());
-      if (response->status >= 200 && response->status < 400) return done({});
-      done(make_error(Code::kInternal, "HTTP probe failed with statuscode: " + std::to_string(response->status)));
-    }, timeout);
+    pending_ = client_->request(
+        std::move(request),
+        [done = std::move(done)](Result<io::HttpResponse> response) {
+          if (!response.ok()) return done(std::move(response).error());
+          if (response->status >= 200 && response->status < 400) return done({});
+          done(make_error(Code::kInternal, "HTTP probe failed with statuscode: " + std::to_string(response->status)));
+        },
+        timeout);
     return {};
   }
 
@@ -89,11 +96,13 @@ class HttpRun final : public HandlerRun {
 
 class TcpRun final : public HandlerRun {
  public:
-  Status begin(Node& node, const std::string& host, std::uint16_t port, std::chrono::milliseconds timeout, std::function<void(Status)> done) {
+  Status begin(Node& node, const std::string& host, std::uint16_t port, std::chrono::milliseconds timeout,
+               std::function<void(Status)> done) {
     addrinfo hints{}, *list = nullptr;
     hints.ai_flags = AI_NUMERICHOST;
     hints.ai_socktype = SOCK_STREAM;
-    if (port == 0 || ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list) != 0) return make_error(Code::kInvalid, "dial tcp " + host + ":" + std::to_string(port) + ": no such address");
+    if (port == 0 || ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &list) != 0)
+      return make_error(Code::kInvalid, "dial tcp " + host + ":" + std::to_string(port) + ": no such address");
     where_ = "dial tcp " + host + ":" + std::to_string(port) + ": ";
     fd_ = sys::Fd(::socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     const int rc = ::connect(fd_.get(), list->ai_addr, list->ai_addrlen);
@@ -139,7 +148,8 @@ class LaterRun final : public HandlerRun {
 template <typename Run, typename... Args>
 std::unique_ptr<HandlerRun> begin(Node& node, const std::function<void(Status)>& done, Args&&... args) {
   auto run = std::make_unique<Run>();
-  if (Status status = run->begin(node, std::forward<Args>(args)..., done); !status.ok()) return std::make_unique<LaterRun>(node, std::chrono::milliseconds(0), std::move(status), done);
+  if (Status status = run->begin(node, std::forward<Args>(args)..., done); !status.ok())
+    return std::make_unique<LaterRun>(node, std::chrono::milliseconds(0), std::move(status), done);
   return run;
 }
 
@@ -155,12 +165,17 @@ std::uint16_t resolve_port(const Json& container, const Json* port) {
   return static_cast<std::uint16_t>(std::strtoul(name.c_str(), nullptr, 10));
 }
 
-std::unique_ptr<HandlerRun> run_handler(Node& node, const HandlerTarget& target, const Json& handler, std::chrono::milliseconds timeout, std::function<void(Status)> done) {
+std::unique_ptr<HandlerRun> run_handler(Node& node, const HandlerTarget& target, const Json& handler, std::chrono::milliseconds timeout,
+                                        std::function<void(Status)> done) {
   if (const Json* exec = member(handler, "exec")) return begin<ExecRun>(node, done, target, texts(*exec, "command"), timeout);
   if (const Json* get = member(handler, "httpGet")) return begin<HttpRun>(node, done, target, *get, timeout);
-  if (const Json* tcp = member(handler, "tcpSocket")) return begin<TcpRun>(node, done, text(*tcp, "host", target.pod_ip), resolve_port(*target.container, member(*tcp, "port")), timeout);
-  if (const Json* sleep = member(handler, "sleep")) return std::make_unique<LaterRun>(node, std::chrono::seconds(number(*sleep, "seconds")), Status(), std::move(done));
-  return std::make_unique<LaterRun>(node, std::chrono::milliseconds(0), make_error(Code::kUnsupported, "the lab's nodes know exec, httpGet, tcpSocket and sleep"), std::move(done));
+  if (const Json* tcp = member(handler, "tcpSocket"))
+    return begin<TcpRun>(node, done, text(*tcp, "host", target.pod_ip), resolve_port(*target.container, member(*tcp, "port")), timeout);
+  if (const Json* sleep = member(handler, "sleep"))
+    return std::make_unique<LaterRun>(node, std::chrono::seconds(number(*sleep, "seconds")), Status(), std::move(done));
+  return std::make_unique<LaterRun>(node, std::chrono::milliseconds(0),
+                                    make_error(Code::kUnsupported, "the lab's nodes know exec, httpGet, tcpSocket and sleep"),
+                                    std::move(done));
 }
 
 }  // namespace fairway::runtime

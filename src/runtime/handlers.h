@@ -15,9 +15,9 @@ struct Node;
 
 struct HandlerTarget {
   std::string container_id;
-  std::string bundle;                // folder of config.json
+  std::string bundle;  // folder of config.json
   std::string pod_ip;
-  const Json* container = nullptr;   // its ports: named ports are looked up
+  const Json* container = nullptr;  // its ports: named ports are looked up
 };
 
 // Destroying it ends the action; nobody is called then.
@@ -27,7 +27,8 @@ class HandlerRun {
 };
 
 // ok: success. An error: failure, with the words that kubelet puts into the Unhealthy event.
-[[nodiscard]] std::unique_ptr<HandlerRun> run_handler(Node& node, const HandlerTarget& target, const Json& handler, std::chrono::milliseconds timeout, std::function<void(Status)> done);
+[[nodiscard]] std::unique_ptr<HandlerRun> run_handler(Node& node, const HandlerTarget& target, const Json& handler,
+                                                      std::chrono::milliseconds timeout, std::function<void(Status)> done);
 
 // A port by number or by its name among the container's ports; 0 if there is none.
 std::uint16_t resolve_port(const Json& container, const Json* port);

@@ -17,30 +17,30 @@ namespace fairway::runtime {
 struct ImageConfig {
   std::vector<std::string> entrypoint;
   std::vector<std::string> command;
-  std::vector<std::string> env;        // NAME=value
+  std::vector<std::string> env;  // NAME=value
   std::string working_dir;
-  std::string user;                    // as in an OCI config: "user", "uid:gid" ...
-  std::string stop_signal;             // "SIGQUIT", or empty
+  std::string user;         // as in an OCI config: "user", "uid:gid" ...
+  std::string stop_signal;  // "SIGQUIT", or empty
 };
 
 struct Image {
-  std::string name;                    // normalised: docker.io/library/nginx:latest
-  std::string id;                      // "catalogue://nginx@sha256:…", "docker.io/library/nginx@sha256:…"
-  std::string source;                  // "local store", "registry", "catalogue", and what it is made of
-  std::vector<std::string> layers;     // folders below ImageStore::layers_dir(), upmost first
+  std::string name;                 // normalised: docker.io/library/nginx:latest
+  std::string id;                   // "catalogue://nginx@sha256:…", "docker.io/library/nginx@sha256:…"
+  std::string source;               // "local store", "registry", "catalogue", and what it is made of
+  std::vector<std::string> layers;  // folders below ImageStore::layers_dir(), upmost first
   ImageConfig config;
 };
 
 // The parts of a reference. "nginx" is docker.io/library/nginx:latest.
 struct ImageReference {
   std::string registry, repository, tag, digest;
-  std::string name() const;            // normalised
+  std::string name() const;  // normalised
 };
 Result<ImageReference> parse_image_reference(const std::string& text);
 
 struct ImageStoreConfig {
   std::string dir;
-  std::string agnhost;                 // path of our own program for agnhost and pause
+  std::string agnhost;  // path of our own program for agnhost and pause
   bool use_registry = true;
 };
 

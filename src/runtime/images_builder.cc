@@ -25,14 +25,17 @@ std::string sha256_hex(std::string_view text) {
   EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr);
   static constexpr char kHex[] = "0123456789abcdef";
   std::string out;
-  for (unsigned i = 0; i < size; ++i) { out += kHex[digest[i] >> 4]; out += kHex[digest[i] & 15]; }
+  for (unsigned i = 0; i < size; ++i) {
+    out += kHex[digest[i] >> 4];
+    out += kHex[digest[i] & 15];
+  }
   return out;
 }
 
-constexpr char kBuilderVersion[] = "2";   // changes when the same recipe would give another layer
+constexpr char kBuilderVersion[] = "2";  // changes when the same recipe would give another layer
 
 std::string layer_maker(const std::string& agnhost) {
-  struct stat st{};
+  struct stat st {};
   ::stat(agnhost.c_str(), &st);
   return std::string(kBuilderVersion) + "," + std::to_string(st.st_size) + "," + std::to_string(st.st_mtim.tv_sec);
 }
@@ -61,7 +64,11 @@ class Build {
       }
     std::vector<std::string> missing;
     for (const auto& package : recipe_.packages) {
-      if (installed.contains(package)) { FW_TRY(copy_installed(package)); } else { missing.push_back(package); }
+      if (installed.contains(package)) {
+        FW_TRY(copy_installed(package));
+      } else {
+        missing.push_back(package);
+      }
     }
     for (const auto& package : recipe_.optional_packages)
       if (installed.contains(package)) FW_TRY(copy_installed(package));
@@ -70,7 +77,10 @@ class Build {
     if (recipe_.busybox_applets) FW_TRY(link_applets());
     if (recipe_.own_program) FW_TRY(copy_own_program());
     for (const auto& [path, from] : recipe_.copies)
-      if (fs::exists(from)) { fs::create_directories((into_ / path).parent_path()); fs::copy_file(from, into_ / path, fs::copy_options::overwrite_existing); }
+      if (fs::exists(from)) {
+        fs::create_directories((into_ / path).parent_path());
+        fs::copy_file(from, into_ / path, fs::copy_options::overwrite_existing);
+      }
     for (const auto& file : recipe_.files) FW_TRY(write(file));
     for (const auto& [path, target] : recipe_.links) {
       fs::create_directories((into_ / path).parent_path());
@@ -82,8 +92,9 @@ class Build {
 
  private:
   static bool wanted(const std::string& path, bool pristine) {
-    for (const std::string_view prefix : {"/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/lintian", "/usr/share/info", "/usr/share/bash-completion", "/usr/share/bug",
-                                          "/lib/systemd", "/usr/lib/systemd", "/var", "/usr/share/nginx", "/usr/share/gdb", "/usr/share/zsh", "/usr/share/perl5"})
+    for (const std::string_view prefix : {"/usr/share/doc", "/usr/share/man", "/usr/share/locale", "/usr/share/lintian", "/usr/share/info",
+                                          "/usr/share/bash-completion", "/usr/share/bug", "/lib/systemd", "/usr/lib/systemd", "/var",
+                                          "/usr/share/nginx", "/usr/share/gdb", "/usr/share/zsh", "/usr/share/perl5"})
       if (path.starts_with(prefix)) return false;
     // The machine's own settings are nobody's image: /etc only from a package as it was packed.
     return pristine || !path.starts_with("/etc");
@@ -93,13 +104,19 @@ class Build {
     std::error_code ec;
     const auto status = fs::symlink_status(from, ec);
     const fs::path to = into_ / path;
-    if (fs::is_directory(status)) { fs::create_directories(to, ec); return; }
+    if (fs::is_directory(status)) {
+      fs::create_directories(to, ec);
+      return;
+    }
     if (fs::exists(fs::symlink_status(to, ec))) return;
     fs::create_directories(to.parent_path(), ec);
-    if (fs::is_symlink(status)) { fs::copy_symlink(from, to, ec); return; }
+    if (fs::is_symlink(status)) {
+      fs::copy_symlink(from, to, ec);
+      return;
+    }
     if (!fs::is_regular_file(status)) return;
     fs::copy_file(from, to, ec);
-    struct stat st{};
+    struct stat st {};
     if (::stat(from.c_str(), &st) == 0) ::chmod(to.c_str(), st.st_mode & 07777);
     if (elf_needs(to).is_elf) programs_.push_back(to);
   }
@@ -115,15 +132,20 @@ class Build {
   Status copy_downloaded(const std::vector<std::string>& packages) {
     const fs::path archives = dir_ / "debs" / ("p" + std::to_string(::gettid()) + "." + recipe_.name);
     fs::create_directories(archives / "partial");
-    std::vector<std::string> argv{"apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "-o", "Debug::NoLocking=1", "-o", "Dir::Cache::archives=" + archives.string(),
-                                  "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5", "-o", "APT::Sandbox::User=root", "install"};
+    // clang-format off
+    std::vector<std::string> argv{
+        "apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "-o", "Debug::NoLocking=1",
+        "-o", "Dir::Cache::archives=" + archives.string(), "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5",
+        "-o", "APT::Sandbox::User=root", "install"};
+    // clang-format on
     argv.insert(argv.end(), packages.begin(), packages.end());
     auto downloaded = sys::run_ok(argv, "", std::chrono::seconds(90));
     Status status;
     if (!downloaded.ok()) {
       std::string names;
       for (const auto& package : packages) names += (names.empty() ? "" : " ") + package;
-      status = std::move(downloaded).error().with_context("the machine has not installed, and could not download, the Debian packages " + names);
+      status =
+          std::move(downloaded).error().with_context("the machine has not installed, and could not download, the Debian packages " + names);
     } else {
       status = unpack_archives(archives);
     }
@@ -172,7 +194,10 @@ class Build {
     for (int depth = 0; depth < 8; ++depth) {
       std::error_code ec;
       const std::string in_layer = path_in_layer(path);
-      if (!fs::is_symlink(fs::symlink_status(path, ec))) { copy(path, in_layer); return; }
+      if (!fs::is_symlink(fs::symlink_status(path, ec))) {
+        copy(path, in_layer);
+        return;
+      }
       const fs::path target = fs::read_symlink(path, ec);
       fs::create_directories((into_ / in_layer).parent_path(), ec);
       if (!fs::exists(fs::symlink_status(into_ / in_layer, ec))) fs::create_symlink(target, into_ / in_layer, ec);
@@ -186,7 +211,8 @@ class Build {
     std::istringstream names(list);
     std::error_code ec;
     for (std::string name; std::getline(names, name);)
-      if (!name.empty() && name.find('/') == std::string::npos && name != "busybox") fs::create_symlink("busybox", into_ / "usr/bin" / name, ec);
+      if (!name.empty() && name.find('/') == std::string::npos && name != "busybox")
+        fs::create_symlink("busybox", into_ / "usr/bin" / name, ec);
     return {};
   }
 
@@ -209,7 +235,8 @@ class Build {
       fs::remove(to, ec);
       FW_TRY(sys::write_file_atomic(to, file.content, 0644));
     }
-    if (::chown(to.c_str(), file.uid, file.gid) < 0 || ::chmod(to.c_str(), file.mode & 07777) < 0) return errno_error(errno, "set mode of " + file.path);
+    if (::chown(to.c_str(), file.uid, file.gid) < 0 || ::chmod(to.c_str(), file.mode & 07777) < 0)
+      return errno_error(errno, "set mode of " + file.path);
     return {};
   }
 
@@ -226,7 +253,7 @@ Result<std::map<std::string, std::string>> installed_packages(const LayerRecipe&
   argv.insert(argv.end(), recipe.packages.begin(), recipe.packages.end());
   argv.insert(argv.end(), recipe.optional_packages.begin(), recipe.optional_packages.end());
   if (argv.size() == 3) return out;
-  FW_ASSIGN(const sys::RunResult result, sys::run(argv));   // exits with 1 where one is unknown, and lists the others
+  FW_ASSIGN(const sys::RunResult result, sys::run(argv));  // exits with 1 where one is unknown, and lists the others
   std::istringstream lines(result.out);
   for (std::string name, version, status; lines >> name >> version >> status;)
     if (status == "installed") out[name.substr(0, name.find(':'))] = version;
@@ -238,7 +265,8 @@ std::string recipe_text(const LayerRecipe& recipe, const std::map<std::string, s
   text << kBuilderVersion << recipe.name << recipe.usr_merge << recipe.busybox_applets << recipe.own_program << "\n";
   for (const auto& package : recipe.packages) text << package << "\n";
   for (const auto& [name, version] : installed) text << name << "=" << version << "\n";
-  for (const auto& file : recipe.files) text << file.path << " " << file.mode << " " << file.uid << " " << file.gid << " " << file.content << "\n";
+  for (const auto& file : recipe.files)
+    text << file.path << " " << file.mode << " " << file.uid << " " << file.gid << " " << file.content << "\n";
   for (const auto& [path, target] : recipe.links) text << path << " " << target << "\n";
   for (const auto& [path, from] : recipe.copies) text << path << " " << from << "\n";
   if (recipe.own_program)
@@ -261,11 +289,14 @@ Result<LayerBuilder::Built> LayerBuilder::build(const LayerRecipe& recipe) {
     fs::remove_all(temporary);
     fs::create_directories(temporary);
     Status status = Build(recipe, dir_, temporary, agnhost_).run(installed);
-    if (!status.ok()) { fs::remove_all(temporary); return std::move(status).error(); }
+    if (!status.ok()) {
+      fs::remove_all(temporary);
+      return std::move(status).error();
+    }
     fs::create_directories(final_path.parent_path());
     ::chmod(temporary.c_str(), 0755);
     std::error_code ec;
-    fs::rename(temporary, final_path, ec);   // another node's runtime may have been quicker
+    fs::rename(temporary, final_path, ec);  // another node's runtime may have been quicker
     if (ec && !fs::exists(final_path)) return make_error(Code::kIo, "rename layer " + recipe.name + ": " + ec.message());
     fs::remove_all(temporary, ec);
   } catch (const fs::filesystem_error& error) {

@@ -15,8 +15,8 @@ class LayerBuilder {
   LayerBuilder(std::string dir, std::string agnhost) : dir_(std::move(dir)), agnhost_(std::move(agnhost)) {}
 
   struct Built {
-    std::string folder;        // below layers/
-    std::string versions;      // "nginx 1.22.1-9+deb12u11, curl 7.88.1-10": what it is made of
+    std::string folder;    // below layers/
+    std::string versions;  // "nginx 1.22.1-9+deb12u11, curl 7.88.1-10": what it is made of
   };
   Result<Built> build(const LayerRecipe& recipe);
 

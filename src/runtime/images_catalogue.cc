@@ -16,7 +16,9 @@ RecipeFile folder(std::string path, unsigned mode = 0755, unsigned uid = 0, unsi
 }
 
 std::vector<RecipeFile> with_skeleton(std::vector<RecipeFile> files) {
-  for (const char* path : {"dev", "etc", "proc", "sys", "run", "home", "mnt", "opt", "srv", "var", "var/lib", "var/cache", "var/log", "usr/local/bin"}) files.push_back(folder(path));
+  for (const char* path :
+       {"dev", "etc", "proc", "sys", "run", "home", "mnt", "opt", "srv", "var", "var/lib", "var/cache", "var/log", "usr/local/bin"})
+    files.push_back(folder(path));
   files.push_back(folder("root", 0700));
   files.push_back(folder("tmp", 01777));
   files.push_back(folder("var/tmp", 01777));
@@ -27,11 +29,17 @@ std::vector<RecipeFile> with_skeleton(std::vector<RecipeFile> files) {
 LayerRecipe debian_layer() {
   LayerRecipe layer{.name = "debian"};
   layer.usr_merge = true;
-  layer.packages = {"base-files", "bash", "coreutils", "dash", "debianutils", "diffutils", "findutils", "grep", "gzip", "hostname", "libc-bin", "login", "mawk", "ncurses-base", "ncurses-bin", "passwd", "sed", "tar", "util-linux"};
+  layer.packages = {"base-files",  "bash",   "coreutils", "dash",     "debianutils", "diffutils", "findutils",
+                    "grep",        "gzip",   "hostname",  "libc-bin", "login",       "mawk",      "ncurses-base",
+                    "ncurses-bin", "passwd", "sed",       "tar",      "util-linux"};
   layer.optional_packages = {"procps", "less"};
   layer.files = with_skeleton({{"etc/debian_version", std::string("bookworm, assembled by Fairway\n")}});
   layer.copies = {{"etc/passwd", "/usr/share/base-passwd/passwd.master"}, {"etc/group", "/usr/share/base-passwd/group.master"}};
-  layer.links = {{"usr/bin/awk", "mawk"}, {"var/run", "/run"}, {"var/lock", "/run/lock"}, {"etc/os-release", "../usr/lib/os-release"}, {"usr/bin/pager", "more"}};
+  layer.links = {{"usr/bin/awk", "mawk"},
+                 {"var/run", "/run"},
+                 {"var/lock", "/run/lock"},
+                 {"etc/os-release", "../usr/lib/os-release"},
+                 {"usr/bin/pager", "more"}};
   return layer;
 }
 
@@ -47,7 +55,7 @@ LayerRecipe busybox_layer() {
 
 LayerRecipe curl_tool_layer() {
   LayerRecipe layer{.name = "curl"};
-  layer.packages = {"curl", "iputils-ping"};   // busybox's ping wants root
+  layer.packages = {"curl", "iputils-ping"};  // busybox's ping wants root
   layer.copies = {{"etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt"}};
   return layer;
 }
@@ -56,21 +64,38 @@ CatalogueImage nginx_image() {
   LayerRecipe layer{.name = "nginx"};
   layer.packages = {"nginx", "curl", "iputils-ping"};
   layer.copies = {{"etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt"}};
-  layer.files = {{"etc/nginx/nginx.conf", kNginxConf}, {"etc/nginx/conf.d/default.conf", kNginxDefaultConf}, {"etc/nginx/mime.types", kNginxMimeTypes},
-                 {"usr/share/nginx/html/index.html", kNginxIndex}, {"usr/share/nginx/html/50x.html", kNginx50x}, {"docker-entrypoint.sh", kNginxEntrypoint, 0755},
-                 folder("docker-entrypoint.d"), folder("var/cache/nginx", 0755, 101, 101), folder("var/log/nginx"), folder("var/lib/nginx"), folder("run"),
-                 {"etc/passwd", std::string(kDebianPasswd) + "nginx:x:101:101:nginx user:/nonexistent:/bin/false\n"}, {"etc/group", std::string(kDebianGroup) + "nginx:x:101:\n"}};
+  layer.files = {{"etc/nginx/nginx.conf", kNginxConf},
+                 {"etc/nginx/conf.d/default.conf", kNginxDefaultConf},
+                 {"etc/nginx/mime.types", kNginxMimeTypes},
+                 {"usr/share/nginx/html/index.html", kNginxIndex},
+                 {"usr/share/nginx/html/50x.html", kNginx50x},
+                 {"docker-entrypoint.sh", kNginxEntrypoint, 0755},
+                 folder("docker-entrypoint.d"),
+                 folder("var/cache/nginx", 0755, 101, 101),
+                 folder("var/log/nginx"),
+                 folder("var/lib/nginx"),
+                 folder("run"),
+                 {"etc/passwd", std::string(kDebianPasswd) + "nginx:x:101:101:nginx user:/nonexistent:/bin/false\n"},
+                 {"etc/group", std::string(kDebianGroup) + "nginx:x:101:\n"}};
   layer.links = {{"var/log/nginx/access.log", "/dev/stdout"}, {"var/log/nginx/error.log", "/dev/stderr"}};
-  return {{"docker.io/library/nginx", "docker.io/nginxinc/nginx-unprivileged", "registry.k8s.io/e2e-test-images/nginx"}, {debian_layer(), layer},
+  return {{"docker.io/library/nginx", "docker.io/nginxinc/nginx-unprivileged", "registry.k8s.io/e2e-test-images/nginx"},
+          {debian_layer(), layer},
           {.entrypoint = {"/docker-entrypoint.sh"}, .command = {"nginx", "-g", "daemon off;"}, .env = {kPath}, .stop_signal = "SIGQUIT"}};
 }
 
 CatalogueImage curl_image() {
   LayerRecipe user{.name = "curl-user"};
-  user.files = {{"etc/passwd", std::string(kBusyboxPasswd) + "curl_user:x:101:102:curl user:/home/curl_user:/bin/sh\n"}, {"etc/group", std::string(kBusyboxGroup) + "curl_group:x:102:curl_user\n"},
-                {"entrypoint.sh", kCurlEntrypoint, 0755}, folder("home/curl_user", 0755, 101, 102)};
-  return {{"docker.io/curlimages/curl", "quay.io/curl/curl"}, {busybox_layer(), curl_tool_layer(), user},
-          {.entrypoint = {"/entrypoint.sh"}, .command = {"curl"}, .env = {kPath, "CURL_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt"}, .working_dir = "/home/curl_user", .user = "curl_user"}};
+  user.files = {{"etc/passwd", std::string(kBusyboxPasswd) + "curl_user:x:101:102:curl user:/home/curl_user:/bin/sh\n"},
+                {"etc/group", std::string(kBusyboxGroup) + "curl_group:x:102:curl_user\n"},
+                {"entrypoint.sh", kCurlEntrypoint, 0755},
+                folder("home/curl_user", 0755, 101, 102)};
+  return {{"docker.io/curlimages/curl", "quay.io/curl/curl"},
+          {busybox_layer(), curl_tool_layer(), user},
+          {.entrypoint = {"/entrypoint.sh"},
+           .command = {"curl"},
+           .env = {kPath, "CURL_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt"},
+           .working_dir = "/home/curl_user",
+           .user = "curl_user"}};
 }
 
 CatalogueImage busybox_image() {
@@ -88,7 +113,9 @@ CatalogueImage debian_image() { return {{"docker.io/library/debian"}, {debian_la
 CatalogueImage netshoot_image() {
   LayerRecipe tools{.name = "netshoot"};
   tools.packages = {"curl", "bind9-dnsutils", "bind9-host", "iputils-ping", "iproute2", "tcpdump", "iperf3", "netcat-openbsd"};
-  tools.optional_packages = {"procps", "nmap", "socat", "net-tools", "traceroute", "iptables", "nftables", "mtr-tiny", "ethtool", "conntrack", "jq", "openssl", "strace", "lsof", "wget", "iputils-tracepath", "iputils-arping", "bridge-utils"};
+  tools.optional_packages = {
+      "procps",    "nmap", "socat",   "net-tools", "traceroute", "iptables", "nftables",          "mtr-tiny",       "ethtool",
+      "conntrack", "jq",   "openssl", "strace",    "lsof",       "wget",     "iputils-tracepath", "iputils-arping", "bridge-utils"};
   tools.copies = {{"etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt"}};
   tools.links = {{"usr/bin/nc", "nc.openbsd"}, {"usr/bin/netcat", "nc.openbsd"}};
   return {{"docker.io/nicolaka/netshoot"}, {debian_layer(), tools}, {.command = {"bash"}, .env = {kPath}, .working_dir = "/root"}};
@@ -99,7 +126,8 @@ CatalogueImage agnhost_image() {
   own.own_program = true;
   own.packages = {"netcat-openbsd"};
   own.links = {{"usr/bin/nc", "nc.openbsd"}};
-  return {{"registry.k8s.io/e2e-test-images/agnhost", "k8s.gcr.io/e2e-test-images/agnhost"}, {busybox_layer(), curl_tool_layer(), own},
+  return {{"registry.k8s.io/e2e-test-images/agnhost", "k8s.gcr.io/e2e-test-images/agnhost"},
+          {busybox_layer(), curl_tool_layer(), own},
           {.entrypoint = {"/agnhost"}, .command = {"pause"}, .env = {kPath}}};
 }
 
@@ -111,7 +139,8 @@ CatalogueImage pause_image() {
 }
 
 const std::vector<CatalogueImage>& catalogue() {
-  static const std::vector<CatalogueImage> images = {nginx_image(), curl_image(), busybox_image(), alpine_image(), debian_image(), netshoot_image(), agnhost_image(), pause_image()};
+  static const std::vector<CatalogueImage> images = {nginx_image(),  curl_image(),     busybox_image(), alpine_image(),
+                                                     debian_image(), netshoot_image(), agnhost_image(), pause_image()};
   return images;
 }
 
@@ -129,7 +158,10 @@ std::vector<std::string> catalogue_names() {
   for (const CatalogueImage& image : catalogue()) {
     std::string name = image.repositories.front();
     for (const std::string_view prefix : {"docker.io/library/", "docker.io/"})
-      if (name.starts_with(prefix)) { name = name.substr(prefix.size()); break; }
+      if (name.starts_with(prefix)) {
+        name = name.substr(prefix.size());
+        break;
+      }
     names.push_back(name);
   }
   return names;

@@ -16,14 +16,16 @@ class Mapping {
  public:
   explicit Mapping(const std::string& path) {
     sys::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    struct stat st{};
+    struct stat st {};
     if (!fd || ::fstat(fd.get(), &st) < 0 || st.st_size < static_cast<off_t>(sizeof(Elf64_Ehdr))) return;
     void* p = ::mmap(nullptr, static_cast<std::size_t>(st.st_size), PROT_READ, MAP_PRIVATE, fd.get(), 0);
     if (p == MAP_FAILED) return;
     data_ = static_cast<const char*>(p);
     size_ = static_cast<std::size_t>(st.st_size);
   }
-  ~Mapping() { if (data_) ::munmap(const_cast<char*>(data_), size_); }
+  ~Mapping() {
+    if (data_) ::munmap(const_cast<char*>(data_), size_);
+  }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
 
@@ -60,7 +62,9 @@ ElfNeeds elf_needs(const std::string& path) {
   ElfNeeds needs;
   const Mapping file(path);
   Elf64_Ehdr head;
-  if (!file.get(0, head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_ident[EI_DATA] != ELFDATA2LSB) return needs;
+  if (!file.get(0, head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64 ||
+      head.e_ident[EI_DATA] != ELFDATA2LSB)
+    return needs;
   needs.is_elf = true;
   for (unsigned i = 0; i < head.e_phnum; ++i) {
     Elf64_Phdr ph;
@@ -70,7 +74,8 @@ ElfNeeds elf_needs(const std::string& path) {
     std::vector<std::uint64_t> names;
     std::uint64_t strings = 0;
     Elf64_Dyn dyn;
-    for (std::uint64_t at = 0; at + sizeof dyn <= ph.p_filesz && file.get(ph.p_offset + at, dyn) && dyn.d_tag != DT_NULL; at += sizeof dyn) {
+    for (std::uint64_t at = 0; at + sizeof dyn <= ph.p_filesz && file.get(ph.p_offset + at, dyn) && dyn.d_tag != DT_NULL;
+         at += sizeof dyn) {
       if (dyn.d_tag == DT_NEEDED) names.push_back(dyn.d_un.d_val);
       if (dyn.d_tag == DT_STRTAB) strings = file_offset(file, head, dyn.d_un.d_ptr);
     }

@@ -8,8 +8,8 @@ namespace fairway::runtime {
 
 struct ElfNeeds {
   bool is_elf = false;
-  std::string interpreter;               // absolute path, or empty
-  std::vector<std::string> libraries;    // sonames
+  std::string interpreter;             // absolute path, or empty
+  std::vector<std::string> libraries;  // sonames
 };
 
 // Reads a 64-bit little-endian ELF; anything else, or a damaged one, needs nothing.

@@ -5,12 +5,18 @@ namespace fairway::runtime {
 
 inline constexpr char kBusyboxPasswd[] =
     "root:x:0:0:root:/root:/bin/sh\nbin:x:1:1:bin:/bin:/bin/false\ndaemon:x:2:2:daemon:/usr/sbin:/bin/false\n"
-    "mail:x:8:8:mail:/var/spool/mail:/bin/false\nwww-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n";
-inline constexpr char kBusyboxGroup[] = "root:x:0:\nbin:x:1:\ndaemon:x:2:\ntty:x:5:\nmail:x:8:\nwheel:x:10:root\nwww-data:x:33:\nusers:x:100:\nnogroup:x:65534:\n";
+    "mail:x:8:8:mail:/var/spool/mail:/bin/false\nwww-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/"
+    "false\n";
+inline constexpr char kBusyboxGroup[] =
+    "root:x:0:\nbin:x:1:\ndaemon:x:2:\ntty:x:5:\nmail:x:8:\nwheel:x:10:root\nwww-data:x:33:\nusers:x:100:\nnogroup:x:65534:\n";
 inline constexpr char kDebianPasswd[] =
-    "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\nsys:x:3:3:sys:/dev:/usr/sbin/nologin\n"
-    "mail:x:8:8:mail:/var/mail:/usr/sbin/nologin\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
-inline constexpr char kDebianGroup[] = "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nadm:x:4:\ntty:x:5:\nmail:x:8:\nwww-data:x:33:\nstaff:x:50:\nusers:x:100:\nnogroup:x:65534:\n";
+    "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/"
+    "nologin\nsys:x:3:3:sys:/dev:/usr/sbin/nologin\n"
+    "mail:x:8:8:mail:/var/mail:/usr/sbin/nologin\nwww-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/"
+    "nonexistent:/usr/sbin/nologin\n";
+inline constexpr char kDebianGroup[] =
+    "root:x:0:\ndaemon:x:1:\nbin:x:2:\nsys:x:3:\nadm:x:4:\ntty:x:5:\nmail:x:8:\nwww-data:x:33:\nstaff:x:50:\nusers:x:100:\nnogroup:x:65534:"
+    "\n";
 
 inline constexpr char kCurlEntrypoint[] =
     "#!/bin/sh\nset -e\n# Options, or a word that is no program here, are curl's.\n"
@@ -121,7 +127,8 @@ Commercial support is available at
 </html>
 )";
 
-inline constexpr char kNginx50x[] = "<!DOCTYPE html>\n<html>\n<head><title>Error</title></head>\n<body>\n<h1>An error occurred.</h1>\n</body>\n</html>\n";
+inline constexpr char kNginx50x[] =
+    "<!DOCTYPE html>\n<html>\n<head><title>Error</title></head>\n<body>\n<h1>An error occurred.</h1>\n</body>\n</html>\n";
 
 inline constexpr char kNginxEntrypoint[] = R"(#!/bin/sh
 # Runs the scripts of /docker-entrypoint.d, as users of the image expect, then the command.

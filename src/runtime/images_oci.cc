@@ -58,7 +58,8 @@ Result<json::value> read_json(const std::string& path) {
 // From an index to the manifest for this machine, through nested indexes.
 Result<std::string> manifest_digest(const std::string& layout, const json::value& index, int depth = 0) {
   const json::value* manifests = field(&index, "manifests");
-  if (!manifests || !manifests->is_array() || manifests->get_array().empty() || depth > 4) return make_error(Code::kInvalid, layout + ": the index names no manifest");
+  if (!manifests || !manifests->is_array() || manifests->get_array().empty() || depth > 4)
+    return make_error(Code::kInvalid, layout + ": the index names no manifest");
   const json::value* chosen = nullptr;
   for (const auto& manifest : manifests->get_array()) {
     const std::string arch = text(field(field(&manifest, "platform"), "architecture"));
@@ -66,7 +67,9 @@ Result<std::string> manifest_digest(const std::string& layout, const json::value
   }
   if (!chosen) return make_error(Code::kNotFound, "no matching manifest for linux/" + std::string(kArchitecture));
   const std::string digest = text(field(chosen, "digest"));
-  if (text(field(chosen, "mediaType")).find("index") == std::string::npos && text(field(chosen, "mediaType")).find("manifest.list") == std::string::npos) return digest;
+  if (text(field(chosen, "mediaType")).find("index") == std::string::npos &&
+      text(field(chosen, "mediaType")).find("manifest.list") == std::string::npos)
+    return digest;
   FW_ASSIGN(const std::string path, blob_path(layout, digest));
   FW_ASSIGN(const json::value inner, read_json(path));
   return manifest_digest(layout, inner, depth + 1);
@@ -82,7 +85,8 @@ Status convert_whiteouts(const fs::path& root) {
     fs::remove_all(mark, ec);
     const std::string name = mark.filename().string();
     if (name == ".wh..wh..opq") {
-      if (::setxattr(mark.parent_path().c_str(), "trusted.overlay.opaque", "y", 1, 0) < 0) return errno_error(errno, "mark opaque " + mark.parent_path().string());
+      if (::setxattr(mark.parent_path().c_str(), "trusted.overlay.opaque", "y", 1, 0) < 0)
+        return errno_error(errno, "mark opaque " + mark.parent_path().string());
     } else if (!name.starts_with(".wh..wh.")) {
       const fs::path target = mark.parent_path() / name.substr(4);
       fs::remove_all(target, ec);
@@ -103,11 +107,15 @@ Result<std::string> unpack_layer(const std::string& layout, const std::string& d
   fs::create_directories(temporary, ec);
   // tar finds the compression by itself from a file; it neither follows links of the archive nor leaves the folder.
   Status status;
-  if (auto out = sys::run_ok({"tar", "--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--delay-directory-restore", "--file", blob, "--directory", temporary.string(), "--exclude=./dev/*", "--exclude=dev/*"}, "",
-                             std::chrono::minutes(5)); !out.ok())
+  if (auto out = sys::run_ok({"tar", "--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--delay-directory-restore",
+                              "--file", blob, "--directory", temporary.string(), "--exclude=./dev/*", "--exclude=dev/*"},
+                             "", std::chrono::minutes(5));
+      !out.ok())
     status = std::move(out).error().with_context("unpack layer " + digest);
   if (status.ok()) {
-    try { status = convert_whiteouts(temporary); } catch (const fs::filesystem_error& error) { status = make_error(Code::kIo, error.what()); }
+    try {
+      status = convert_whiteouts(temporary);
+    } catch (const fs::filesystem_error& error) { status = make_error(Code::kIo, error.what()); }
   }
   if (status.ok()) {
     fs::rename(temporary, final_path, ec);
@@ -146,7 +154,8 @@ Result<Image> unpack_oci_layout(const std::string& layout, const std::string& la
   if (!layers || !layers->is_array()) return make_error(Code::kInvalid, layout + ": the manifest has no layers");
   for (const auto& layer : layers->get_array()) {
     FW_ASSIGN(std::string folder, unpack_layer(layout, text(field(&layer, "digest")), layers_dir));
-    if (std::find(image.layers.begin(), image.layers.end(), folder) == image.layers.end()) image.layers.insert(image.layers.begin(), std::move(folder));
+    if (std::find(image.layers.begin(), image.layers.end(), folder) == image.layers.end())
+      image.layers.insert(image.layers.begin(), std::move(folder));
   }
   return image;
 }

@@ -9,17 +9,23 @@ std::string ImageReference::name() const {
 }
 
 static bool valid_path(const std::string& text) {
-  return !text.empty() && text.front() != '/' && text.back() != '/' && text.find("//") == std::string::npos && text.find("..") == std::string::npos &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == '/'; });
+  return !text.empty() && text.front() != '/' && text.back() != '/' && text.find("//") == std::string::npos &&
+         text.find("..") == std::string::npos && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == '/';
+         });
 }
 
 static bool valid_word(const std::string& text, std::string_view extra) {
-  return !text.empty() && text.size() <= 140 && std::all_of(text.begin(), text.end(), [&](unsigned char c) { return std::isalnum(c) || extra.find(static_cast<char>(c)) != extra.npos; });
+  return !text.empty() && text.size() <= 140 && std::all_of(text.begin(), text.end(), [&](unsigned char c) {
+    return std::isalnum(c) || extra.find(static_cast<char>(c)) != extra.npos;
+  });
 }
 
 // https://github.com/distribution/reference: the first part is a registry if it has a dot, a colon, or is localhost.
 Result<ImageReference> parse_image_reference(const std::string& text) {
-  const auto refuse = [&] { return make_error(Code::kInvalid, "couldn't parse image name \"" + text.substr(0, 256) + "\": invalid reference format"); };
+  const auto refuse = [&] {
+    return make_error(Code::kInvalid, "couldn't parse image name \"" + text.substr(0, 256) + "\": invalid reference format");
+  };
   if (text.empty() || text.size() > 512) return refuse();
   ImageReference ref;
   std::string rest = text;

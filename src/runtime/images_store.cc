@@ -49,7 +49,9 @@ Result<sys::Fd> lock_image(const std::string& dir, const std::string& name) {
   fs::create_directories(dir + "/locks", ec);
   sys::Fd fd(::open((dir + "/locks/" + io::percent_encode(name)).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return errno_error(errno, "lock of image " + name + " in " + dir);
-  struct flock whole{.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0, .l_pid = 0};
+  struct flock whole {
+    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 0, .l_pid = 0
+  };
   while (::fcntl(fd.get(), F_OFD_SETLKW, &whole) < 0)
     if (errno != EINTR) return errno_error(errno, "lock image " + name);
   return fd;
@@ -82,11 +84,18 @@ Result<Image> ImageStore::find(const std::string& reference) const {
   const json::value value = json::parse(content, ec);
   if (ec || !value.is_object()) return make_error(Code::kNotFound, "record of image " + ref.name() + " is damaged");
   const json::object& o = value.get_object();
-  if (text(o, "maker") != layer_maker(config_.agnhost)) return make_error(Code::kNotFound, "image " + ref.name() + " was made by another Fairway");
+  if (text(o, "maker") != layer_maker(config_.agnhost))
+    return make_error(Code::kNotFound, "image " + ref.name() + " was made by another Fairway");
   Image image{.name = ref.name(), .id = text(o, "id"), .source = text(o, "source"), .layers = texts(o, "layers")};
-  image.config = {.entrypoint = texts(o, "entrypoint"), .command = texts(o, "command"), .env = texts(o, "env"), .working_dir = text(o, "workingDir"), .user = text(o, "user"), .stop_signal = text(o, "stopSignal")};
+  image.config = {.entrypoint = texts(o, "entrypoint"),
+                  .command = texts(o, "command"),
+                  .env = texts(o, "env"),
+                  .working_dir = text(o, "workingDir"),
+                  .user = text(o, "user"),
+                  .stop_signal = text(o, "stopSignal")};
   for (const auto& layer : image.layers)
-    if (!fs::exists(layers_dir() + "/" + layer)) return make_error(Code::kNotFound, "image " + ref.name() + ": layer " + layer + " is gone");
+    if (!fs::exists(layers_dir() + "/" + layer))
+      return make_error(Code::kNotFound, "image " + ref.name() + ": layer " + layer + " is gone");
   if (image.layers.empty()) return make_error(Code::kNotFound, "image " + ref.name() + " has no layers");
   return image;
 }
@@ -94,8 +103,16 @@ Result<Image> ImageStore::find(const std::string& reference) const {
 Status ImageStore::save(const Image& image) const {
   std::error_code ec;
   fs::create_directories(config_.dir + "/images", ec);
-  json::object o{{"maker", layer_maker(config_.agnhost)}, {"id", image.id}, {"source", image.source}, {"layers", to_json(image.layers)}, {"entrypoint", to_json(image.config.entrypoint)}, {"command", to_json(image.config.command)},
-                 {"env", to_json(image.config.env)}, {"workingDir", image.config.working_dir}, {"user", image.config.user}, {"stopSignal", image.config.stop_signal}};
+  json::object o{{"maker", layer_maker(config_.agnhost)},
+                 {"id", image.id},
+                 {"source", image.source},
+                 {"layers", to_json(image.layers)},
+                 {"entrypoint", to_json(image.config.entrypoint)},
+                 {"command", to_json(image.config.command)},
+                 {"env", to_json(image.config.env)},
+                 {"workingDir", image.config.working_dir},
+                 {"user", image.config.user},
+                 {"stopSignal", image.config.stop_signal}};
   return sys::write_file_atomic(record_path(image.name), json::serialize(o));
 }
 
@@ -104,7 +121,7 @@ Result<Image> ImageStore::pull(const std::string& reference) {
   // Hundreds of pods with policy Always start together: what was pulled a moment ago is not pulled again.
   if (auto fresh = find_fresh(reference); fresh.ok()) return fresh;
   FW_ASSIGN(const sys::Fd lock, lock_image(config_.dir, ref.name()));
-  if (auto fresh = find_fresh(reference); fresh.ok()) return fresh;   // by whom we waited for
+  if (auto fresh = find_fresh(reference); fresh.ok()) return fresh;  // by whom we waited for
   FW_ASSIGN(Image image, pull_locked(ref));
   image.name = ref.name();
   FW_TRY(save(image));
@@ -113,8 +130,9 @@ Result<Image> ImageStore::pull(const std::string& reference) {
 
 Result<Image> ImageStore::find_fresh(const std::string& reference) const {
   FW_ASSIGN(Image image, find(reference));
-  struct stat st{};
-  if (::stat(record_path(image.name).c_str(), &st) < 0 || ::time(nullptr) - st.st_mtime >= kFreshFor.count()) return make_error(Code::kNotFound, "pulled too long ago");
+  struct stat st {};
+  if (::stat(record_path(image.name).c_str(), &st) < 0 || ::time(nullptr) - st.st_mtime >= kFreshFor.count())
+    return make_error(Code::kNotFound, "pulled too long ago");
   return image;
 }
 
@@ -138,17 +156,21 @@ Result<Image> ImageStore::pull_locked(const ImageReference& ref) {
   if (!entry) {
     std::string names;
     for (const auto& name : catalogue_names()) names += (names.empty() ? "" : ", ") + name;
-    return make_error(Code::kNotFound, "failed to pull and unpack image \"" + ref.name() + "\": not in the local store; " + why_not + "; not in the catalogue (" + names + ")");
+    return make_error(Code::kNotFound, "failed to pull and unpack image \"" + ref.name() + "\": not in the local store; " + why_not +
+                                           "; not in the catalogue (" + names + ")");
   }
   Image image{.config = entry->config};
   std::string made_of, digest_input;
   LayerBuilder builder(config_.dir, config_.agnhost);
   for (const LayerRecipe& recipe : entry->layers) {
     auto built = builder.build(recipe);
-    if (!built.ok()) return std::move(built).error().with_context("failed to pull and unpack image \"" + ref.name() + "\": " + why_not + "; catalogue: layer " + recipe.name);
+    if (!built.ok())
+      return std::move(built).error().with_context("failed to pull and unpack image \"" + ref.name() + "\": " + why_not +
+                                                   "; catalogue: layer " + recipe.name);
     image.layers.insert(image.layers.begin(), built->folder);
     digest_input += built->folder + "\n";
-    if (&recipe == &entry->layers.back() || recipe.packages.size() == 1) made_of += (made_of.empty() || built->versions.empty() ? "" : ", ") + built->versions;
+    if (&recipe == &entry->layers.back() || recipe.packages.size() == 1)
+      made_of += (made_of.empty() || built->versions.empty() ? "" : ", ") + built->versions;
   }
   image.id = "catalogue://" + ref.repository + "@sha256:" + sha256_hex(digest_input);
   image.source = "catalogue: Debian packages" + (made_of.empty() ? std::string() : " " + made_of);
@@ -161,10 +183,13 @@ bool ImageStore::registry_reachable(const std::string& registry) {
   if (::getenv("HTTPS_PROXY") || ::getenv("https_proxy")) return true;
   const std::string mark = config_.dir + "/unreachable." + io::percent_encode(registry);
   no_registry_reason_ = "registry " + registry + " cannot be reached from this machine";
-  struct stat st{};
+  struct stat st {};
   if (::stat(mark.c_str(), &st) == 0 && ::time(nullptr) - st.st_mtime < kUnreachableFor.count()) return false;
   std::string host = registry == "docker.io" ? "registry-1.docker.io" : registry, port = "443";
-  if (const auto colon = host.rfind(':'); colon != std::string::npos) { port = host.substr(colon + 1); host.resize(colon); }
+  if (const auto colon = host.rfind(':'); colon != std::string::npos) {
+    port = host.substr(colon + 1);
+    host.resize(colon);
+  }
   bool reachable = false;
   if (auto found = sys::run({"getent", "ahosts", host}, "", kProbeDeadline); found.ok() && found->exit_code == 0) {
     const std::string ip = found->out.substr(0, found->out.find(' '));
@@ -177,7 +202,12 @@ bool ImageStore::registry_reachable(const std::string& registry) {
     }
   }
   std::error_code ec;
-  if (reachable) { fs::remove(mark, ec); } else { fs::create_directories(config_.dir, ec); (void)sys::write_file_atomic(mark, no_registry_reason_ + "\n").ok(); }
+  if (reachable) {
+    fs::remove(mark, ec);
+  } else {
+    fs::create_directories(config_.dir, ec);
+    (void)sys::write_file_atomic(mark, no_registry_reason_ + "\n").ok();
+  }
   return reachable;
 }
 
@@ -188,8 +218,12 @@ Result<Image> ImageStore::from_registry(const ImageReference& ref) {
   fs::create_directories(config_.dir + "/tmp", ec);
   // skopeo takes a tag or a digest, not both.
   const std::string source = "docker://" + ref.registry + "/" + ref.repository + (ref.digest.empty() ? ":" + ref.tag : "@" + ref.digest);
-  auto copied = sys::run_ok({"skopeo", "copy", "--quiet", "--override-os", "linux", source, "oci:" + layout + ":latest"}, "", std::chrono::minutes(3));
-  if (!copied.ok()) { fs::remove_all(layout, ec); return std::move(copied).error().with_context("registry " + ref.registry); }
+  auto copied = sys::run_ok({"skopeo", "copy", "--quiet", "--override-os", "linux", source, "oci:" + layout + ":latest"}, "",
+                            std::chrono::minutes(3));
+  if (!copied.ok()) {
+    fs::remove_all(layout, ec);
+    return std::move(copied).error().with_context("registry " + ref.registry);
+  }
   auto image = unpack_oci_layout(layout, layers_dir(), ref.registry + "/" + ref.repository);
   fs::remove_all(layout, ec);
   if (image.ok()) image->source = "registry " + ref.registry;
@@ -214,7 +248,7 @@ Status ImageStore::import(const std::string& path, const std::string& reference)
   fs::remove_all(target, ec);
   fs::rename(temporary, target, ec);
   if (ec) return make_error(Code::kIo, "rename " + temporary + ": " + ec.message());
-  fs::remove(record_path(ref.name()), ec);   // the next pull unpacks it
+  fs::remove(record_path(ref.name()), ec);  // the next pull unpacks it
   return {};
 }
 

@@ -26,12 +26,14 @@ TEST(ImageReference, IsNormalisedAsDockerDoes) {
 }
 
 TEST(ImageReference, RefusesWhatIsNone) {
-  for (const char* bad : {"", "Nginx", "a//b", "../../etc", "nginx:", "nginx@sha256:12", "a b", "nginx;rm", "/x", "x/", "-o:ok:no"}) EXPECT_EQ(normal(bad), "error") << bad;
+  for (const char* bad : {"", "Nginx", "a//b", "../../etc", "nginx:", "nginx@sha256:12", "a b", "nginx;rm", "/x", "x/", "-o:ok:no"})
+    EXPECT_EQ(normal(bad), "error") << bad;
   EXPECT_EQ(normal(std::string(600, 'a')), "error");
 }
 
 TEST(Catalogue, KnowsWhatThePromiseNames) {
-  for (const char* name : {"nginx", "curlimages/curl", "busybox", "alpine", "debian", "nicolaka/netshoot", "registry.k8s.io/e2e-test-images/agnhost:2.47", "registry.k8s.io/pause:3.9"}) {
+  for (const char* name : {"nginx", "curlimages/curl", "busybox", "alpine", "debian", "nicolaka/netshoot",
+                           "registry.k8s.io/e2e-test-images/agnhost:2.47", "registry.k8s.io/pause:3.9"}) {
     auto ref = parse_image_reference(name);
     ASSERT_TRUE(ref.ok());
     EXPECT_NE(find_in_catalogue(ref->registry, ref->repository), nullptr) << name;

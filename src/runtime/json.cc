@@ -70,7 +70,9 @@ Result<Json> parse_json_file(const std::string& path) {
   return value;
 }
 
-Status write_json_file(const std::string& path, const Json& value) { return sys::write_file_atomic(path, boost::json::serialize(value), 0600); }
+Status write_json_file(const std::string& path, const Json& value) {
+  return sys::write_file_atomic(path, boost::json::serialize(value), 0600);
+}
 
 static std::string format_time(std::int64_t unix_ns, bool micro) {
   const std::time_t seconds = unix_ns / 1'000'000'000;
@@ -97,7 +99,9 @@ std::int64_t parse_rfc3339(const std::string& in) {
   return ns;
 }
 
-std::int64_t now_unix_ns() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+std::int64_t now_unix_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 std::string base64_decode(const std::string& in) {
   std::string out;
@@ -113,7 +117,10 @@ std::string base64_decode(const std::string& in) {
     else continue;
     buffer = buffer << 6 | static_cast<unsigned>(v);
     bits += 6;
-    if (bits >= 8) { bits -= 8; out += static_cast<char>(buffer >> bits & 0xff); }
+    if (bits >= 8) {
+      bits -= 8;
+      out += static_cast<char>(buffer >> bits & 0xff);
+    }
   }
   return out;
 }

@@ -22,7 +22,7 @@ const Json* member(const Json& value, std::string_view key);
 std::string text(const Json& value, std::string_view path, std::string_view otherwise = "");
 std::int64_t number(const Json& value, std::string_view path, std::int64_t otherwise = 0);
 bool flag(const Json& value, std::string_view path, bool otherwise = false);
-const JsonArray& array(const Json& value, std::string_view path);      // empty where there is none
+const JsonArray& array(const Json& value, std::string_view path);  // empty where there is none
 const JsonObject& object(const Json& value, std::string_view path);
 std::vector<std::string> texts(const Json& value, std::string_view path);
 
@@ -33,6 +33,6 @@ std::string rfc3339(std::int64_t unix_ns);            // whole seconds, as the A
 std::string rfc3339_micro(std::int64_t unix_ns);      // Lease.renewTime
 std::int64_t parse_rfc3339(const std::string& text);  // ns, 0 if it is none
 std::int64_t now_unix_ns();
-std::string base64_decode(const std::string& text);   // what is no digit is skipped
+std::string base64_decode(const std::string& text);  // what is no digit is skipped
 
 }  // namespace fairway::runtime

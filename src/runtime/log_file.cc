@@ -45,14 +45,18 @@ void LogReader::seek_tail() {
     const ssize_t n = ::pread(fd_.get(), block, static_cast<std::size_t>(at - from), from);
     if (n <= 0) break;
     for (ssize_t i = n - 1; i >= 0; --i)
-      if (block[i] == '\n' && ++lines > options_.tail_lines) { ::lseek(fd_.get(), from + i + 1, SEEK_SET); return; }
+      if (block[i] == '\n' && ++lines > options_.tail_lines) {
+        ::lseek(fd_.get(), from + i + 1, SEEK_SET);
+        return;
+      }
     at = from;
   }
   ::lseek(fd_.get(), 0, SEEK_SET);
 }
 
 bool LogReader::advance() {
-  struct stat mine{}, named{};
+  struct stat mine {
+  }, named{};
   if (::fstat(fd_.get(), &mine) < 0 || ::stat(path_.c_str(), &named) < 0 || mine.st_ino == named.st_ino) return false;
   sys::Fd next_file(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
   if (!next_file) return false;
@@ -72,10 +76,12 @@ std::string LogReader::next() {
     }
     partial_.append(block, static_cast<std::size_t>(n));
     std::size_t at = 0;
-    for (std::size_t end; (end = partial_.find('\n', at)) != std::string::npos; at = end + 1) out += render_log_line(std::string_view(partial_).substr(at, end - at), options_);
+    for (std::size_t end; (end = partial_.find('\n', at)) != std::string::npos; at = end + 1)
+      out += render_log_line(std::string_view(partial_).substr(at, end - at), options_);
     partial_.erase(0, at);
   }
-  if (options_.limit_bytes >= 0 && static_cast<std::int64_t>(out.size()) > options_.limit_bytes - sent_) out.resize(static_cast<std::size_t>(options_.limit_bytes - sent_));
+  if (options_.limit_bytes >= 0 && static_cast<std::int64_t>(out.size()) > options_.limit_bytes - sent_)
+    out.resize(static_cast<std::size_t>(options_.limit_bytes - sent_));
   sent_ += static_cast<std::int64_t>(out.size());
   return out;
 }

@@ -11,8 +11,8 @@
 namespace fairway::runtime {
 
 struct LogOptions {
-  std::int64_t tail_lines = -1;      // -1: all
-  std::int64_t since_ns = 0;         // unix time; 0: all
+  std::int64_t tail_lines = -1;  // -1: all
+  std::int64_t since_ns = 0;     // unix time; 0: all
   std::int64_t limit_bytes = -1;
   bool timestamps = false;
 };
@@ -30,7 +30,7 @@ class LogReader {
 
  private:
   LogReader(std::string path, LogOptions options) : path_(std::move(path)), options_(options) {}
-  bool advance();                    // to the file that took the place of the current one
+  bool advance();  // to the file that took the place of the current one
   void seek_tail();
 
   std::string path_;

@@ -23,9 +23,14 @@ std::string random_hex(std::size_t digits) {
 }
 
 void StartLimiter::acquire(std::function<void(Slot)> ready) {
-  if (free_ == 0) { waiting_.push_back(std::move(ready)); return; }
+  if (free_ == 0) {
+    waiting_.push_back(std::move(ready));
+    return;
+  }
   --free_;
-  ready(Slot(nullptr, [this, alive = std::weak_ptr(alive_)](void*) { if (!alive.expired()) release(); }));
+  ready(Slot(nullptr, [this, alive = std::weak_ptr(alive_)](void*) {
+    if (!alive.expired()) release();
+  }));
 }
 
 void StartLimiter::release() {
@@ -46,16 +51,21 @@ void ApiCalls::start(const std::function<k8s::CallPtr(k8s::Done)>& begin, k8s::D
   });
 }
 
-void EventRecorder::record(const Json& involved, const std::string& field_path, const std::string& type, const std::string& reason, const std::string& message) {
-  const std::string ns = text(involved, "metadata.namespace", "default"), uid = text(involved, "metadata.uid"), name = text(involved, "metadata.name");
+void EventRecorder::record(const Json& involved, const std::string& field_path, const std::string& type, const std::string& reason,
+                           const std::string& message) {
+  const std::string ns = text(involved, "metadata.namespace", "default"), uid = text(involved, "metadata.uid"),
+                    name = text(involved, "metadata.name");
   const std::int64_t now = now_unix_ns();
   if (known_.size() > kMaxKnownEvents) known_.clear();
   Known& known = known_[uid + "|" + field_path + "|" + reason + "|" + message];
   ++known.count;
   if (known.count > 1) {
-    calls_.start([&](k8s::Done done) {
-      return api_.patch({.resource = "events", .ns = ns, .name = known.name}, k8s::PatchType::kMerge, JsonObject{{"count", known.count}, {"lastTimestamp", rfc3339(now)}}, std::move(done));
-    }, {});
+    calls_.start(
+        [&](k8s::Done done) {
+          return api_.patch({.resource = "events", .ns = ns, .name = known.name}, k8s::PatchType::kMerge,
+                            JsonObject{{"count", known.count}, {"lastTimestamp", rfc3339(now)}}, std::move(done));
+        },
+        {});
     return;
   }
   known.first_ns = now;
@@ -64,12 +74,23 @@ void EventRecorder::record(const Json& involved, const std::string& field_path, 
   if (const std::string own = text(involved, "metadata.namespace"); !own.empty()) reference["namespace"] = own;
   if (const std::string version = text(involved, "metadata.resourceVersion"); !version.empty()) reference["resourceVersion"] = version;
   if (!field_path.empty()) reference["fieldPath"] = field_path;
-  JsonObject event{{"kind", "Event"}, {"apiVersion", "v1"}, {"metadata", JsonObject{{"name", known.name}, {"namespace", ns}}}, {"involvedObject", std::move(reference)},
-                   {"reason", reason}, {"message", message.substr(0, 1024)}, {"type", type}, {"source", JsonObject{{"component", "kubelet"}, {"host", node_}}},
-                   {"firstTimestamp", rfc3339(now)}, {"lastTimestamp", rfc3339(now)}, {"count", 1}, {"reportingComponent", "kubelet"}, {"reportingInstance", node_}};
-  calls_.start([&](k8s::Done done) { return api_.create({.resource = "events", .ns = ns}, std::move(event), std::move(done)); }, [reason](Result<Json> result) {
-    if (!result.ok()) log::debug("runtime", "event {}: {}", reason, result.error().message);
-  });
+  JsonObject event{{"kind", "Event"},
+                   {"apiVersion", "v1"},
+                   {"metadata", JsonObject{{"name", known.name}, {"namespace", ns}}},
+                   {"involvedObject", std::move(reference)},
+                   {"reason", reason},
+                   {"message", message.substr(0, 1024)},
+                   {"type", type},
+                   {"source", JsonObject{{"component", "kubelet"}, {"host", node_}}},
+                   {"firstTimestamp", rfc3339(now)},
+                   {"lastTimestamp", rfc3339(now)},
+                   {"count", 1},
+                   {"reportingComponent", "kubelet"},
+                   {"reportingInstance", node_}};
+  calls_.start([&](k8s::Done done) { return api_.create({.resource = "events", .ns = ns}, std::move(event), std::move(done)); },
+               [reason](Result<Json> result) {
+                 if (!result.ok()) log::debug("runtime", "event {}: {}", reason, result.error().message);
+               });
 }
 
 static std::uint64_t own_capabilities() {
@@ -88,10 +109,19 @@ static std::string machine_netns(const std::string& configured) {
 }
 
 Node::Node(io::Loop& l, k8s::ApiClient& a, NodeRuntimeConfig c)
-    : loop(l), api(a), config(std::move(c)), images({.dir = config.image_dir, .agnhost = config.agnhost}), image_worker(l, 2, machine_netns(config.machine_netns)), file_worker(l, 1),
-      cni(l, config.cni_conf_dir, config.cni_bin_dirs), calls(l), events(a, calls, config.node_name), starts(config.parallel_starts), capabilities(own_capabilities()) {
+    : loop(l),
+      api(a),
+      config(std::move(c)),
+      images({.dir = config.image_dir, .agnhost = config.agnhost}),
+      image_worker(l, 2, machine_netns(config.machine_netns)),
+      file_worker(l, 1),
+      cni(l, config.cni_conf_dir, config.cni_bin_dirs),
+      calls(l),
+      events(a, calls, config.node_name),
+      starts(config.parallel_starts),
+      capabilities(own_capabilities()) {
   if (auto content = sys::read_file("/etc/resolv.conf", 64 << 10); content.ok()) machine_resolv_conf = *content;
-  struct sysinfo info{};
+  struct sysinfo info {};
   if (::sysinfo(&info) == 0) memory_bytes = static_cast<std::int64_t>(info.totalram) * info.mem_unit;
 }
 
@@ -106,18 +136,22 @@ void Node::fetch(const std::string& ns, const std::vector<std::string>& names, s
   const std::set<std::string> unique(names.begin(), names.end());
   gather->left = unique.size();
   gather->done = std::move(done);
-  if (unique.empty()) { loop.post([gather] { gather->done(ConfigObjects{}); }); return; }
+  if (unique.empty()) {
+    loop.post([gather] { gather->done(ConfigObjects{}); });
+    return;
+  }
   for (const auto& name : unique) {
     const auto slash = name.find('/');
     k8s::ResourceRef ref{.resource = name.substr(0, slash), .ns = ns, .name = name.substr(slash + 1)};
-    calls.start([&](k8s::Done callback) { return api.get(ref, std::move(callback)); }, [gather, name](Result<Json> result) {
-      if (result.ok()) gather->objects[name] = std::move(*result);
-      else if (result.error().code == Code::kNotFound) gather->objects[name] = Json();
-      else gather->error = std::move(result).error();
-      if (--gather->left > 0) return;
-      if (gather->error) gather->done(*gather->error);
-      else gather->done(std::move(gather->objects));
-    });
+    calls.start([&](k8s::Done callback) { return api.get(ref, std::move(callback)); },
+                [gather, name](Result<Json> result) {
+                  if (result.ok()) gather->objects[name] = std::move(*result);
+                  else if (result.error().code == Code::kNotFound) gather->objects[name] = Json();
+                  else gather->error = std::move(result).error();
+                  if (--gather->left > 0) return;
+                  if (gather->error) gather->done(*gather->error);
+                  else gather->done(std::move(gather->objects));
+                });
   }
 }
 

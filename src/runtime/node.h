@@ -48,14 +48,18 @@ class EventRecorder {
  public:
   EventRecorder(k8s::ApiClient& api, ApiCalls& calls, std::string node) : api_(api), calls_(calls), node_(std::move(node)) {}
   // `field_path`: "spec.containers{web}", or empty.
-  void record(const Json& involved, const std::string& field_path, const std::string& type, const std::string& reason, const std::string& message);
+  void record(const Json& involved, const std::string& field_path, const std::string& type, const std::string& reason,
+              const std::string& message);
 
  private:
-  struct Known { std::string name; std::int64_t count = 0, first_ns = 0; };
+  struct Known {
+    std::string name;
+    std::int64_t count = 0, first_ns = 0;
+  };
   k8s::ApiClient& api_;
   ApiCalls& calls_;
   std::string node_;
-  std::map<std::string, Known> known_;   // bounded
+  std::map<std::string, Known> known_;  // bounded
 };
 
 struct Node {
@@ -65,7 +69,7 @@ struct Node {
   k8s::ApiClient& api;
   NodeRuntimeConfig config;
   ImageStore images;
-  Worker image_worker;                   // in the machine's network namespace
+  Worker image_worker;  // in the machine's network namespace
   Worker file_worker;
   Cni cni;
   ApiCalls calls;
@@ -73,7 +77,7 @@ struct Node {
   StartLimiter starts;
   std::function<std::vector<const Json*>()> services;
   std::string machine_resolv_conf;
-  std::uint64_t capabilities = 0;        // of this process: more cannot be given
+  std::uint64_t capabilities = 0;  // of this process: more cannot be given
   std::int64_t memory_bytes = 0;
 
   std::string pods_dir() const { return config.node_dir + "/pods"; }

@@ -22,7 +22,7 @@ struct NodeRuntime::Impl {
   Impl(io::Loop& loop, k8s::ApiClient& api, NodeRuntimeConfig config) : node(loop, api, std::move(config)) {}
 
   Node node;
-  std::map<std::string, std::unique_ptr<Pod>> pods;    // by UID
+  std::map<std::string, std::unique_ptr<Pod>> pods;  // by UID
   std::unique_ptr<NodeStatus> status;
   std::unique_ptr<StreamServer> streams;
   std::unique_ptr<k8s::Informer> pod_informer, service_informer;
@@ -43,7 +43,8 @@ struct NodeRuntime::Impl {
 Status NodeRuntime::Impl::check_machine() const {
   for (const auto& [what, path] : {std::pair{"runc", node.config.runc}, std::pair{"fairway-shim", node.config.shim}})
     if (::access(path.c_str(), X_OK) != 0) return errno_error(errno, std::string(what) + " at \"" + path + "\"");
-  if (!node.config.cgroup_parent.starts_with('/')) return make_error(Code::kInvalid, "cgroup_parent \"" + node.config.cgroup_parent + "\" does not begin with /");
+  if (!node.config.cgroup_parent.starts_with('/'))
+    return make_error(Code::kInvalid, "cgroup_parent \"" + node.config.cgroup_parent + "\" does not begin with /");
   std::error_code ec;
   for (const auto& dir : {node.pods_dir(), node.run_dir() + "/c", node.runc_root(), node.config.image_dir}) {
     fs::create_directories(dir, ec);
@@ -78,7 +79,10 @@ void NodeRuntime::Impl::adopt_pods() {
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(node.pods_dir(), ec)) {
     auto object = parse_json_file(entry.path().string() + "/pod.json");
-    if (!object.ok()) { fs::remove_all(entry.path(), ec); continue; }   // a pod that had not got as far as its object
+    if (!object.ok()) {
+      fs::remove_all(entry.path(), ec);
+      continue;
+    }  // a pod that had not got as far as its object
     if (text(*object, "metadata.uid") == entry.path().filename().string()) add_pod(std::move(*object));
   }
   if (!pods.empty()) log::info("runtime", "adopted {} pods from {}", pods.size(), node.pods_dir());
@@ -93,7 +97,7 @@ void NodeRuntime::Impl::collect_garbage() {
   node.cni.gc(valid, [this](Status collected) {
     if (collected.ok()) return;
     log::debug("runtime", "CNI GC: {}", collected.error().message);
-    gc_timer = node.loop.after(std::chrono::seconds(5), [this] { collect_garbage(); });   // the agent may not be there yet
+    gc_timer = node.loop.after(std::chrono::seconds(5), [this] { collect_garbage(); });  // the agent may not be there yet
   });
 }
 
@@ -102,10 +106,13 @@ void NodeRuntime::Impl::pod_changed(const Json* before, const Json* after) {
   if (!old_uid.empty() && old_uid != uid)
     if (auto found = pods.find(old_uid); found != pods.end()) found->second->removed();
   if (!after) return;
-  if (auto found = pods.find(uid); found != pods.end()) { found->second->update(*after); return; }
+  if (auto found = pods.find(uid); found != pods.end()) {
+    found->second->update(*after);
+    return;
+  }
   const std::string phase = text(*after, "status.phase");
   const bool over = (phase == "Succeeded" || phase == "Failed") && !find(*after, "metadata.deletionTimestamp");
-  if (!over) add_pod(*after);   // one that ended and of which nothing is here stays as it is
+  if (!over) add_pod(*after);  // one that ended and of which nothing is here stays as it is
 }
 
 // Pods on disk that the API server no longer has were deleted while we were away.
@@ -118,20 +125,26 @@ void NodeRuntime::Impl::pods_synced() {
 
 void NodeRuntime::Impl::watch() {
   const std::string mine = "spec.nodeName=" + node.config.node_name;
-  service_informer = std::make_unique<k8s::Informer>(node.loop, node.api, k8s::ResourceRef{.resource = "services"}, k8s::ListOptions{}, k8s::Informer::Callbacks{
-    .on_change = [](const auto&, const Json*, const Json*) {},
-    // Pods see the Services in their environment: none is started before these are known.
-    .on_synced = [this, mine] {
-      node.loop.post([this, mine] {
-        if (pod_informer) return;
-        pod_informer = std::make_unique<k8s::Informer>(node.loop, node.api, k8s::ResourceRef{.resource = "pods"}, k8s::ListOptions{.field_selector = mine}, k8s::Informer::Callbacks{
-          .on_change = [this](const auto&, const Json* before, const Json* after) { pod_changed(before, after); },
-          .on_synced = [this] { pods_synced(); }});
-      });
-    }});
+  service_informer = std::make_unique<k8s::Informer>(
+      node.loop, node.api, k8s::ResourceRef{.resource = "services"}, k8s::ListOptions{},
+      k8s::Informer::Callbacks{.on_change = [](const auto&, const Json*, const Json*) {},
+                               // Pods see the Services in their environment: none is started before these are known.
+                               .on_synced =
+                                   [this, mine] {
+                                     node.loop.post([this, mine] {
+                                       if (pod_informer) return;
+                                       pod_informer = std::make_unique<k8s::Informer>(
+                                           node.loop, node.api, k8s::ResourceRef{.resource = "pods"},
+                                           k8s::ListOptions{.field_selector = mine},
+                                           k8s::Informer::Callbacks{.on_change = [this](const auto&, const Json* before,
+                                                                                        const Json* after) { pod_changed(before, after); },
+                                                                    .on_synced = [this] { pods_synced(); }});
+                                     });
+                                   }});
 }
 
-NodeRuntime::NodeRuntime(io::Loop& loop, k8s::ApiClient& api, NodeRuntimeConfig config) : impl_(std::make_unique<Impl>(loop, api, std::move(config))) {}
+NodeRuntime::NodeRuntime(io::Loop& loop, k8s::ApiClient& api, NodeRuntimeConfig config)
+    : impl_(std::make_unique<Impl>(loop, api, std::move(config))) {}
 NodeRuntime::~NodeRuntime() { stop(); }
 
 Status NodeRuntime::start() {
@@ -139,7 +152,8 @@ Status NodeRuntime::start() {
   FW_TRY(i.check_machine());
   i.node.services = [&i] {
     std::vector<const Json*> out;
-    if (i.service_informer) for (const auto& [key, object] : i.service_informer->objects()) out.push_back(&object);
+    if (i.service_informer)
+      for (const auto& [key, object] : i.service_informer->objects()) out.push_back(&object);
     return out;
   };
   i.streams = std::make_unique<StreamServer>(i.node, [&i](const std::string& ns, const std::string& name) { return i.find_pod(ns, name); });

@@ -21,31 +21,31 @@ namespace fairway::runtime {
 
 struct NodeRuntimeConfig {
   std::string node_name;
-  std::vector<std::string> node_ips;           // primary family first
-  std::string node_dir;                        // the lab's nodes/NAME: run/, pods/ are ours
-  std::string netns;                           // path of the node's own network namespace: hostNetwork pods
+  std::vector<std::string> node_ips;             // primary family first
+  std::string node_dir;                          // the lab's nodes/NAME: run/, pods/ are ours
+  std::string netns;                             // path of the node's own network namespace: hostNetwork pods
   std::string machine_netns = "/proc/1/ns/net";  // where the machine's network is: image downloads alone
-  std::string cni_conf_dir;                    // *.conflist, first by name. Empty: pods have loopback only (tests)
-  std::vector<std::string> cni_bin_dirs;       // where plugins are, by their `type`
+  std::string cni_conf_dir;                      // *.conflist, first by name. Empty: pods have loopback only (tests)
+  std::vector<std::string> cni_bin_dirs;         // where plugins are, by their `type`
   std::string runc = "/usr/sbin/runc";
-  std::string shim;                            // path of fairway-shim
-  std::string agnhost;                         // path of fairway-agnhost, copied into the agnhost and pause images
+  std::string shim;                                  // path of fairway-shim
+  std::string agnhost;                               // path of fairway-agnhost, copied into the agnhost and pause images
   std::string pod_netns_prefix = "/run/netns/fwp-";  // of the pods' network namespaces
-  std::string cgroup_parent;                   // "/fairway-lab/NODE/pods": below cgroup2's mount and each v1 controller's
+  std::string cgroup_parent;                         // "/fairway-lab/NODE/pods": below cgroup2's mount and each v1 controller's
   std::string image_dir = "/var/cache/fairway/images";
-  std::vector<std::string> dns_servers;        // the cluster DNS Service's addresses
+  std::vector<std::string> dns_servers;  // the cluster DNS Service's addresses
   std::string cluster_domain = "cluster.local";
-  std::string service_account_token;           // mounted into pods as any cluster's; empty: no token volume
-  std::string api_ca_pem;                      // ca.crt beside it
+  std::string service_account_token;  // mounted into pods as any cluster's; empty: no token volume
+  std::string api_ca_pem;             // ca.crt beside it
   std::map<std::string, std::string> node_labels;
   unsigned max_pods = 110;
-  unsigned parallel_starts = 4;                // sandboxes and containers being started at one time
+  unsigned parallel_starts = 4;  // sandboxes and containers being started at one time
 };
 
 class NodeRuntime {
  public:
   NodeRuntime(io::Loop& loop, k8s::ApiClient& api, NodeRuntimeConfig config);
-  ~NodeRuntime();                              // pods go on running
+  ~NodeRuntime();  // pods go on running
   NodeRuntime(const NodeRuntime&) = delete;
   NodeRuntime& operator=(const NodeRuntime&) = delete;
 

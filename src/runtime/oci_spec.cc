@@ -13,14 +13,19 @@
 namespace fairway::runtime {
 namespace {
 
+// clang-format off
 constexpr const char* kCapabilities[] = {
-    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"};
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+    "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE",
+    "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"};
+// clang-format on
 
-const std::set<std::string> kDefaultCapabilities = {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP",
-                                                    "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"};
+const std::set<std::string> kDefaultCapabilities = {
+    "CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FSETID",  "CAP_FOWNER",           "CAP_MKNOD",      "CAP_NET_RAW", "CAP_SETGID",
+    "CAP_SETUID", "CAP_SETFCAP",      "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",    "CAP_AUDIT_WRITE"};
 
 bool is_number(const std::string& in) { return !in.empty() && in.size() < 10 && in.find_first_not_of("0123456789") == std::string::npos; }
 
@@ -43,7 +48,8 @@ JsonArray capability_list(const ContainerSetup& setup) {
   const bool privileged = flag(*setup.container, "securityContext.privileged");
   const auto all = [&] { wanted = std::set<std::string>(std::begin(kCapabilities), std::end(kCapabilities)); };
   const auto full = [](const std::string& name) { return name.starts_with("CAP_") ? name : "CAP_" + name; };
-  const auto adds = texts(*setup.container, "securityContext.capabilities.add"), drops = texts(*setup.container, "securityContext.capabilities.drop");
+  const auto adds = texts(*setup.container, "securityContext.capabilities.add"),
+             drops = texts(*setup.container, "securityContext.capabilities.drop");
   if (privileged || std::count(adds.begin(), adds.end(), "ALL")) all();
   if (std::count(drops.begin(), drops.end(), "ALL")) wanted.clear();
   for (const auto& name : drops) wanted.erase(full(name));
@@ -58,7 +64,8 @@ JsonArray capability_list(const ContainerSetup& setup) {
 Json mount(std::string destination, std::string type, std::string source, std::initializer_list<const char*> options) {
   JsonArray list;
   for (const char* option : options) list.emplace_back(option);
-  return JsonObject{{"destination", std::move(destination)}, {"type", std::move(type)}, {"source", std::move(source)}, {"options", std::move(list)}};
+  return JsonObject{
+      {"destination", std::move(destination)}, {"type", std::move(type)}, {"source", std::move(source)}, {"options", std::move(list)}};
 }
 
 JsonArray mounts(const ContainerSetup& setup) {
@@ -69,7 +76,8 @@ JsonArray mounts(const ContainerSetup& setup) {
   out.push_back(mount("/dev/pts", "devpts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
   out.push_back(mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}));
   out.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
-  out.push_back(privileged ? mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev"}) : mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}));
+  out.push_back(privileged ? mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev"})
+                           : mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}));
   // A volume on /a must come before one on /a/b.
   std::vector<BindMount> sorted = setup.mounts;
   std::stable_sort(sorted.begin(), sorted.end(), [](const BindMount& a, const BindMount& b) {
@@ -97,8 +105,11 @@ JsonObject resources(const ContainerSetup& setup) {
   auto request = quantity(c, "requests", "cpu");
   const auto limit = quantity(c, "limits", "cpu");
   if (request < 0) request = limit;
-  cpu["shares"] = std::max<std::int64_t>(2, request < 0 ? 2 : request * 1024 / 1000);   // kubelet's least
-  if (limit > 0) { cpu["quota"] = std::max<std::int64_t>(1000, limit * 100); cpu["period"] = 100000; }
+  cpu["shares"] = std::max<std::int64_t>(2, request < 0 ? 2 : request * 1024 / 1000);  // kubelet's least
+  if (limit > 0) {
+    cpu["quota"] = std::max<std::int64_t>(1000, limit * 100);
+    cpu["period"] = 100000;
+  }
   out["cpu"] = std::move(cpu);
   out["devices"] = JsonArray{JsonObject{{"allow", flag(c, "securityContext.privileged")}, {"access", "rwm"}}};
   return out;
@@ -143,17 +154,25 @@ JsonObject process(const ContainerSetup& setup) {
 
 Result<ResolvedUser> resolve_user(const Json& pod, const Json& container, const Image& image, const std::string& layers_dir) {
   ResolvedUser out;
-  const auto setting = [&](const char* name) { return number(container, std::string("securityContext.") + name, number(pod, std::string("spec.securityContext.") + name, -1)); };
+  const auto setting = [&](const char* name) {
+    return number(container, std::string("securityContext.") + name, number(pod, std::string("spec.securityContext.") + name, -1));
+  };
   const std::string passwd = image_file(image, layers_dir, "etc/passwd"), group = image_file(image, layers_dir, "etc/group");
   const auto colon = image.config.user.find(':');
-  std::string user = image.config.user.substr(0, colon), wanted_group = colon == std::string::npos ? "" : image.config.user.substr(colon + 1);
-  if (const auto uid = setting("runAsUser"); uid >= 0) { user = std::to_string(uid); wanted_group.clear(); }
+  std::string user = image.config.user.substr(0, colon),
+              wanted_group = colon == std::string::npos ? "" : image.config.user.substr(colon + 1);
+  if (const auto uid = setting("runAsUser"); uid >= 0) {
+    user = std::to_string(uid);
+    wanted_group.clear();
+  }
   if (user.empty()) user = "0";
   bool found = false;
   std::string name;
   for (const auto& line : split(passwd, '\n')) {
     const auto fields = split(line, ':');
-    if (fields.size() < 6 || !is_number(fields[2]) || !is_number(fields[3]) || (fields[0] != user && !(is_number(user) && fields[2] == user))) continue;
+    if (fields.size() < 6 || !is_number(fields[2]) || !is_number(fields[3]) ||
+        (fields[0] != user && !(is_number(user) && fields[2] == user)))
+      continue;
     out.uid = static_cast<unsigned>(std::stoul(fields[2]));
     out.gid = static_cast<unsigned>(std::stoul(fields[3]));
     out.home = fields[5].empty() ? "/" : fields[5];
@@ -179,8 +198,13 @@ Result<ResolvedUser> resolve_user(const Json& pod, const Json& container, const 
   const Json* own = find(container, "securityContext.runAsNonRoot");
   if (own ? flag(container, "securityContext.runAsNonRoot") : flag(pod, "spec.securityContext.runAsNonRoot"))
     if (out.uid == 0)
-      return make_error(Code::kForbidden, setting("runAsUser") == 0 ? "container's runAsUser breaks non-root policy (pod: \"" + text(pod, "metadata.name") + "_" + text(pod, "metadata.namespace") + "(" + text(pod, "metadata.uid") + ")\", container: " + text(container, "name") + ")"
-                                                                    : "container has runAsNonRoot and image will run as root (pod: \"" + text(pod, "metadata.name") + "_" + text(pod, "metadata.namespace") + "(" + text(pod, "metadata.uid") + ")\", container: " + text(container, "name") + ")");
+      return make_error(Code::kForbidden, setting("runAsUser") == 0
+                                              ? "container's runAsUser breaks non-root policy (pod: \"" + text(pod, "metadata.name") + "_" +
+                                                    text(pod, "metadata.namespace") + "(" + text(pod, "metadata.uid") +
+                                                    ")\", container: " + text(container, "name") + ")"
+                                              : "container has runAsNonRoot and image will run as root (pod: \"" +
+                                                    text(pod, "metadata.name") + "_" + text(pod, "metadata.namespace") + "(" +
+                                                    text(pod, "metadata.uid") + ")\", container: " + text(container, "name") + ")");
   return out;
 }
 
@@ -202,15 +226,17 @@ Json oci_config(const ContainerSetup& setup) {
   const bool privileged = flag(*setup.container, "securityContext.privileged");
   JsonObject linux_part{{"namespaces", namespaces(setup)}, {"cgroupsPath", setup.cgroup}, {"resources", resources(setup)}};
   if (!privileged) {
-    linux_part["maskedPaths"] = JsonArray{"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"};
+    linux_part["maskedPaths"] = JsonArray{"/proc/acpi",       "/proc/asound",      "/proc/kcore",       "/proc/keys", "/proc/latency_stats",
+                                          "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"};
     linux_part["readonlyPaths"] = JsonArray{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
   }
-  return JsonObject{{"ociVersion", "1.0.2"},
-                    {"process", process(setup)},
-                    {"root", JsonObject{{"path", "rootfs"}, {"readonly", flag(*setup.container, "securityContext.readOnlyRootFilesystem")}}},
-                    {"hostname", setup.hostname},
-                    {"mounts", mounts(setup)},
-                    {"linux", std::move(linux_part)}};
+  return JsonObject{
+      {"ociVersion", "1.0.2"},
+      {"process", process(setup)},
+      {"root", JsonObject{{"path", "rootfs"}, {"readonly", flag(*setup.container, "securityContext.readOnlyRootFilesystem")}}},
+      {"hostname", setup.hostname},
+      {"mounts", mounts(setup)},
+      {"linux", std::move(linux_part)}};
 }
 
 Json exec_process(const Json& config, const std::vector<std::string>& command, bool tty) {
@@ -220,7 +246,8 @@ Json exec_process(const Json& config, const std::vector<std::string>& command, b
   o["args"] = strings(command);
   if (tty) {
     JsonArray& env = o["env"].as_array();
-    const bool has_term = std::any_of(env.begin(), env.end(), [](const Json& e) { return e.is_string() && std::string_view(e.get_string()).starts_with("TERM="); });
+    const bool has_term = std::any_of(env.begin(), env.end(),
+                                      [](const Json& e) { return e.is_string() && std::string_view(e.get_string()).starts_with("TERM="); });
     if (!has_term) env.emplace_back("TERM=xterm");
   }
   return out;
@@ -228,7 +255,9 @@ Json exec_process(const Json& config, const std::vector<std::string>& command, b
 
 int signal_number(const std::string& name) {
   if (is_number(name)) return std::stoi(name);
-  static const std::map<std::string, int> signals = {{"SIGTERM", SIGTERM}, {"SIGQUIT", SIGQUIT}, {"SIGINT", SIGINT}, {"SIGHUP", SIGHUP}, {"SIGUSR1", SIGUSR1}, {"SIGUSR2", SIGUSR2}, {"SIGKILL", SIGKILL}, {"SIGWINCH", SIGWINCH}};
+  static const std::map<std::string, int> signals = {{"SIGTERM", SIGTERM}, {"SIGQUIT", SIGQUIT},  {"SIGINT", SIGINT},
+                                                     {"SIGHUP", SIGHUP},   {"SIGUSR1", SIGUSR1},  {"SIGUSR2", SIGUSR2},
+                                                     {"SIGKILL", SIGKILL}, {"SIGWINCH", SIGWINCH}};
   auto found = signals.find(name.starts_with("SIG") ? name : "SIG" + name);
   if (found != signals.end()) return found->second;
   return name == "SIGRTMIN+3" ? SIGRTMIN + 3 : SIGTERM;

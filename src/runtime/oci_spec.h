@@ -28,11 +28,11 @@ struct ContainerSetup {
   const Json* pod = nullptr;
   const Json* container = nullptr;
   const Image* image = nullptr;
-  std::vector<std::string> env;              // NAME=value, complete
+  std::vector<std::string> env;  // NAME=value, complete
   std::vector<BindMount> mounts;
   ResolvedUser user;
   std::string netns, hostname, cgroup;
-  std::uint64_t machine_capabilities = ~0ull;   // bits that this machine's root has at all
+  std::uint64_t machine_capabilities = ~0ull;  // bits that this machine's root has at all
   std::int64_t machine_memory = 0;
 };
 

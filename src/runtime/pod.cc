@@ -28,11 +28,19 @@ constexpr auto kVolumeRefresh = seconds(60);
 }  // namespace
 
 Pod::Pod(Node& node, Json object, std::function<void()> gone)
-    : node_(node), object_(std::move(object)), gone_(std::move(gone)), uid_(text(object_, "metadata.uid")), name_(text(object_, "metadata.name")), ns_(text(object_, "metadata.namespace")) {
+    : node_(node),
+      object_(std::move(object)),
+      gone_(std::move(gone)),
+      uid_(text(object_, "metadata.uid")),
+      name_(text(object_, "metadata.name")),
+      ns_(text(object_, "metadata.namespace")) {
   for (const auto& spec : array(object_, "spec.initContainers"))
-    init_.push_back(std::make_unique<Container>(node_, *this, spec, text(spec, "restartPolicy") == "Always" ? ContainerKind::kSidecar : ContainerKind::kInit));
-  for (const auto& spec : array(object_, "spec.containers")) regular_.push_back(std::make_unique<Container>(node_, *this, spec, ContainerKind::kRegular));
-  if (!init_.empty()) for (auto& container : regular_) container->set_pod_initializing(true);
+    init_.push_back(std::make_unique<Container>(node_, *this, spec,
+                                                text(spec, "restartPolicy") == "Always" ? ContainerKind::kSidecar : ContainerKind::kInit));
+  for (const auto& spec : array(object_, "spec.containers"))
+    regular_.push_back(std::make_unique<Container>(node_, *this, spec, ContainerKind::kRegular));
+  if (!init_.empty())
+    for (auto& container : regular_) container->set_pod_initializing(true);
   start_ns_ = parse_rfc3339(text(object_, "status.startTime"));
   if (start_ns_ == 0) start_ns_ = now_unix_ns();
   if (const Json* status = find(object_, "status")) last_status_ = *status;
@@ -40,13 +48,20 @@ Pod::Pod(Node& node, Json object, std::function<void()> gone)
 
 Pod::~Pod() { *alive_ = false; }
 
-void Pod::event(const std::string& type, const std::string& reason, const std::string& message, const std::string& field_path) { node_.events.record(object_, field_path, type, reason, message); }
-
-PodFacts Pod::facts() const {
-  return {.pod = &object_, .node_name = node_.config.node_name, .pod_ips = host_network() ? node_.config.node_ips : sandbox_.ips, .host_ips = node_.config.node_ips};
+void Pod::event(const std::string& type, const std::string& reason, const std::string& message, const std::string& field_path) {
+  node_.events.record(object_, field_path, type, reason, message);
 }
 
-std::int64_t Pod::grace_seconds() const { return number(object_, "metadata.deletionGracePeriodSeconds", number(object_, "spec.terminationGracePeriodSeconds", 30)); }
+PodFacts Pod::facts() const {
+  return {.pod = &object_,
+          .node_name = node_.config.node_name,
+          .pod_ips = host_network() ? node_.config.node_ips : sandbox_.ips,
+          .host_ips = node_.config.node_ips};
+}
+
+std::int64_t Pod::grace_seconds() const {
+  return number(object_, "metadata.deletionGracePeriodSeconds", number(object_, "spec.terminationGracePeriodSeconds", 30));
+}
 
 Container* Pod::find_container(const std::string& name) const {
   for (const auto* list : {&regular_, &init_})
@@ -58,7 +73,9 @@ Container* Pod::find_container(const std::string& name) const {
 void Pod::update(Json object) {
   if (text(object, "metadata.resourceVersion") == text(object_, "metadata.resourceVersion")) return;
   const bool was_terminating = terminating();
-  const bool deletion_changed = text(object, "metadata.deletionTimestamp") != text(object_, "metadata.deletionTimestamp") || number(object, "metadata.deletionGracePeriodSeconds") != number(object_, "metadata.deletionGracePeriodSeconds");
+  const bool deletion_changed =
+      text(object, "metadata.deletionTimestamp") != text(object_, "metadata.deletionTimestamp") ||
+      number(object, "metadata.deletionGracePeriodSeconds") != number(object_, "metadata.deletionGracePeriodSeconds");
   object_ = std::move(object);
   if (prepared_ && (deletion_changed || !was_terminating)) (void)write_json_file(dir() + "/pod.json", object_).ok();
   if (deletion_changed) deadline_.reset();
@@ -81,7 +98,10 @@ void Pod::schedule_sync(milliseconds delay) {
   }
   if (sync_posted_) return;
   sync_posted_ = true;
-  node_.loop.post(guarded([this] { sync_posted_ = false; sync(); }));
+  node_.loop.post(guarded([this] {
+    sync_posted_ = false;
+    sync();
+  }));
 }
 
 void Pod::sync() {
@@ -109,15 +129,20 @@ void Pod::prepare() {
   std::error_code ec;
   for (const char* part : {"/etc", "/volumes", "/containers"}) fs::create_directories(dir() + part, ec);
   ::chmod(dir().c_str(), 0755);
-  if (Status status = write_json_file(dir() + "/pod.json", object_); !status.ok()) log::error("runtime", "pod {}: {}", full_name(), status.error().message);
+  if (Status status = write_json_file(dir() + "/pod.json", object_); !status.ok())
+    log::error("runtime", "pod {}: {}", full_name(), status.error().message);
   node_.fetch(ns_, volume_references(object_), guarded([this](Result<ConfigObjects> objects) { volumes_fetched(std::move(objects)); }));
 }
 
 void Pod::volumes_fetched(Result<ConfigObjects> objects) {
   preparing_ = false;
-  if (!objects.ok()) { schedule_sync(kRetry); return; }
+  if (!objects.ok()) {
+    schedule_sync(kRetry);
+    return;
+  }
   objects_ = std::move(*objects);
-  const VolumeSetup setup{.pod_dir = dir(), .facts = facts(), .objects = &objects_, .token = {node_.config.service_account_token, node_.config.api_ca_pem}};
+  const VolumeSetup setup{
+      .pod_dir = dir(), .facts = facts(), .objects = &objects_, .token = {node_.config.service_account_token, node_.config.api_ca_pem}};
   for (const auto& volume : array(object_, "spec.volumes")) {
     if (auto path = setup_volume(setup, volume); !path.ok()) {
       event("Warning", "FailedMount", "MountVolume.SetUp failed for volume \"" + text(volume, "name") + "\" : " + path.error().message);
@@ -134,14 +159,18 @@ void Pod::volumes_fetched(Result<ConfigObjects> objects) {
 void Pod::refresh_volumes() {
   if (!prepared_ || terminating()) return;
   node_.fetch(ns_, volume_references(object_), guarded([this](Result<ConfigObjects> objects) {
-    if (!objects.ok() || terminating()) return;
-    const VolumeSetup setup{.pod_dir = dir(), .facts = facts(), .objects = &*objects, .token = {node_.config.service_account_token, node_.config.api_ca_pem}};
-    for (const auto& volume : array(object_, "spec.volumes")) {
-      if (find(volume, "emptyDir") || find(volume, "hostPath")) continue;
-      if (auto path = setup_volume(setup, volume); !path.ok()) log::warn("runtime", "pod {}: volume {}: {}", full_name(), text(volume, "name"), path.error().message);
-    }
-    objects_ = std::move(*objects);
-  }));
+                if (!objects.ok() || terminating()) return;
+                const VolumeSetup setup{.pod_dir = dir(),
+                                        .facts = facts(),
+                                        .objects = &*objects,
+                                        .token = {node_.config.service_account_token, node_.config.api_ca_pem}};
+                for (const auto& volume : array(object_, "spec.volumes")) {
+                  if (find(volume, "emptyDir") || find(volume, "hostPath")) continue;
+                  if (auto path = setup_volume(setup, volume); !path.ok())
+                    log::warn("runtime", "pod {}: volume {}: {}", full_name(), text(volume, "name"), path.error().message);
+                }
+                objects_ = std::move(*objects);
+              }));
 }
 
 // Ports below 1024 and ping work without privileges in a pod, as with containerd 2.
@@ -156,7 +185,8 @@ static Status write_sysctls(const Json& pod) {
   FW_TRY(write("net.ipv4.ping_group_range", "0 2147483647"));
   for (const auto& item : array(pod, "spec.securityContext.sysctls")) {
     const std::string name = text(item, "name");
-    if (!name.starts_with("net.") || name.find('/') != std::string::npos || name.find("..") != std::string::npos) return make_error(Code::kForbidden, "sysctl \"" + name + "\" is not allowed: only net.* belongs to a pod");
+    if (!name.starts_with("net.") || name.find('/') != std::string::npos || name.find("..") != std::string::npos)
+      return make_error(Code::kForbidden, "sysctl \"" + name + "\" is not allowed: only net.* belongs to a pod");
     FW_TRY(write(name, text(item, "value")));
   }
   return {};
@@ -168,24 +198,38 @@ static Json capability_args(const Json& pod) {
     for (const auto& port : array(container, "ports"))
       if (const auto host = number(port, "hostPort"); host > 0) {
         std::string protocol = text(port, "protocol", "TCP");
-        std::transform(protocol.begin(), protocol.end(), protocol.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-        ports.push_back(JsonObject{{"hostPort", host}, {"containerPort", number(port, "containerPort")}, {"protocol", protocol}, {"hostIP", text(port, "hostIP")}});
+        std::transform(protocol.begin(), protocol.end(), protocol.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        ports.push_back(JsonObject{{"hostPort", host},
+                                   {"containerPort", number(port, "containerPort")},
+                                   {"protocol", protocol},
+                                   {"hostIP", text(port, "hostIP")}});
       }
   JsonObject out;
   if (!ports.empty()) out["portMappings"] = std::move(ports);
   JsonObject bandwidth;
-  for (const auto& [annotation, rate, burst] : {std::tuple{"kubernetes.io/ingress-bandwidth", "ingressRate", "ingressBurst"}, std::tuple{"kubernetes.io/egress-bandwidth", "egressRate", "egressBurst"}}) {
+  for (const auto& [annotation, rate, burst] : {std::tuple{"kubernetes.io/ingress-bandwidth", "ingressRate", "ingressBurst"},
+                                                std::tuple{"kubernetes.io/egress-bandwidth", "egressRate", "egressBurst"}}) {
     const Json* annotations = find(pod, "metadata.annotations");
     const Json* value = annotations ? member(*annotations, annotation) : nullptr;
     if (!value || !value->is_string()) continue;
-    if (auto milli = parse_quantity_milli(std::string(value->get_string())); milli.ok()) { bandwidth[rate] = *milli / 1000; bandwidth[burst] = *milli / 1000; }
+    if (auto milli = parse_quantity_milli(std::string(value->get_string())); milli.ok()) {
+      bandwidth[rate] = *milli / 1000;
+      bandwidth[burst] = *milli / 1000;
+    }
   }
   if (!bandwidth.empty()) out["bandwidth"] = std::move(bandwidth);
   return out;
 }
 
 static Attachment attachment_of(const Pod& pod, const Sandbox& sandbox) {
-  return {.container_id = sandbox.id, .netns = sandbox.netns, .pod_namespace = pod.ns(), .pod_name = pod.name(), .pod_uid = pod.uid(), .capability_args = capability_args(pod.object()), .result = {}};
+  return {.container_id = sandbox.id,
+          .netns = sandbox.netns,
+          .pod_namespace = pod.ns(),
+          .pod_name = pod.name(),
+          .pod_uid = pod.uid(),
+          .capability_args = capability_args(pod.object()),
+          .result = {}};
 }
 
 void Pod::start_sandbox() {
@@ -197,17 +241,24 @@ void Pod::start_sandbox() {
   }
   node_.starts.acquire(guarded([this](StartLimiter::Slot slot) {
     slot_ = std::move(slot);
-    if (terminating()) { attaching_ = false; slot_.reset(); return schedule_sync(); }
+    if (terminating()) {
+      attaching_ = false;
+      slot_.reset();
+      return schedule_sync();
+    }
     const std::string id = random_hex(64);
     sandbox_ = {.id = id, .netns = node_.config.pod_netns_prefix + id.substr(0, 12), .ips = {}, .result = {}, .ready = false};
-    save_sandbox();   // before it exists: whatever dies now, it can be found and removed
+    save_sandbox();  // before it exists: whatever dies now, it can be found and removed
     Status made = sys::create_netns(sandbox_.netns);
     if (made.ok()) {
       auto netns = sys::open_netns(sandbox_.netns);
       made = netns.ok() ? sys::in_netns(*netns, [this] { return write_sysctls(object_); }) : Status(std::move(netns).error());
     }
     if (!made.ok()) return sandbox_attached(std::move(made).error());
-    if (!node_.cni.enabled()) { sandbox_.ips = {"127.0.0.1"}; return sandbox_attached(Json()); }
+    if (!node_.cni.enabled()) {
+      sandbox_.ips = {"127.0.0.1"};
+      return sandbox_attached(Json());
+    }
     node_.cni.add(attachment_of(*this, sandbox_), guarded([this](Result<Json> result) { sandbox_attached(std::move(result)); }));
   }));
 }
@@ -226,7 +277,9 @@ void Pod::sandbox_attached(Result<Json> result) {
     save_sandbox();
     return schedule_sync();
   }
-  event("Warning", "FailedCreatePodSandBox", "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"" + sandbox_.id + "\": " + status.error().message);
+  event("Warning", "FailedCreatePodSandBox",
+        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \"" + sandbox_.id +
+            "\": " + status.error().message);
   // Remove the half of it, then try again with a new one.
   sandbox_gone_ = false;
   teardown_sandbox();
@@ -234,7 +287,8 @@ void Pod::sandbox_attached(Result<Json> result) {
 }
 
 Status Pod::write_etc() {
-  const DnsFacts dns{.servers = node_.config.dns_servers, .domain = node_.config.cluster_domain, .machine_resolv_conf = node_.machine_resolv_conf};
+  const DnsFacts dns{
+      .servers = node_.config.dns_servers, .domain = node_.config.cluster_domain, .machine_resolv_conf = node_.machine_resolv_conf};
   FW_TRY(sys::write_file_atomic(dir() + "/etc/hosts", render_hosts(facts(), dns.domain)));
   FW_TRY(sys::write_file_atomic(dir() + "/etc/resolv.conf", render_resolv_conf(object_, dns)));
   return sys::write_file_atomic(dir() + "/etc/hostname", pod_hostname(object_, node_.config.node_name) + "\n");
@@ -242,7 +296,10 @@ Status Pod::write_etc() {
 
 void Pod::save_sandbox() const {
   JsonArray ips(sandbox_.ips.begin(), sandbox_.ips.end());
-  auto status = write_json_file(dir() + "/sandbox.json", JsonObject{{"id", sandbox_.id}, {"netns", sandbox_.netns}, {"ips", std::move(ips)}, {"result", sandbox_.result}, {"ready", sandbox_.ready}});
+  auto status = write_json_file(
+      dir() + "/sandbox.json",
+      JsonObject{
+          {"id", sandbox_.id}, {"netns", sandbox_.netns}, {"ips", std::move(ips)}, {"result", sandbox_.result}, {"ready", sandbox_.ready}});
   if (!status.ok()) log::error("runtime", "pod {}: {}", full_name(), status.error().message);
 }
 
@@ -257,7 +314,8 @@ bool Pod::wants_restart(const Container& container) const {
 
 bool Pod::initialized() const {
   if (std::any_of(regular_.begin(), regular_.end(), [](const auto& c) { return c->has_run(); })) return true;
-  return std::all_of(init_.begin(), init_.end(), [](const auto& c) { return c->kind() == ContainerKind::kSidecar ? c->started() : c->succeeded(); });
+  return std::all_of(init_.begin(), init_.end(),
+                     [](const auto& c) { return c->kind() == ContainerKind::kSidecar ? c->started() : c->succeeded(); });
 }
 
 // In order; each waits for the one before: an init container to succeed, a sidecar to have started.
@@ -286,8 +344,12 @@ void Pod::run_containers() {
 
 bool Pod::finished() const {
   for (const auto& container : init_)
-    if (container->kind() == ContainerKind::kInit && container->state() == Container::State::kExited && !container->busy() && !container->succeeded() && !wants_restart(*container)) return true;
-  return !regular_.empty() && std::all_of(regular_.begin(), regular_.end(), [&](const auto& c) { return c->state() == Container::State::kExited && !c->busy() && !wants_restart(*c); });
+    if (container->kind() == ContainerKind::kInit && container->state() == Container::State::kExited && !container->busy() &&
+        !container->succeeded() && !wants_restart(*container))
+      return true;
+  return !regular_.empty() && std::all_of(regular_.begin(), regular_.end(), [&](const auto& c) {
+    return c->state() == Container::State::kExited && !c->busy() && !wants_restart(*c);
+  });
 }
 
 bool Pod::all_idle() const {
@@ -311,7 +373,8 @@ void Pod::stop_sidecars(seconds grace) {
 void Pod::terminate() {
   if (!deadline_) {
     deadline_ = steady_clock::now() + seconds(grace_seconds());
-    if (grace_seconds() == 0) for (auto& container : regular_) container->stop(seconds(0), "Stopping container " + container->name());
+    if (grace_seconds() == 0)
+      for (auto& container : regular_) container->stop(seconds(0), "Stopping container " + container->name());
   }
   // Zero means "kill at once", which is for those who asked for it; a container's own timer ends its time.
   const auto least = seconds(grace_seconds() == 0 ? 0 : 1);
@@ -336,22 +399,29 @@ void Pod::teardown_sandbox() {
   const auto finish = [this] {
     tearing_down_ = false;
     if (!host_network() && !sandbox_.netns.empty())
-      if (Status status = sys::remove_netns(sandbox_.netns); !status.ok()) log::warn("runtime", "pod {}: {}", full_name(), status.error().message);
+      if (Status status = sys::remove_netns(sandbox_.netns); !status.ok())
+        log::warn("runtime", "pod {}: {}", full_name(), status.error().message);
     sandbox_gone_ = terminating() || finished();
     sandbox_.ready = false;
-    if (!sandbox_gone_) { std::error_code ec; fs::remove(dir() + "/sandbox.json", ec); }
-    else if (fs::exists(dir() + "/sandbox.json")) save_sandbox();
+    if (!sandbox_gone_) {
+      std::error_code ec;
+      fs::remove(dir() + "/sandbox.json", ec);
+    } else if (fs::exists(dir() + "/sandbox.json")) save_sandbox();
     schedule_sync();
   };
   if (host_network() || sandbox_.id.empty() || !node_.cni.enabled()) return finish();
   Attachment attachment = attachment_of(*this, sandbox_);
   attachment.result = sandbox_.result;
   node_.cni.del(std::move(attachment), guarded([this, finish](Status status) {
-    if (status.ok()) return finish();
-    log::warn("runtime", "pod {}: {}", full_name(), status.error().message);
-    event("Warning", "FailedKillPod", "error killing pod: failed to \"KillPodSandbox\" for \"" + uid_ + "\": " + status.error().message);
-    teardown_timer_ = node_.loop.after(std::chrono::seconds(2), [this] { tearing_down_ = false; teardown_sandbox(); });
-  }));
+                  if (status.ok()) return finish();
+                  log::warn("runtime", "pod {}: {}", full_name(), status.error().message);
+                  event("Warning", "FailedKillPod",
+                        "error killing pod: failed to \"KillPodSandbox\" for \"" + uid_ + "\": " + status.error().message);
+                  teardown_timer_ = node_.loop.after(std::chrono::seconds(2), [this] {
+                    tearing_down_ = false;
+                    teardown_sandbox();
+                  });
+                }));
 }
 
 void Pod::delete_object() {
@@ -359,12 +429,14 @@ void Pod::delete_object() {
   deleting_ = true;
   publish();
   k8s::DeleteOptions options{.grace_period_seconds = 0, .propagation_policy = "", .precondition_uid = uid_};
-  node_.calls.start([&](k8s::Done done) { return node_.api.remove({.resource = "pods", .ns = ns_, .name = name_}, options, std::move(done)); }, guarded([this](Result<Json> result) {
-    deleting_ = false;
-    if (result.ok() || result.error().code == Code::kNotFound || result.error().code == Code::kConflict) deleted_ = true;
-    if (deleted_) schedule_sync();
-    else schedule_sync(std::chrono::seconds(1));
-  }));
+  node_.calls.start(
+      [&](k8s::Done done) { return node_.api.remove({.resource = "pods", .ns = ns_, .name = name_}, options, std::move(done)); },
+      guarded([this](Result<Json> result) {
+        deleting_ = false;
+        if (result.ok() || result.error().code == Code::kNotFound || result.error().code == Code::kConflict) deleted_ = true;
+        if (deleted_) schedule_sync();
+        else schedule_sync(std::chrono::seconds(1));
+      }));
 }
 
 // The folders of a pod's cgroup, in every hierarchy.
@@ -385,7 +457,15 @@ void Pod::remove_from_disk() {
   release_volumes(dir());
   remove_cgroups(node_.config.cgroup_parent, uid_);
   const std::string path = dir();
-  node_.file_worker.run([path] { std::error_code ec; fs::remove_all(path, ec); }, guarded([this] { auto gone = gone_; gone(); }));
+  node_.file_worker.run(
+      [path] {
+        std::error_code ec;
+        fs::remove_all(path, ec);
+      },
+      guarded([this] {
+        auto gone = gone_;
+        gone();
+      }));
 }
 
 // --- from disk ---------------------------------------------------------------------------------------------------
@@ -394,7 +474,11 @@ void Pod::adopt() {
   prepared_ = fs::exists(dir() + "/volumes");
   auto saved = parse_json_file(dir() + "/sandbox.json");
   if (saved.ok()) {
-    sandbox_ = {.id = text(*saved, "id"), .netns = text(*saved, "netns"), .ips = texts(*saved, "ips"), .result = find(*saved, "result") ? *find(*saved, "result") : Json(), .ready = flag(*saved, "ready")};
+    sandbox_ = {.id = text(*saved, "id"),
+                .netns = text(*saved, "netns"),
+                .ips = texts(*saved, "ips"),
+                .result = find(*saved, "result") ? *find(*saved, "result") : Json(),
+                .ready = flag(*saved, "ready")};
   }
   for (auto* list : {&init_, &regular_})
     for (auto& container : *list) container->adopt();

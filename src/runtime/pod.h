@@ -15,7 +15,7 @@
 namespace fairway::runtime {
 
 struct Sandbox {
-  std::string id, netns;             // hostNetwork: the node's own, and no CNI
+  std::string id, netns;  // hostNetwork: the node's own, and no CNI
   std::vector<std::string> ips;
   Json result;
   bool ready = false;
@@ -29,9 +29,9 @@ class Pod {
   Pod(const Pod&) = delete;
   Pod& operator=(const Pod&) = delete;
 
-  void adopt();                                  // what a former runtime left on disk
+  void adopt();  // what a former runtime left on disk
   void update(Json object);
-  void removed();                                // its object is gone from the API
+  void removed();  // its object is gone from the API
   void schedule_sync(std::chrono::milliseconds delay = std::chrono::milliseconds(0));
 
   const std::string& uid() const { return uid_; }
@@ -44,7 +44,7 @@ class Pod {
   const Sandbox& sandbox() const { return sandbox_; }
   std::string netns() const { return sandbox_.netns; }
   PodFacts facts() const;
-  std::int64_t grace_seconds() const;            // what its object says now
+  std::int64_t grace_seconds() const;  // what its object says now
   bool terminating() const { return removed_ || find(object_, "metadata.deletionTimestamp"); }
   const std::vector<std::unique_ptr<Container>>& init_containers() const { return init_; }
   const std::vector<std::unique_ptr<Container>>& containers() const { return regular_; }
@@ -56,27 +56,30 @@ class Pod {
 
  private:
   void sync();
-  void prepare();                                // folders and volumes
+  void prepare();  // folders and volumes
   void volumes_fetched(Result<ConfigObjects> objects);
   void start_sandbox();
   void sandbox_attached(Result<Json> result);
   Status write_etc();
   void run_containers();
-  bool run_init_containers();                    // true: all are done
+  bool run_init_containers();  // true: all are done
   bool wants_restart(const Container& container) const;
   bool finished() const;
   void terminate();
   void stop_sidecars(std::chrono::seconds grace);
   bool all_idle() const;
-  void teardown_sandbox();                       // sets sandbox_gone_ in the end
+  void teardown_sandbox();  // sets sandbox_gone_ in the end
   void delete_object();
   void remove_from_disk();
   void refresh_volumes();
   void publish();
   Json build_status() const;
   void save_sandbox() const;
-  template <typename F> auto guarded(F f) {
-    return [alive = std::weak_ptr<bool>(alive_), f = std::move(f)](auto&&... args) mutable { if (!alive.expired()) f(std::forward<decltype(args)>(args)...); };
+  template <typename F>
+  auto guarded(F f) {
+    return [alive = std::weak_ptr<bool>(alive_), f = std::move(f)](auto&&... args) mutable {
+      if (!alive.expired()) f(std::forward<decltype(args)>(args)...);
+    };
   }
 
   Node& node_;
@@ -89,10 +92,10 @@ class Pod {
   bool prepared_ = false, preparing_ = false;
   bool attaching_ = false, tearing_down_ = false, sandbox_gone_ = false;
   bool removed_ = false, deleting_ = false, deleted_ = false, removing_ = false;
-  std::optional<std::chrono::steady_clock::time_point> deadline_;   // of the grace period
+  std::optional<std::chrono::steady_clock::time_point> deadline_;  // of the grace period
   std::int64_t start_ns_ = 0;
   std::string published_;
-  Json last_status_;                             // for lastTransitionTime
+  Json last_status_;  // for lastTransitionTime
   bool publishing_ = false;
   std::chrono::milliseconds publish_backoff_{0};
   io::Loop::Timer sync_timer_, retry_timer_, teardown_timer_, publish_timer_, refresh_timer_;

@@ -11,10 +11,20 @@ namespace fairway::runtime {
 std::string expand_variables(const std::string& in, const std::map<std::string, std::string>& variables) {
   std::string out;
   for (std::size_t i = 0; i < in.size(); ++i) {
-    if (in[i] != '$' || i + 1 >= in.size()) { out += in[i]; continue; }
-    if (in[i + 1] == '$') { out += '$'; ++i; continue; }
+    if (in[i] != '$' || i + 1 >= in.size()) {
+      out += in[i];
+      continue;
+    }
+    if (in[i + 1] == '$') {
+      out += '$';
+      ++i;
+      continue;
+    }
     const auto close = in[i + 1] == '(' ? in.find(')', i + 2) : std::string::npos;
-    if (close == std::string::npos) { out += in[i]; continue; }
+    if (close == std::string::npos) {
+      out += in[i];
+      continue;
+    }
     const auto found = variables.find(in.substr(i + 2, close - i - 2));
     out += found == variables.end() ? in.substr(i, close - i + 1) : found->second;
     i = close;
@@ -36,13 +46,15 @@ Result<std::string> pod_field(const PodFacts& facts, const std::string& path) {
   if (path == "status.hostIP") return first(facts.host_ips);
   if (path == "status.hostIPs") return joined(facts.host_ips);
   if (path == "spec.serviceAccountName") return text(*facts.pod, path, "default");
-  if (path == "metadata.name" || path == "metadata.namespace" || path == "metadata.uid" || path == "spec.restartPolicy") return text(*facts.pod, path);
+  if (path == "metadata.name" || path == "metadata.namespace" || path == "metadata.uid" || path == "spec.restartPolicy")
+    return text(*facts.pod, path);
   for (const std::string_view map : {"metadata.labels", "metadata.annotations"}) {
     if (!path.starts_with(map)) continue;
     if (path.size() == map.size()) {
       std::string lines;
       std::map<std::string, std::string> sorted;
-      for (const auto& [key, value] : object(*facts.pod, map)) sorted[std::string(key)] = value.is_string() ? std::string(value.get_string()) : "";
+      for (const auto& [key, value] : object(*facts.pod, map))
+        sorted[std::string(key)] = value.is_string() ? std::string(value.get_string()) : "";
       for (const auto& [key, value] : sorted) lines += (lines.empty() ? "" : "\n") + key + "=" + boost::json::serialize(Json(value));
       return lines;
     }
@@ -59,10 +71,25 @@ Result<std::int64_t> parse_quantity_milli(const std::string& in) {
   char* end = nullptr;
   const double value = std::strtod(in.c_str(), &end);
   const std::string suffix = end ? end : "";
-  static const std::map<std::string, double> scales = {{"", 1}, {"m", 1e-3}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"P", 1e15}, {"E", 1e18}, {"u", 1e-6}, {"n", 1e-9},
-                                                       {"Ki", 1024.0}, {"Mi", 1048576.0}, {"Gi", 1073741824.0}, {"Ti", 1099511627776.0}, {"Pi", 1125899906842624.0}, {"Ei", 1152921504606846976.0}};
+  static const std::map<std::string, double> scales = {{"", 1},
+                                                       {"m", 1e-3},
+                                                       {"k", 1e3},
+                                                       {"M", 1e6},
+                                                       {"G", 1e9},
+                                                       {"T", 1e12},
+                                                       {"P", 1e15},
+                                                       {"E", 1e18},
+                                                       {"u", 1e-6},
+                                                       {"n", 1e-9},
+                                                       {"Ki", 1024.0},
+                                                       {"Mi", 1048576.0},
+                                                       {"Gi", 1073741824.0},
+                                                       {"Ti", 1099511627776.0},
+                                                       {"Pi", 1125899906842624.0},
+                                                       {"Ei", 1152921504606846976.0}};
   const auto scale = scales.find(suffix);
-  if (in.empty() || end == in.c_str() || scale == scales.end() || !(value >= 0) || !std::isfinite(value)) return make_error(Code::kInvalid, "quantity \"" + in.substr(0, 64) + "\" is none");
+  if (in.empty() || end == in.c_str() || scale == scales.end() || !(value >= 0) || !std::isfinite(value))
+    return make_error(Code::kInvalid, "quantity \"" + in.substr(0, 64) + "\" is none");
   const double milli = std::ceil(value * scale->second * 1000.0 - 1e-6);
   return milli > 9e18 ? INT64_MAX : static_cast<std::int64_t>(milli);
 }
@@ -119,7 +146,7 @@ std::map<std::string, std::string> service_variables(const std::vector<const Jso
   std::map<std::string, std::string> out;
   for (const Json* service : services) {
     const std::string where = text(*service, "metadata.namespace"), name = text(*service, "metadata.name");
-    const bool api = where == "default" && name == "kubernetes";   // always there, whatever the namespace
+    const bool api = where == "default" && name == "kubernetes";  // always there, whatever the namespace
     if (api || (links && where == ns)) add_service(*service, out);
   }
   return out;
@@ -127,7 +154,9 @@ std::map<std::string, std::string> service_variables(const std::vector<const Jso
 
 std::vector<std::string> env_references(const Json& container) {
   std::vector<std::string> out;
-  const auto add = [&](const char* kind, const std::string& name) { if (!name.empty()) out.push_back(std::string(kind) + "/" + name); };
+  const auto add = [&](const char* kind, const std::string& name) {
+    if (!name.empty()) out.push_back(std::string(kind) + "/" + name);
+  };
   for (const auto& from : array(container, "envFrom")) {
     add("configmaps", text(from, "configMapRef.name"));
     add("secrets", text(from, "secretRef.name"));
@@ -150,7 +179,8 @@ Result<const Json*> referenced(const ConfigObjects& objects, const std::string& 
   return make_error(Code::kNotFound, (kind == "secrets" ? "secret \"" : "configmap \"") + name + "\" not found");
 }
 
-Result<bool> key_value(const ConfigObjects& objects, const std::string& kind, const Json& reference, const std::string& ns, std::string& out) {
+Result<bool> key_value(const ConfigObjects& objects, const std::string& kind, const Json& reference, const std::string& ns,
+                       std::string& out) {
   FW_ASSIGN(const Json* object_found, referenced(objects, kind, reference));
   if (!object_found) return false;
   const std::string key = text(reference, "key");
@@ -161,7 +191,8 @@ Result<bool> key_value(const ConfigObjects& objects, const std::string& kind, co
     return true;
   }
   if (flag(reference, "optional")) return false;
-  return make_error(Code::kNotFound, "couldn't find key " + key + " in " + (kind == "secrets" ? "Secret " : "ConfigMap ") + ns + "/" + text(reference, "name"));
+  return make_error(Code::kNotFound, "couldn't find key " + key + " in " + (kind == "secrets" ? "Secret " : "ConfigMap ") + ns + "/" +
+                                         text(reference, "name"));
 }
 
 Status add_env_from(const Json& container, const ConfigObjects& objects, std::map<std::string, std::string>& variables) {
@@ -173,7 +204,9 @@ Status add_env_from(const Json& container, const ConfigObjects& objects, std::ma
       FW_ASSIGN(const Json* found, referenced(objects, kind, *reference));
       if (!found) continue;
       for (const auto& [key, value] : object(*found, "data"))
-        if (value.is_string()) variables[prefix + std::string(key)] = std::string_view(kind) == "secrets" ? base64_decode(std::string(value.get_string())) : std::string(value.get_string());
+        if (value.is_string())
+          variables[prefix + std::string(key)] =
+              std::string_view(kind) == "secrets" ? base64_decode(std::string(value.get_string())) : std::string(value.get_string());
     }
   }
   return {};
@@ -182,8 +215,14 @@ Status add_env_from(const Json& container, const ConfigObjects& objects, std::ma
 // False: an optional source is missing, so the variable is not set.
 Result<bool> value_from(const PodFacts& facts, const Json& container, const Json& source, const ConfigObjects& objects, std::string& out) {
   const std::string ns = text(*facts.pod, "metadata.namespace");
-  if (const Json* ref = member(source, "fieldRef")) { FW_ASSIGN(out, pod_field(facts, text(*ref, "fieldPath"))); return true; }
-  if (const Json* ref = member(source, "resourceFieldRef")) { FW_ASSIGN(out, resource_field(container, text(*ref, "resource"), text(*ref, "divisor"))); return true; }
+  if (const Json* ref = member(source, "fieldRef")) {
+    FW_ASSIGN(out, pod_field(facts, text(*ref, "fieldPath")));
+    return true;
+  }
+  if (const Json* ref = member(source, "resourceFieldRef")) {
+    FW_ASSIGN(out, resource_field(container, text(*ref, "resource"), text(*ref, "divisor")));
+    return true;
+  }
   if (const Json* ref = member(source, "configMapKeyRef")) return key_value(objects, "configmaps", *ref, ns, out);
   if (const Json* ref = member(source, "secretKeyRef")) return key_value(objects, "secrets", *ref, ns, out);
   return make_error(Code::kInvalid, "valueFrom names no source");
@@ -193,7 +232,7 @@ Result<bool> value_from(const PodFacts& facts, const Json& container, const Json
 
 Result<std::vector<std::string>> container_env(const PodFacts& facts, const Json& container, const std::vector<std::string>& image_env,
                                                const std::map<std::string, std::string>& services, const ConfigObjects& objects) {
-  std::map<std::string, std::string> variables;   // what $(VAR) sees: not the image's
+  std::map<std::string, std::string> variables;  // what $(VAR) sees: not the image's
   FW_TRY(add_env_from(container, objects, variables));
   std::map<std::string, std::string> visible = services;
   for (const auto& [name, value] : variables) visible[name] = value;

@@ -26,7 +26,8 @@ TEST(Quantity, IsInThousandths) {
 }
 
 TEST(PodField, KnowsTheDownwardApi) {
-  const Json pod = parse(R"({"metadata":{"name":"n","namespace":"s","uid":"u","labels":{"a/b":"1","z":"\"q\""}},"spec":{"serviceAccountName":"sa"}})");
+  const Json pod =
+      parse(R"({"metadata":{"name":"n","namespace":"s","uid":"u","labels":{"a/b":"1","z":"\"q\""}},"spec":{"serviceAccountName":"sa"}})");
   const PodFacts facts{.pod = &pod, .node_name = "node", .pod_ips = {"10.0.0.1", "fd00::1"}, .host_ips = {"172.30.0.11"}};
   EXPECT_EQ(*pod_field(facts, "metadata.name"), "n");
   EXPECT_EQ(*pod_field(facts, "metadata.labels['a/b']"), "1");
@@ -38,8 +39,10 @@ TEST(PodField, KnowsTheDownwardApi) {
 }
 
 TEST(ServiceVariables, AreThoseOfDockerLinks) {
-  const Json web = parse(R"({"metadata":{"name":"my-web","namespace":"default"},"spec":{"clusterIP":"10.96.0.9","ports":[{"name":"http","port":80},{"port":53,"protocol":"UDP"}]}})");
-  const Json api = parse(R"({"metadata":{"name":"kubernetes","namespace":"default"},"spec":{"clusterIP":"10.96.0.1","ports":[{"name":"https","port":443}]}})");
+  const Json web = parse(
+      R"({"metadata":{"name":"my-web","namespace":"default"},"spec":{"clusterIP":"10.96.0.9","ports":[{"name":"http","port":80},{"port":53,"protocol":"UDP"}]}})");
+  const Json api = parse(
+      R"({"metadata":{"name":"kubernetes","namespace":"default"},"spec":{"clusterIP":"10.96.0.1","ports":[{"name":"https","port":443}]}})");
   const Json headless = parse(R"({"metadata":{"name":"h","namespace":"default"},"spec":{"clusterIP":"None","ports":[{"port":80}]}})");
   auto here = service_variables({&web, &api, &headless}, "default", true);
   EXPECT_EQ(here["MY_WEB_SERVICE_HOST"], "10.96.0.9");
@@ -55,7 +58,8 @@ TEST(ServiceVariables, AreThoseOfDockerLinks) {
 
 TEST(ContainerEnv, OrdersItsSources) {
   const Json pod = parse(R"({"metadata":{"name":"n","namespace":"s"}})");
-  const Json container = parse(R"J({"envFrom":[{"prefix":"P_","configMapRef":{"name":"cm"}}],"env":[{"name":"A","value":"own"},{"name":"B","value":"$(A)$(P_k)$(SVC)"},
+  const Json container = parse(
+      R"J({"envFrom":[{"prefix":"P_","configMapRef":{"name":"cm"}}],"env":[{"name":"A","value":"own"},{"name":"B","value":"$(A)$(P_k)$(SVC)"},
       {"name":"C","valueFrom":{"secretKeyRef":{"name":"s","key":"x"}}},{"name":"D","valueFrom":{"configMapKeyRef":{"name":"no","key":"k","optional":true}}}]})J");
   const PodFacts facts{.pod = &pod, .node_name = "", .pod_ips = {}, .host_ips = {}};
   ConfigObjects objects;

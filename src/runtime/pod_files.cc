@@ -6,7 +6,7 @@
 namespace fairway::runtime {
 namespace {
 
-constexpr std::size_t kMaxServers = 3;    // resolver(5)
+constexpr std::size_t kMaxServers = 3;  // resolver(5)
 constexpr std::size_t kMaxSearch = 32;
 
 void append_unique(std::vector<std::string>& into, const std::vector<std::string>& items) {
@@ -14,7 +14,9 @@ void append_unique(std::vector<std::string>& into, const std::vector<std::string
     if (std::find(into.begin(), into.end(), item) == into.end()) into.push_back(item);
 }
 
-struct Resolver { std::vector<std::string> servers, search, options; };
+struct Resolver {
+  std::vector<std::string> servers, search, options;
+};
 
 Resolver parse_resolv_conf(const std::string& content) {
   Resolver out;
@@ -24,8 +26,12 @@ Resolver parse_resolv_conf(const std::string& content) {
     std::string key, word;
     words >> key;
     if (key == "nameserver" && words >> word) out.servers.push_back(word);
-    if (key == "search") { out.search.clear(); while (words >> word) out.search.push_back(word); }
-    if (key == "options") while (words >> word) out.options.push_back(word);
+    if (key == "search") {
+      out.search.clear();
+      while (words >> word) out.search.push_back(word);
+    }
+    if (key == "options")
+      while (words >> word) out.options.push_back(word);
   }
   return out;
 }
@@ -54,11 +60,14 @@ std::string pod_hostname(const Json& pod, const std::string& node_name) {
 std::string render_hosts(const PodFacts& facts, const std::string& domain) {
   const bool host = flag(*facts.pod, "spec.hostNetwork");
   std::string out = host ? "# Kubernetes-managed hosts file (host network).\n" : "# Kubernetes-managed hosts file.\n";
-  out += "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
+  out +=
+      "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost "
+      "ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
   const std::string hostname = pod_hostname(*facts.pod, facts.node_name), subdomain = text(*facts.pod, "spec.subdomain");
   for (const auto& ip : host ? facts.host_ips : facts.pod_ips) {
     out += ip + "\t";
-    if (!host && !subdomain.empty()) out += hostname + "." + subdomain + "." + text(*facts.pod, "metadata.namespace") + ".svc." + domain + "\t";
+    if (!host && !subdomain.empty())
+      out += hostname + "." + subdomain + "." + text(*facts.pod, "metadata.namespace") + ".svc." + domain + "\t";
     out += hostname + "\n";
   }
   const JsonArray& aliases = array(*facts.pod, "spec.hostAliases");

@@ -11,9 +11,9 @@
 namespace fairway::runtime {
 
 struct DnsFacts {
-  std::vector<std::string> servers;      // the cluster's
-  std::string domain;                    // cluster.local
-  std::string machine_resolv_conf;       // content, for dnsPolicy Default
+  std::vector<std::string> servers;  // the cluster's
+  std::string domain;                // cluster.local
+  std::string machine_resolv_conf;   // content, for dnsPolicy Default
 };
 
 std::string pod_hostname(const Json& pod, const std::string& node_name);

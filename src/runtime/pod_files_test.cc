@@ -16,19 +16,28 @@ namespace {
 Json parse(const char* in) { return boost::json::parse(in); }
 
 TEST(ResolvConf, FollowsTheDnsPolicy) {
-  const DnsFacts dns{.servers = {"10.96.0.10"}, .domain = "cluster.local", .machine_resolv_conf = "nameserver 9.9.9.9\nsearch example.org\noptions rotate\n"};
-  EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{}})"), dns), "search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n");
+  const DnsFacts dns{.servers = {"10.96.0.10"},
+                     .domain = "cluster.local",
+                     .machine_resolv_conf = "nameserver 9.9.9.9\nsearch example.org\noptions rotate\n"};
+  EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{}})"), dns),
+            "search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n");
   const std::string machine = "search example.org\nnameserver 9.9.9.9\noptions rotate\n";
   EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{"dnsPolicy":"Default"}})"), dns), machine);
   EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{"hostNetwork":true}})"), dns), machine);
-  EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{"dnsPolicy":"None","dnsConfig":{"nameservers":["1.2.3.4"],"searches":["a"],"options":[{"name":"ndots","value":"2"}]}}})"), dns),
-            "search a\nnameserver 1.2.3.4\noptions ndots:2\n");
-  const std::string merged = render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{"dnsConfig":{"options":[{"name":"ndots","value":"1"},{"name":"edns0"}]}}})"), dns);
+  EXPECT_EQ(
+      render_resolv_conf(
+          parse(
+              R"({"metadata":{"namespace":"ns"},"spec":{"dnsPolicy":"None","dnsConfig":{"nameservers":["1.2.3.4"],"searches":["a"],"options":[{"name":"ndots","value":"2"}]}}})"),
+          dns),
+      "search a\nnameserver 1.2.3.4\noptions ndots:2\n");
+  const std::string merged = render_resolv_conf(
+      parse(R"({"metadata":{"namespace":"ns"},"spec":{"dnsConfig":{"options":[{"name":"ndots","value":"1"},{"name":"edns0"}]}}})"), dns);
   EXPECT_NE(merged.find("options ndots:1 edns0\n"), std::string::npos) << merged;
 }
 
 TEST(Hosts, NameThePod) {
-  const Json pod = parse(R"({"metadata":{"name":"web","namespace":"ns"},"spec":{"subdomain":"sub","hostAliases":[{"ip":"1.2.3.4","hostnames":["a","b"]}]}})");
+  const Json pod = parse(
+      R"({"metadata":{"name":"web","namespace":"ns"},"spec":{"subdomain":"sub","hostAliases":[{"ip":"1.2.3.4","hostnames":["a","b"]}]}})");
   const PodFacts facts{.pod = &pod, .node_name = "node", .pod_ips = {"10.0.0.1"}, .host_ips = {"172.30.0.11"}};
   const std::string hosts = render_hosts(facts, "cluster.local");
   EXPECT_NE(hosts.find("10.0.0.1\tweb.sub.ns.svc.cluster.local\tweb\n"), std::string::npos) << hosts;
@@ -70,7 +79,8 @@ TEST(OciConfig, Capabilities) {
 
 TEST(User, NonRootIsEnforced) {
   const Image image;
-  const Json pod = parse(R"({"metadata":{"name":"p","namespace":"n","uid":"u"},"spec":{"securityContext":{"runAsNonRoot":true,"fsGroup":7}}})");
+  const Json pod =
+      parse(R"({"metadata":{"name":"p","namespace":"n","uid":"u"},"spec":{"securityContext":{"runAsNonRoot":true,"fsGroup":7}}})");
   EXPECT_FALSE(resolve_user(pod, parse(R"({"name":"c"})"), image, "/nonexistent").ok());
   auto user = resolve_user(pod, parse(R"({"name":"c","securityContext":{"runAsUser":5,"runAsGroup":6}})"), image, "/nonexistent");
   ASSERT_TRUE(user.ok());
@@ -85,7 +95,10 @@ TEST(Volumes, NoPathLeadsOut) {
   ConfigObjects objects;
   objects["configmaps/cm"] = parse(R"({"data":{"k":"v"}})");
   for (const char* path : {"../x", "/x", "a/../../x", "."}) {
-    const Json volume = boost::json::object{{"name", "v"}, {"configMap", boost::json::object{{"name", "cm"}, {"items", boost::json::array{boost::json::object{{"key", "k"}, {"path", path}}}}}}};
+    const Json volume = boost::json::object{
+        {"name", "v"},
+        {"configMap",
+         boost::json::object{{"name", "cm"}, {"items", boost::json::array{boost::json::object{{"key", "k"}, {"path", path}}}}}}};
     EXPECT_FALSE(volume_files(facts, volume, objects, {}).ok()) << path;
   }
 }
@@ -136,11 +149,13 @@ TEST(LogReader, TailsAndSurvivesRotation) {
 }
 
 TEST(PodStatus, ConditionsKeepTheirTime) {
-  const Json pod = parse(R"({"spec":{"readinessGates":[{"conditionType":"x/y"}],"containers":[{"name":"c"}]},"status":{"conditions":[{"type":"x/y","status":"False"}]}})");
+  const Json pod = parse(
+      R"({"spec":{"readinessGates":[{"conditionType":"x/y"}],"containers":[{"name":"c"}]},"status":{"conditions":[{"type":"x/y","status":"False"}]}})");
   StatusFacts facts{.phase = "Running", .sandbox_ready = true, .initialized = true};
   const Json first = pod_status(pod, facts, parse("{}"), 1'000'000'000'000'000'000);
   const auto ready = [](const Json& status, const char* type) {
-    for (const auto& c : array(status, "conditions")) if (text(c, "type") == type) return c;
+    for (const auto& c : array(status, "conditions"))
+      if (text(c, "type") == type) return c;
     return Json();
   };
   EXPECT_EQ(text(ready(first, "ContainersReady"), "status"), "True");

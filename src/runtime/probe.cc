@@ -7,7 +7,7 @@
 namespace fairway::runtime {
 
 struct ProbeSet::Probe {
-  const char* name;                  // "Readiness" ...
+  const char* name;  // "Readiness" ...
   Json spec;
   std::chrono::seconds period, timeout;
   std::int64_t success_threshold = 1, failure_threshold = 3;

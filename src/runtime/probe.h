@@ -20,7 +20,7 @@ class ProbeSet {
   ProbeSet(const ProbeSet&) = delete;
   ProbeSet& operator=(const ProbeSet&) = delete;
   void begin();
-  void container_stops();   // no more startup and liveness: nothing is restarted now
+  void container_stops();  // no more startup and liveness: nothing is restarted now
 
  private:
   struct Probe;

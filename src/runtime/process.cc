@@ -38,7 +38,8 @@ Result<pid_t> spawn(const std::vector<std::string>& argv, const std::vector<std:
   ::posix_spawnattr_setsigmask(&attr, &none);
   ::posix_spawnattr_setsigdefault(&attr, &defaults);
   ::posix_spawnattr_setpgroup(&attr, 0);
-  ::posix_spawnattr_setflags(&attr, static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP)));
+  ::posix_spawnattr_setflags(&attr, static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                       (new_session ? POSIX_SPAWN_SETSID : POSIX_SPAWN_SETPGROUP)));
   const auto args = pointers(argv);
   const auto variables = pointers(env);
   pid_t pid = -1;
@@ -96,7 +97,10 @@ struct Process::State : std::enable_shared_from_this<State> {
       const ssize_t n = ::read(fd.get(), chunk, sizeof chunk);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return true;
-      if (n <= 0) { fd.reset(); return false; }
+      if (n <= 0) {
+        fd.reset();
+        return false;
+      }
       if (into.size() < kMaxOutput) into.append(chunk, std::min(static_cast<std::size_t>(n), kMaxOutput - into.size()));
     }
   }
@@ -119,7 +123,7 @@ struct Process::State : std::enable_shared_from_this<State> {
     pid = -1;
     if (out) drain(out, result.out);
     if (err) drain(err, result.err);
-    const auto self = shared_from_this();   // the watch that calls us is part of us
+    const auto self = shared_from_this();  // the watch that calls us is part of us
     watch_pid.cancel(), watch_in.cancel(), watch_out.cancel(), watch_err.cancel(), timer.cancel();
     auto callback = std::move(done);
     callback(std::move(result));
@@ -144,7 +148,7 @@ void Process::let_end(std::unique_ptr<Process> process, std::chrono::millisecond
   if (!state || state->pid <= 0) return;
   State* s = state.get();
   s->timer = s->loop.after(deadline, [s] { ::kill(-s->pid, SIGKILL); });
-  s->done = [state = std::move(state)](ProcessResult) {};   // it holds itself until then
+  s->done = [state = std::move(state)](ProcessResult) {};  // it holds itself until then
 }
 
 Result<std::unique_ptr<Process>> Process::start(io::Loop& loop, ProcessSpec spec, std::function<void(ProcessResult)> done) {
@@ -166,11 +170,18 @@ Result<std::unique_ptr<Process>> Process::start(io::Loop& loop, ProcessSpec spec
   state->done = std::move(done);
   State* s = state.get();
   s->watch_pid = loop.watch(s->pidfd.get(), io::Loop::Ready::kRead, [s] { s->ended(); });
-  s->watch_out = loop.watch(s->out.get(), io::Loop::Ready::kRead, [s] { if (!State::drain(s->out, s->result.out)) s->watch_out.cancel(); });
-  s->watch_err = loop.watch(s->err.get(), io::Loop::Ready::kRead, [s] { if (!State::drain(s->err, s->result.err)) s->watch_err.cancel(); });
+  s->watch_out = loop.watch(s->out.get(), io::Loop::Ready::kRead, [s] {
+    if (!State::drain(s->out, s->result.out)) s->watch_out.cancel();
+  });
+  s->watch_err = loop.watch(s->err.get(), io::Loop::Ready::kRead, [s] {
+    if (!State::drain(s->err, s->result.err)) s->watch_err.cancel();
+  });
   if (s->input.empty()) s->in.reset();
   else s->watch_in = loop.watch(s->in.get(), io::Loop::Ready::kWrite, [s] { s->feed(); });
-  s->timer = loop.after(spec.deadline, [s] { s->result.timed_out = true; ::kill(-s->pid, SIGKILL); });
+  s->timer = loop.after(spec.deadline, [s] {
+    s->result.timed_out = true;
+    ::kill(-s->pid, SIGKILL);
+  });
   return std::unique_ptr<Process>(new Process(std::move(state)));
 }
 

@@ -17,15 +17,15 @@ namespace fairway::runtime {
 
 struct ProcessSpec {
   std::vector<std::string> argv;
-  std::vector<std::string> env;            // whole environment, NAME=value; empty: our own
-  std::string input;                       // to stdin
+  std::vector<std::string> env;  // whole environment, NAME=value; empty: our own
+  std::string input;             // to stdin
   std::chrono::milliseconds deadline{60'000};
 };
 
 struct ProcessResult {
-  int exit_code = -1;                      // 128 + signal where one ended it
+  int exit_code = -1;  // 128 + signal where one ended it
   bool timed_out = false;
-  std::string out, err;                    // the first MiB of each
+  std::string out, err;  // the first MiB of each
 };
 
 // Destroying it kills the process (its group) and calls nobody.

@@ -32,7 +32,10 @@ class StreamServer {
 
  private:
   struct Head;
-  struct Refusal { int code; std::string reason, message; };
+  struct Refusal {
+    int code;
+    std::string reason, message;
+  };
   void accept();
   void head_readable(Head& head);
   void dispatch(sys::Fd client, const Json& request);

@@ -14,11 +14,18 @@ namespace fairway::runtime {
 constexpr std::size_t kHighWater = 256 << 10;
 
 LogSession::LogSession(io::Loop& loop, sys::Fd client, LogReader reader, std::string dir, bool follow, std::function<void()> end)
-    : loop_(loop), stream_(loop, std::move(client)), reader_(std::move(reader)), dir_(std::move(dir)), follow_(follow), end_(std::move(end)) {}
+    : loop_(loop),
+      stream_(loop, std::move(client)),
+      reader_(std::move(reader)),
+      dir_(std::move(dir)),
+      follow_(follow),
+      end_(std::move(end)) {}
 
 void LogSession::start() {
   stream_.start({}, [this] { finish(); });
-  stream_.on_drained([this] { if (!finished_) pump(); });
+  stream_.on_drained([this] {
+    if (!finished_) pump();
+  });
   if (follow_) {
     inotify_ = sys::Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     ::inotify_add_watch(inotify_.get(), dir_.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF);
@@ -36,7 +43,10 @@ void LogSession::pump() {
   const bool over = !follow_ || ::access((dir_ + "/exit").c_str(), F_OK) == 0 || ::access(dir_.c_str(), F_OK) != 0;
   while (!finished_ && stream_.pending() < kHighWater) {
     const std::string piece = reader_.next();
-    if (!piece.empty()) { stream_.send(FrameStream::kOutput, piece); continue; }
+    if (!piece.empty()) {
+      stream_.send(FrameStream::kOutput, piece);
+      continue;
+    }
     if (over || reader_.limit_reached()) {
       stream_.send(FrameStream::kStatus, R"({"metadata":{},"status":"Success"})");
       if (stream_.pending() == 0) finish();
@@ -66,7 +76,8 @@ Result<sys::Fd> dial_in_netns(const std::string& netns, std::uint16_t port) {
     v6.sin6_family = AF_INET6;
     v6.sin6_port = htons(port);
     v6.sin6_addr = in6addr_loopback;
-    const std::pair<const sockaddr*, socklen_t> addresses[] = {{reinterpret_cast<sockaddr*>(&v4), sizeof v4}, {reinterpret_cast<sockaddr*>(&v6), sizeof v6}};
+    const std::pair<const sockaddr*, socklen_t> addresses[] = {{reinterpret_cast<sockaddr*>(&v4), sizeof v4},
+                                                               {reinterpret_cast<sockaddr*>(&v6), sizeof v6}};
     for (const auto& [address, size] : addresses) {
       sys::Fd fd(::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
       int error = fd && ::connect(fd.get(), address, size) == 0 ? 0 : errno;
@@ -74,24 +85,34 @@ Result<sys::Fd> dial_in_netns(const std::string& netns, std::uint16_t port) {
       socklen_t length = sizeof error;
       // Loopback answers at once, if not within the call; a listener with a full backlog may be waited for later.
       if (fd && error == EINPROGRESS && ::poll(&p, 1, 100) > 0) ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-      if (error == 0 || error == EINPROGRESS) { out = std::move(fd); return {}; }
-      why += std::string(why.empty() ? "" : ", ") + (address->sa_family == AF_INET ? "IPv4: dial tcp4 127.0.0.1:" : "IPv6: dial tcp6 [::1]:") + std::to_string(port) + ": " + errno_error(error, "connect").message;
+      if (error == 0 || error == EINPROGRESS) {
+        out = std::move(fd);
+        return {};
+      }
+      why += std::string(why.empty() ? "" : ", ") +
+             (address->sa_family == AF_INET ? "IPv4: dial tcp4 127.0.0.1:" : "IPv6: dial tcp6 [::1]:") + std::to_string(port) + ": " +
+             errno_error(error, "connect").message;
     }
     return make_error(Code::kUnavailable, "failed to connect to localhost:" + std::to_string(port) + " inside namespace, " + why);
   }));
   return out;
 }
 
-ForwardSession::ForwardSession(io::Loop& loop, sys::Fd client, sys::Fd server, std::function<void()> end) : loop_(loop), stream_(loop, std::move(client)), server_(std::move(server)), end_(std::move(end)) {}
+ForwardSession::ForwardSession(io::Loop& loop, sys::Fd client, sys::Fd server, std::function<void()> end)
+    : loop_(loop), stream_(loop, std::move(client)), server_(std::move(server)), end_(std::move(end)) {}
 
 void ForwardSession::start() {
-  stream_.start([this](std::uint8_t channel, std::string_view payload) {
-    if (channel == FrameStream::kInput) pending_ += payload;
-    if (channel == FrameStream::kEnd && !payload.empty() && payload[0] == FrameStream::kInput) client_ended_ = true;
-    to_server();
-    if (pending_.size() > kHighWater) stream_.pause(true);
-  }, [this] { finish(); });
-  stream_.on_drained([this] { if (!read_armed_ && !server_ended_ && !finished_) arm_read(); });
+  stream_.start(
+      [this](std::uint8_t channel, std::string_view payload) {
+        if (channel == FrameStream::kInput) pending_ += payload;
+        if (channel == FrameStream::kEnd && !payload.empty() && payload[0] == FrameStream::kInput) client_ended_ = true;
+        to_server();
+        if (pending_.size() > kHighWater) stream_.pause(true);
+      },
+      [this] { finish(); });
+  stream_.on_drained([this] {
+    if (!read_armed_ && !server_ended_ && !finished_) arm_read();
+  });
   arm_read();
 }
 
@@ -115,7 +136,10 @@ void ForwardSession::from_server() {
     return;
   }
   stream_.send(FrameStream::kOutput, std::string_view(chunk, static_cast<std::size_t>(n)));
-  if (stream_.pending() > kHighWater) { read_.cancel(); read_armed_ = false; }
+  if (stream_.pending() > kHighWater) {
+    read_.cancel();
+    read_armed_ = false;
+  }
 }
 
 void ForwardSession::to_server() {
@@ -127,7 +151,10 @@ void ForwardSession::to_server() {
       write_armed_ = true;
       return;
     }
-    if (n < 0) { pending_.clear(); break; }
+    if (n < 0) {
+      pending_.clear();
+      break;
+    }
     pending_.erase(0, static_cast<std::size_t>(n));
   }
   if (write_armed_) stream_.pause(false);

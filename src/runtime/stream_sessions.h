@@ -15,7 +15,11 @@ namespace fairway::runtime {
 class ShimWait final : public StreamServer::Session {
  public:
   ShimWait(io::Loop& loop, sys::Fd pidfd, std::function<void()> end)
-      : pidfd_(std::move(pidfd)), watch_(loop.watch(pidfd_.get(), io::Loop::Ready::kRead, [this, end = std::move(end)] { watch_.cancel(); reap(pidfd_); end(); })) {}
+      : pidfd_(std::move(pidfd)), watch_(loop.watch(pidfd_.get(), io::Loop::Ready::kRead, [this, end = std::move(end)] {
+          watch_.cancel();
+          reap(pidfd_);
+          end();
+        })) {}
 
  private:
   sys::Fd pidfd_;
@@ -54,7 +58,7 @@ class ForwardSession final : public StreamServer::Session {
   io::Loop& loop_;
   FrameStream stream_;
   sys::Fd server_;
-  std::string pending_;              // for the server
+  std::string pending_;  // for the server
   bool client_ended_ = false, server_ended_ = false, finished_ = false, read_armed_ = false, write_armed_ = false;
   std::function<void()> end_;
   io::Loop::Watch read_, write_;

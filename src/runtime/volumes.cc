@@ -35,7 +35,8 @@ bool safe_path(const std::string& path) {
 }
 
 // The files that a configMap or secret source gives: all keys, or its items.
-Status add_object_files(const Json& source, const std::string& kind, const std::string& name, unsigned default_mode, const ConfigObjects& objects, std::vector<VolumeFile>& out) {
+Status add_object_files(const Json& source, const std::string& kind, const std::string& name, unsigned default_mode,
+                        const ConfigObjects& objects, std::vector<VolumeFile>& out) {
   const auto found = objects.find(kind + "/" + name);
   const std::string word = kind == "secrets" ? "secret" : "configmap";
   if (found == objects.end() || found->second.is_null()) {
@@ -44,7 +45,8 @@ Status add_object_files(const Json& source, const std::string& kind, const std::
   }
   std::map<std::string, std::string> data;
   for (const auto& [key, value] : object(found->second, "data"))
-    if (value.is_string()) data[std::string(key)] = kind == "secrets" ? base64_decode(std::string(value.get_string())) : std::string(value.get_string());
+    if (value.is_string())
+      data[std::string(key)] = kind == "secrets" ? base64_decode(std::string(value.get_string())) : std::string(value.get_string());
   for (const auto& [key, value] : object(found->second, "binaryData"))
     if (value.is_string()) data[std::string(key)] = base64_decode(std::string(value.get_string()));
   const JsonArray& items = array(source, "items");
@@ -55,7 +57,8 @@ Status add_object_files(const Json& source, const std::string& kind, const std::
     const auto value = data.find(key);
     if (value == data.end()) {
       if (flag(source, "optional")) continue;
-      return make_error(Code::kNotFound, "references non-existent " + std::string(kind == "secrets" ? "secret" : "config") + " key: " + key);
+      return make_error(Code::kNotFound,
+                        "references non-existent " + std::string(kind == "secrets" ? "secret" : "config") + " key: " + key);
     }
     out.push_back({path, value->second, static_cast<unsigned>(number(item, "mode", default_mode))});
   }
@@ -70,19 +73,23 @@ Status add_downward_files(const Json& source, const PodFacts& facts, unsigned de
     } else if (const Json* resource = member(item, "resourceFieldRef")) {
       const std::string name = text(*resource, "containerName");
       for (const auto& container : array(*facts.pod, "spec.containers"))
-        if (text(container, "name") == name) { FW_ASSIGN(file.content, resource_field(container, text(*resource, "resource"), text(*resource, "divisor"))); }
+        if (text(container, "name") == name) {
+          FW_ASSIGN(file.content, resource_field(container, text(*resource, "resource"), text(*resource, "divisor")));
+        }
     }
     out.push_back(std::move(file));
   }
   return {};
 }
 
-Status add_projected_files(const Json& projected, const PodFacts& facts, const ConfigObjects& objects, const TokenFiles& token, std::vector<VolumeFile>& out) {
+Status add_projected_files(const Json& projected, const PodFacts& facts, const ConfigObjects& objects, const TokenFiles& token,
+                           std::vector<VolumeFile>& out) {
   const auto mode = static_cast<unsigned>(number(projected, "defaultMode", 0644));
   for (const auto& source : array(projected, "sources")) {
     if (const Json* s = member(source, "configMap")) {
       // Every cluster has it; where the API server keeps none, the runtime knows what is in it.
-      if (const std::string name = text(*s, "name"); name == "kube-root-ca.crt" && (!objects.contains("configmaps/" + name) || objects.at("configmaps/" + name).is_null())) {
+      if (const std::string name = text(*s, "name");
+          name == "kube-root-ca.crt" && (!objects.contains("configmaps/" + name) || objects.at("configmaps/" + name).is_null())) {
         out.push_back({"ca.crt", token.ca_pem, mode});
       } else {
         FW_TRY(add_object_files(*s, "configmaps", text(*s, "name"), mode, objects, out));
@@ -96,7 +103,8 @@ Status add_projected_files(const Json& projected, const PodFacts& facts, const C
 }
 
 Status chown_group(const fs::path& path, std::int64_t fs_group) {
-  if (fs_group >= 0 && ::lchown(path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(fs_group)) < 0) return errno_error(errno, "chown " + path.string());
+  if (fs_group >= 0 && ::lchown(path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(fs_group)) < 0)
+    return errno_error(errno, "chown " + path.string());
   return {};
 }
 
@@ -110,7 +118,8 @@ Result<std::string> empty_dir(const std::string& path, const Json& volume, std::
       FW_ASSIGN(const std::int64_t milli, parse_quantity_milli(limit));
       options += ",size=" + std::to_string(milli / 1000);
     }
-    if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) < 0) return errno_error(errno, "mount tmpfs at " + path);
+    if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) < 0)
+      return errno_error(errno, "mount tmpfs at " + path);
   }
   if (!fresh) return path;
   FW_TRY(chown_group(path, fs_group));
@@ -125,9 +134,14 @@ Result<std::string> host_path(const Json& volume) {
   if (type == "DirectoryOrCreate") fs::create_directories(path, ec);
   if (type == "FileOrCreate" && !fs::exists(path, ec)) FW_TRY(sys::write_file_atomic(path, "", 0644));
   const auto status = fs::status(path, ec);
-  if (type.empty() && !fs::exists(status)) { fs::create_directories(path, ec); return path; }   // as the container runtimes do
-  const bool fits = type.empty() || ((type == "Directory" || type == "DirectoryOrCreate") && fs::is_directory(status)) || ((type == "File" || type == "FileOrCreate") && fs::is_regular_file(status)) ||
-                    (type == "Socket" && fs::is_socket(status)) || (type == "CharDevice" && fs::is_character_file(status)) || (type == "BlockDevice" && fs::is_block_file(status));
+  if (type.empty() && !fs::exists(status)) {
+    fs::create_directories(path, ec);
+    return path;
+  }  // as the container runtimes do
+  const bool fits = type.empty() || ((type == "Directory" || type == "DirectoryOrCreate") && fs::is_directory(status)) ||
+                    ((type == "File" || type == "FileOrCreate") && fs::is_regular_file(status)) ||
+                    (type == "Socket" && fs::is_socket(status)) || (type == "CharDevice" && fs::is_character_file(status)) ||
+                    (type == "BlockDevice" && fs::is_block_file(status));
   if (!fits) return make_error(Code::kInvalid, "hostPath type check failed: " + path + " is not a " + type);
   return path;
 }
@@ -136,7 +150,9 @@ Result<std::string> host_path(const Json& volume) {
 
 std::vector<std::string> volume_references(const Json& pod) {
   std::vector<std::string> out;
-  const auto add = [&](const char* kind, const std::string& name) { if (!name.empty()) out.push_back(std::string(kind) + "/" + name); };
+  const auto add = [&](const char* kind, const std::string& name) {
+    if (!name.empty()) out.push_back(std::string(kind) + "/" + name);
+  };
   for (const auto& volume : array(pod, "spec.volumes")) {
     add("configmaps", text(volume, "configMap.name"));
     add("secrets", text(volume, "secret.secretName"));
@@ -148,7 +164,8 @@ std::vector<std::string> volume_references(const Json& pod) {
   return out;
 }
 
-Result<std::vector<VolumeFile>> volume_files(const PodFacts& facts, const Json& volume, const ConfigObjects& objects, const TokenFiles& token) {
+Result<std::vector<VolumeFile>> volume_files(const PodFacts& facts, const Json& volume, const ConfigObjects& objects,
+                                             const TokenFiles& token) {
   std::vector<VolumeFile> out;
   const std::string kind = source_kind(volume);
   const Json empty(JsonObject{});
@@ -195,7 +212,7 @@ Status write_volume_files(const std::string& dir, const std::vector<VolumeFile>&
     const std::string top = fs::path(file.path).begin()->string();
     if (!fs::is_symlink(root / top)) fs::create_symlink(fs::path("..data") / top, root / top, ec);
   }
-  for (const auto& entry : fs::directory_iterator(root, ec)) {   // names that the update took away
+  for (const auto& entry : fs::directory_iterator(root, ec)) {  // names that the update took away
     const std::string name = entry.path().filename().string();
     if (!name.starts_with("..") && !fs::exists(entry.path(), ec)) fs::remove(entry.path(), ec);
   }
@@ -205,7 +222,8 @@ Status write_volume_files(const std::string& dir, const std::vector<VolumeFile>&
 
 Result<std::string> setup_volume(const VolumeSetup& setup, const Json& volume) {
   const std::string kind = source_kind(volume), name = text(volume, "name");
-  if (!safe_path(name) || name.find('/') != std::string::npos) return make_error(Code::kInvalid, "volume name \"" + name.substr(0, 64) + "\"");
+  if (!safe_path(name) || name.find('/') != std::string::npos)
+    return make_error(Code::kInvalid, "volume name \"" + name.substr(0, 64) + "\"");
   const std::string path = setup.pod_dir + "/volumes/" + name;
   const std::int64_t fs_group = number(*setup.facts.pod, "spec.securityContext.fsGroup", -1);
   if (kind == "emptyDir") return empty_dir(path, volume, fs_group);
@@ -230,7 +248,9 @@ Result<std::string> resolve_sub_path(const std::string& volume_path, const std::
   sys::Fd at(::open(volume_path.c_str(), O_PATH | O_CLOEXEC));
   if (!at) return errno_error(errno, "open volume " + volume_path);
   open_how how{.flags = O_PATH | O_CLOEXEC, .mode = 0, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-  const auto open_below = [&](const std::string& path) { return sys::Fd(static_cast<int>(::syscall(SYS_openat2, at.get(), path.c_str(), &how, sizeof how))); };
+  const auto open_below = [&](const std::string& path) {
+    return sys::Fd(static_cast<int>(::syscall(SYS_openat2, at.get(), path.c_str(), &how, sizeof how)));
+  };
   sys::Fd found = open_below(sub_path);
   if (!found && errno == ENOENT) {
     fs::path so_far;

@@ -10,7 +10,7 @@
 namespace fairway::runtime {
 
 struct VolumeFile {
-  std::string path;                    // within the volume
+  std::string path;  // within the volume
   std::string content;
   unsigned mode = 0644;
 };
@@ -23,14 +23,15 @@ struct TokenFiles {
 std::vector<std::string> volume_references(const Json& pod);
 
 // The files of a configMap, secret, downwardAPI or projected volume.
-Result<std::vector<VolumeFile>> volume_files(const PodFacts& facts, const Json& volume, const ConfigObjects& objects, const TokenFiles& token);
+Result<std::vector<VolumeFile>> volume_files(const PodFacts& facts, const Json& volume, const ConfigObjects& objects,
+                                             const TokenFiles& token);
 
 // Writes them as kubelet does: a new folder, then one rename of the link ..data, so that a reader sees all or nothing
 // of an update. Unchanged content is left alone.
 Status write_volume_files(const std::string& dir, const std::vector<VolumeFile>& files, std::int64_t fs_group);
 
 struct VolumeSetup {
-  std::string pod_dir;                 // volumes/NAME below it
+  std::string pod_dir;  // volumes/NAME below it
   PodFacts facts;
   const ConfigObjects* objects = nullptr;
   TokenFiles token;

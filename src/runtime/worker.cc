@@ -34,7 +34,8 @@ void Worker::thread_main() {
   if (!netns_.empty()) {
     // Staying in the node's namespace costs the network, not the work: images are made all the same.
     auto netns = sys::open_netns(netns_);
-    if (!netns.ok() || ::setns(netns->get(), CLONE_NEWNET) < 0) log::warn("runtime", "enter {}: {}", netns_, netns.ok() ? std::strerror(errno) : netns.error().message);
+    if (!netns.ok() || ::setns(netns->get(), CLONE_NEWNET) < 0)
+      log::warn("runtime", "enter {}: {}", netns_, netns.ok() ? std::strerror(errno) : netns.error().message);
   }
   std::unique_lock lock(mutex_);
   for (;;) {
@@ -46,7 +47,9 @@ void Worker::thread_main() {
     tasks_.pop_front();
     lock.unlock();
     task.work();
-    loop_.post([alive = alive_, done = std::move(task.done)] { if (*alive) done(); });
+    loop_.post([alive = alive_, done = std::move(task.done)] {
+      if (*alive) done();
+    });
     lock.lock();
   }
 }

@@ -18,7 +18,7 @@ class Worker {
  public:
   // Threads are started at the first task. `netns`: the namespace they live in, or empty for the process's own.
   Worker(io::Loop& loop, unsigned threads, std::string netns = "");
-  ~Worker();   // waits for the tasks that run; those that wait are dropped
+  ~Worker();  // waits for the tasks that run; those that wait are dropped
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
@@ -26,7 +26,9 @@ class Worker {
   void run(std::function<void()> work, std::function<void()> done);
 
  private:
-  struct Task { std::function<void()> work, done; };
+  struct Task {
+    std::function<void()> work, done;
+  };
   void thread_main();
 
   io::Loop& loop_;
@@ -38,7 +40,7 @@ class Worker {
   unsigned idle_ = 0;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);   // touched on the loop alone
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // touched on the loop alone
 };
 
 }  // namespace fairway::runtime

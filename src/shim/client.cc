@@ -42,7 +42,10 @@ void Client::flush() {
     const ssize_t n = ::send(fd_, backlog_.data() + sent_, backlog_.size() - sent_, MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return;
-    if (n < 0) { close(); return; }
+    if (n < 0) {
+      close();
+      return;
+    }
     sent_ += static_cast<std::size_t>(n);
   }
   backlog_.clear();
@@ -62,10 +65,11 @@ void Client::dispatch(std::uint8_t channel, const char* data, std::size_t size, 
   if (channel == kStdin) sink.input(data, size);
   if (channel == kEnd && size >= 1 && data[0] == kStdin) sink.input_end();
   if (channel != kResize) return;
-  const std::string text(data, size);   // {"Width":90,"Height":30}, at times with a newline
+  const std::string text(data, size);  // {"Width":90,"Height":30}, at times with a newline
   const char* width = std::strstr(text.c_str(), "\"Width\":");
   const char* height = std::strstr(text.c_str(), "\"Height\":");
-  if (width && height) sink.resize(static_cast<unsigned>(std::strtoul(width + 8, nullptr, 10)), static_cast<unsigned>(std::strtoul(height + 9, nullptr, 10)));
+  if (width && height)
+    sink.resize(static_cast<unsigned>(std::strtoul(width + 8, nullptr, 10)), static_cast<unsigned>(std::strtoul(height + 9, nullptr, 10)));
 }
 
 bool Client::receive(Sink& sink) {

@@ -12,7 +12,7 @@ enum Channel : std::uint8_t { kStdin = 0, kStdout = 1, kStderr = 2, kStatus = 3,
 
 class Client {
  public:
-  struct Sink {                       // what the client's frames do
+  struct Sink {  // what the client's frames do
     virtual ~Sink() = default;
     virtual void input(const char* data, std::size_t size) = 0;
     virtual void input_end() = 0;
@@ -31,9 +31,9 @@ class Client {
   bool wants_write() const { return sent_ < backlog_.size(); }
 
   void send(std::uint8_t channel, const char* data, std::size_t size);
-  void flush();                       // as far as the socket takes it
-  void flush_all(int timeout_ms);     // blocks, at the very end
-  bool receive(Sink& sink);           // false: the client has gone
+  void flush();                    // as far as the socket takes it
+  void flush_all(int timeout_ms);  // blocks, at the very end
+  bool receive(Sink& sink);        // false: the client has gone
 
  private:
   static constexpr std::size_t kHighWater = 256 << 10;

@@ -34,7 +34,7 @@ class Container final : public Client::Sink {
     feed();
   }
   void input_end() override {
-    if (!options_.stdin_once || options_.tty) return;   // without stdinOnce, stdin stays open for the next client
+    if (!options_.stdin_once || options_.tty) return;  // without stdinOnce, stdin stays open for the next client
     input_ended_ = true;
     feed();
   }
@@ -88,8 +88,8 @@ void Container::record_exit(const std::string& error) {
   const int code = !error.empty() ? 128 : WIFEXITED(wait_status_) ? WEXITSTATUS(wait_status_) : 128 + WTERMSIG(wait_status_);
   const int signal = error.empty() && WIFSIGNALED(wait_status_) ? WTERMSIG(wait_status_) : 0;
   char head[256];
-  std::snprintf(head, sizeof head, "{\"code\":%d,\"signal\":%d,\"oom\":%s,\"startedAt\":%lld,\"finishedAt\":%lld,\"error\":\"", code, signal,
-                error.empty() && oom_killed() ? "true" : "false", started_ns_, now_ns());
+  std::snprintf(head, sizeof head, "{\"code\":%d,\"signal\":%d,\"oom\":%s,\"startedAt\":%lld,\"finishedAt\":%lld,\"error\":\"", code,
+                signal, error.empty() && oom_killed() ? "true" : "false", started_ns_, now_ns());
   write_file(options_.bundle + "/exit", head + error + "\"}");
 }
 
@@ -99,7 +99,10 @@ void Container::feed() {
     const ssize_t n = ::write(fd, input_.data(), input_.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return;
-    if (n < 0) { input_.clear(); break; }
+    if (n < 0) {
+      input_.clear();
+      break;
+    }
     input_.erase(0, static_cast<std::size_t>(n));
   }
   if (fd >= 0 && input_ended_ && !started_.stdio.tty) {
@@ -121,7 +124,7 @@ bool Container::copy_output(int& fd, int stream) {
   log_.write(stream, chunk, static_cast<std::size_t>(n));
   for (Client& client : clients_) {
     if (!client.is_open()) continue;
-    if (client.full()) client.close();   // a client that does not read must not hold up the container
+    if (client.full()) client.close();  // a client that does not read must not hold up the container
     else client.send(static_cast<std::uint8_t>(stream), chunk, static_cast<std::size_t>(n));
   }
   return true;
@@ -143,14 +146,18 @@ void Container::command(int conn) {
   if (n >= 2 && message[0] == 'K' && !ended_) ::kill(started_.pid, message[1]);
   if (n >= 1 && message[0] == 'A' && passed >= 0)
     for (Client& client : clients_)
-      if (!client.is_open()) { client.open(passed); passed = -1; break; }
+      if (!client.is_open()) {
+        client.open(passed);
+        passed = -1;
+        break;
+      }
   if (passed >= 0) ::close(passed);
 }
 
 void Container::serve_socket() {
   const int conn = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
   if (conn < 0) return;
-  pollfd p{conn, POLLIN, 0};             // the runtime sends at once; a silent one must not stop the log
+  pollfd p{conn, POLLIN, 0};  // the runtime sends at once; a silent one must not stop the log
   if (::poll(&p, 1, 1000) > 0) command(conn);
   ::close(conn);
 }
@@ -161,20 +168,27 @@ void Container::reap() {
   int status;
   pid_t pid;
   while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0)
-    if (pid == started_.pid) { ended_ = true; wait_status_ = status; }
+    if (pid == started_.pid) {
+      ended_ = true;
+      wait_status_ = status;
+    }
 }
 
 void Container::loop() {
   while (!ended_) {
     pollfd fds[5 + kMaxClients];
     int count = 0;
-    const auto add = [&](int fd, short events) { fds[count] = {fd, events, 0}; return count++; };
+    const auto add = [&](int fd, short events) {
+      fds[count] = {fd, events, 0};
+      return count++;
+    };
     add(signals_, POLLIN);
     add(listener_, POLLIN);
     add(started_.stdio.out, POLLIN);
     add(started_.stdio.err, POLLIN);
     add(input_.empty() ? -1 : started_.stdio.in, POLLOUT);
-    for (Client& client : clients_) add(client.fd(), static_cast<short>((input_.size() < kMaxInput ? POLLIN : 0) | (client.wants_write() ? POLLOUT : 0)));
+    for (Client& client : clients_)
+      add(client.fd(), static_cast<short>((input_.size() < kMaxInput ? POLLIN : 0) | (client.wants_write() ? POLLOUT : 0)));
     if (::poll(fds, static_cast<nfds_t>(count), -1) < 0 && errno != EINTR) die("poll");
     if (fds[2].revents) copy_output(started_.stdio.out, 1);
     if (fds[3].revents) copy_output(started_.stdio.err, 2);
@@ -184,7 +198,10 @@ void Container::loop() {
       if (fds[5 + i].revents & POLLOUT) clients_[i].flush();
       if ((fds[5 + i].revents & (POLLIN | POLLHUP | POLLERR)) && clients_[i].is_open() && !clients_[i].receive(*this)) {
         clients_[i].close();
-        if (options_.stdin_once) { input_ended_ = true; feed(); }
+        if (options_.stdin_once) {
+          input_ended_ = true;
+          feed();
+        }
       }
     }
     if (fds[1].revents) serve_socket();
@@ -208,7 +225,7 @@ int Container::run() {
   if (started_.pid > 0) {
     for (int fd : {started_.stdio.in, started_.stdio.out, started_.stdio.err})
       if (fd >= 0) set_nonblocking(fd);
-    reap();   // it may have ended before runc did
+    reap();  // it may have ended before runc did
     loop();
     while (started_.stdio.out >= 0 && copy_output(started_.stdio.out, 1) && errno != EAGAIN) {}
     errno = 0;

@@ -17,7 +17,7 @@ CriLog::CriLog(std::string path) : path_(std::move(path)) { open_file(); }
 
 void CriLog::open_file() {
   fd_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-  struct stat st{};
+  struct stat st {};
   bytes_ = fd_ >= 0 && ::fstat(fd_, &st) == 0 ? st.st_size : 0;
 }
 
@@ -33,7 +33,8 @@ void CriLog::line(int stream, const char* tag, const char* data, std::size_t siz
   ::gmtime_r(&ts.tv_sec, &parts);
   char head[64];
   std::size_t used = std::strftime(head, sizeof head, "%Y-%m-%dT%H:%M:%S", &parts);
-  used += static_cast<std::size_t>(std::snprintf(head + used, sizeof head - used, ".%09ldZ %s %s ", ts.tv_nsec, stream == 2 ? "stderr" : "stdout", tag));
+  used += static_cast<std::size_t>(
+      std::snprintf(head + used, sizeof head - used, ".%09ldZ %s %s ", ts.tv_nsec, stream == 2 ? "stderr" : "stdout", tag));
   char newline = '\n';
   iovec parts_of_line[3] = {{head, used}, {const_cast<char*>(data), size}, {&newline, 1}};
   const ssize_t n = ::writev(fd_, parts_of_line, 3);

@@ -12,8 +12,8 @@ namespace fairway::shim {
 class CriLog {
  public:
   explicit CriLog(std::string path);
-  void write(int stream, const char* data, std::size_t size);   // 1 stdout, 2 stderr
-  void finish();                                                // writes what has no newline yet
+  void write(int stream, const char* data, std::size_t size);  // 1 stdout, 2 stderr
+  void finish();                                               // writes what has no newline yet
 
  private:
   static constexpr std::size_t kMaxLine = 16 << 10;

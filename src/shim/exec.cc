@@ -29,7 +29,10 @@ class Exec final : public Client::Sink {
     if (started_.stdio.in >= 0 && options_.want_stdin) input_.append(data, size);
     feed();
   }
-  void input_end() override { input_ended_ = true; feed(); }
+  void input_end() override {
+    input_ended_ = true;
+    feed();
+  }
   void resize(unsigned columns, unsigned rows) override { shim::resize(started_.stdio, columns, rows); }
 
  private:
@@ -53,13 +56,16 @@ void Exec::feed() {
     const ssize_t n = ::write(fd, input_.data(), input_.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return;
-    if (n < 0) { input_.clear(); break; }
+    if (n < 0) {
+      input_.clear();
+      break;
+    }
     input_.erase(0, static_cast<std::size_t>(n));
   }
   if (fd < 0 || !input_ended_) return;
   input_ended_ = false;
   if (started_.stdio.tty) {
-    input_.assign(1, '\x04');            // a terminal has no half-close: ^D is how its user says so
+    input_.assign(1, '\x04');  // a terminal has no half-close: ^D is how its user says so
     return feed();
   }
   ::close(fd);
@@ -70,7 +76,7 @@ bool Exec::copy_output(int& fd, std::uint8_t channel) {
   char chunk[16384];
   const ssize_t n = ::read(fd, chunk, sizeof chunk);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
-  if (n <= 0) {                          // a pty's end is EIO
+  if (n <= 0) {  // a pty's end is EIO
     if (!started_.stdio.tty) ::close(fd);
     fd = -1;
     return false;
@@ -85,7 +91,10 @@ void Exec::reap() {
   int status;
   pid_t pid;
   while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0)
-    if (pid == started_.pid) { ended_ = true; wait_status_ = status; }
+    if (pid == started_.pid) {
+      ended_ = true;
+      wait_status_ = status;
+    }
 }
 
 void Exec::loop() {
@@ -103,7 +112,7 @@ void Exec::loop() {
     if (fds[3].revents) feed();
     if (fds[4].revents & POLLOUT) client_.flush();
     if ((fds[4].revents & (POLLIN | POLLHUP | POLLERR)) && client_.is_open() && !client_.receive(*this)) client_.close();
-    if (!client_.is_open() && !ended_) ::kill(started_.pid, SIGKILL);   // nobody is left to see it: do not leave it behind
+    if (!client_.is_open() && !ended_) ::kill(started_.pid, SIGKILL);  // nobody is left to see it: do not leave it behind
     if (fds[0].revents) reap();
   }
 }
@@ -119,7 +128,8 @@ void Exec::finish() {
   } else {
     std::snprintf(text, sizeof text,
                   "{\"metadata\":{},\"status\":\"Failure\",\"message\":\"command terminated with non-zero exit code: exit status %d\","
-                  "\"reason\":\"NonZeroExitCode\",\"details\":{\"causes\":[{\"reason\":\"ExitCode\",\"message\":\"%d\"}]}}", code, code);
+                  "\"reason\":\"NonZeroExitCode\",\"details\":{\"causes\":[{\"reason\":\"ExitCode\",\"message\":\"%d\"}]}}",
+                  code, code);
     status = text;
   }
   client_.send(kStatus, status.data(), status.size());

@@ -22,7 +22,9 @@
 namespace fairway::shim {
 namespace {
 
-struct ChildEnds { int in = -1, out = -1, err = -1; };
+struct ChildEnds {
+  int in = -1, out = -1, err = -1;
+};
 
 void make_pipes(Stdio& ours, ChildEnds& child, bool want_stdin) {
   int ends[2];
@@ -42,7 +44,10 @@ void make_pipes(Stdio& ours, ChildEnds& child, bool want_stdin) {
 int listen_console(const std::string& path) {
   sockaddr_un addr{};
   addr.sun_family = AF_UNIX;
-  if (path.size() >= sizeof addr.sun_path) { errno = ENAMETOOLONG; die(path.c_str()); }
+  if (path.size() >= sizeof addr.sun_path) {
+    errno = ENAMETOOLONG;
+    die(path.c_str());
+  }
   std::memcpy(addr.sun_path, path.c_str(), path.size() + 1);
   ::unlink(path.c_str());
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -77,8 +82,10 @@ void mount_rootfs(const Options& options) {
   if (::mount("overlay", (options.bundle + "/rootfs").c_str(), "overlay", 0, data.c_str()) < 0) die(("mount overlay " + data).c_str());
 }
 
-std::vector<std::string> runc_command(const Options& o, bool exec, const std::string& log, const std::string& pid_file, const std::string& console) {
-  std::vector<std::string> argv{o.runc, "--root", o.root, "--log", log, "--log-format", "json", exec ? "exec" : "run", "--detach", "--pid-file", pid_file};
+std::vector<std::string> runc_command(const Options& o, bool exec, const std::string& log, const std::string& pid_file,
+                                      const std::string& console) {
+  std::vector<std::string> argv{o.runc,     "--root",     o.root,  "--log", log, "--log-format", "json", exec ? "exec" : "run",
+                                "--detach", "--pid-file", pid_file};
   if (exec) argv.insert(argv.end(), {"--process", o.process});
   else argv.insert(argv.end(), {"--bundle", o.bundle});
   if (!console.empty()) argv.insert(argv.end(), {"--console-socket", console});
@@ -109,7 +116,7 @@ void close_fds(std::initializer_list<int> fds) {
 
 // Mounting and the like fail before runc has a log: then the child's own words on stderr are the reason.
 std::string failure(const std::string& log, int err_fd) {
-  struct stat st{};
+  struct stat st {};
   if (::stat(log.c_str(), &st) == 0 && st.st_size > 0) return last_runc_error(log);
   char text[1024] = "";
   if (err_fd >= 0) {

@@ -9,12 +9,12 @@
 namespace fairway::shim {
 
 struct Options {
-  std::string runc, root, id;        // program, its state folder, container
-  std::string bundle;                // run: folder of config.json and rootfs/
-  std::string lower_dir, lower;      // run: overlay's layers, relative to lower_dir, joined by ':', upmost first
-  std::string log, socket;           // run: log file, socket for attach and signals
-  std::string memory_cgroup;         // run: to tell an OOM kill; or empty
-  std::string process;               // exec: process.json; removed by the shim
+  std::string runc, root, id;    // program, its state folder, container
+  std::string bundle;            // run: folder of config.json and rootfs/
+  std::string lower_dir, lower;  // run: overlay's layers, relative to lower_dir, joined by ':', upmost first
+  std::string log, socket;       // run: log file, socket for attach and signals
+  std::string memory_cgroup;     // run: to tell an OOM kill; or empty
+  std::string process;           // exec: process.json; removed by the shim
   bool tty = false, want_stdin = false, stdin_once = false;
 };
 
@@ -25,9 +25,9 @@ struct Stdio {
 };
 
 struct Started {
-  pid_t pid = -1;                    // of the container's process, a child of ours (subreaper)
+  pid_t pid = -1;  // of the container's process, a child of ours (subreaper)
   Stdio stdio;
-  std::string error;                 // JSON-escaped, where pid < 0
+  std::string error;  // JSON-escaped, where pid < 0
 };
 
 // Runs `runc run -d` or `runc exec -d` with new stdio and waits for it. The overlay is mounted in a mount

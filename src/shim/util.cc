@@ -61,7 +61,10 @@ long long now_ns() {
 int listen_seqpacket(const std::string& path) {
   sockaddr_un addr{};
   addr.sun_family = AF_UNIX;
-  if (path.size() >= sizeof addr.sun_path) { errno = ENAMETOOLONG; die(path.c_str()); }
+  if (path.size() >= sizeof addr.sun_path) {
+    errno = ENAMETOOLONG;
+    die(path.c_str());
+  }
   std::memcpy(addr.sun_path, path.c_str(), path.size() + 1);
   const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) die("socket");

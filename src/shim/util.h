@@ -8,7 +8,7 @@
 
 namespace fairway::shim {
 
-[[noreturn]] void die(const char* what);           // with errno, to stderr
+[[noreturn]] void die(const char* what);  // with errno, to stderr
 void set_nonblocking(int fd);
 bool write_all(int fd, const char* data, std::size_t size);
 // Replaces `path` at once: a reader sees the old or the new text.

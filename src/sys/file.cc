@@ -43,7 +43,10 @@ Status write_file_atomic(const std::string& path, std::string_view content, mode
   Status status = write_all(fd.get(), content, temporary);
   if (status.ok() && sync == Sync::kDisk && ::fsync(fd.get()) < 0) status = errno_error(errno, "fsync " + temporary);
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) < 0) status = errno_error(errno, "rename to " + path);
-  if (!status.ok()) { ::unlink(temporary.c_str()); return status; }
+  if (!status.ok()) {
+    ::unlink(temporary.c_str());
+    return status;
+  }
   if (sync == Sync::kDisk) {
     Fd dir(::open(std::filesystem::path(path).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (dir) ::fsync(dir.get());

@@ -56,8 +56,7 @@ Status create_netns(const std::string& path) {
 }
 
 Status remove_netns(const std::string& path) {
-  if (::umount2(path.c_str(), MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
-    return errno_error(errno, "unmount " + path);
+  if (::umount2(path.c_str(), MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT) return errno_error(errno, "unmount " + path);
   if (::unlink(path.c_str()) < 0 && errno != ENOENT) return errno_error(errno, "remove " + path);
   return {};
 }

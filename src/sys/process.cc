@@ -18,7 +18,9 @@ namespace {
 
 constexpr std::size_t kMaxCapture = 16 << 20;
 
-struct Pipe { Fd read, write; };
+struct Pipe {
+  Fd read, write;
+};
 
 Result<Pipe> make_pipe() {
   int ends[2];
@@ -54,7 +56,10 @@ bool drain(Fd& fd, std::string& into) {
   char chunk[16384];
   const ssize_t n = ::read(fd.get(), chunk, sizeof chunk);
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return true;
-  if (n <= 0) { fd.reset(); return false; }
+  if (n <= 0) {
+    fd.reset();
+    return false;
+  }
   if (into.size() < kMaxCapture) into.append(chunk, static_cast<std::size_t>(n));
   return true;
 }

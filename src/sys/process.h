@@ -12,8 +12,8 @@
 namespace fairway::sys {
 
 struct RunResult {
-  int exit_code = -1;       // 128 + signal where one ended it
-  std::string out;          // capped at 16 MiB each
+  int exit_code = -1;  // 128 + signal where one ended it
+  std::string out;     // capped at 16 MiB each
   std::string err;
 };
 

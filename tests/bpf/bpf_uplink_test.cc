@@ -167,8 +167,12 @@ TEST(RandomFrames, NeverLeakAndNeverConfuse) {
   const std::uint32_t uplink = ifindex_in(cluster, cluster.node_netns(1), "eth0");
   for (const bool v6 : {false, true}) {
     cluster.set_service(1, {ip(v6 ? "fd00:10:96::10" : "10.96.0.10"), 53}, net::Protocol::kUdp, {{{b.ip(v6), 53}, 1}});
-    const net::IpAddr targets[] = {b.ip(v6), a.ip(v6), ip(v6 ? "fd00:10:96::10" : "10.96.0.10"), cluster.node_ip(1, v6),
-                                   ip(v6 ? "2001:db8::1" : "198.51.100.1"), ip(v6 ? "ff02::1" : "255.255.255.255")};
+    const net::IpAddr targets[] = {b.ip(v6),
+                                   a.ip(v6),
+                                   ip(v6 ? "fd00:10:96::10" : "10.96.0.10"),
+                                   cluster.node_ip(1, v6),
+                                   ip(v6 ? "2001:db8::1" : "198.51.100.1"),
+                                   ip(v6 ? "ff02::1" : "255.255.255.255")};
     std::mt19937 random(7);
     for (int i = 0; i < 3000; ++i) {
       PacketSpec spec;
@@ -191,9 +195,7 @@ TEST(RandomFrames, NeverLeakAndNeverConfuse) {
       }
       const Verdict left = run(cluster, 1, "uplink_out", uplink, frame);
       const auto seen = parse(left.frame);
-      if (left.code == kPass && seen && seen->daddr == targets[4]) {
-        EXPECT_NE(seen->saddr, a.ip(v6)) << "leaked, frame " << i;
-      }
+      if (left.code == kPass && seen && seen->daddr == targets[4]) { EXPECT_NE(seen->saddr, a.ip(v6)) << "leaked, frame " << i; }
     }
   }
 }

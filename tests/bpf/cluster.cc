@@ -167,8 +167,8 @@ void Cluster::route_to_peers(int number) {
     if (peer == number) continue;
     const std::string v4 = "10.244." + std::to_string(peer) + ".0/24", v6 = "fd00:10:244:" + std::to_string(peer) + "::/64";
     if (options_.vxlan) {
-      const std::string encap = " encap ip id " + std::to_string(kVni) + " dst " + node_ip(peer, false).to_string() +
-                                " dev fwvx mtu " + std::to_string(options_.uplink_mtu - 50);
+      const std::string encap = " encap ip id " + std::to_string(kVni) + " dst " + node_ip(peer, false).to_string() + " dev fwvx mtu " +
+                                std::to_string(options_.uplink_mtu - 50);
       ip(n + "route add " + v4 + encap);
       ip(n + "-6 route add " + v6 + encap);
     } else {
@@ -186,8 +186,16 @@ datapath::DatapathConfig Cluster::datapath_config(int node) const {
   datapath::DatapathConfig config;
   config.bpf_dir = nodes_.at(node).bpf_dir + "/fairway";
   config.prefer_clsact = options_.prefer_clsact;
-  config.sizes = {.endpoints = 1024, .local_ifs = 64, .nodes = 64, .frontends = 256, .svc_slots = 1024, .backends = 1024,
-                  .flows_new = 1024, .flows = 1024, .fragments = 256, .sock_origin = 1024};
+  config.sizes = {.endpoints = 1024,
+                  .local_ifs = 64,
+                  .nodes = 64,
+                  .frontends = 256,
+                  .svc_slots = 1024,
+                  .backends = 1024,
+                  .flows_new = 1024,
+                  .flows = 1024,
+                  .fragments = 256,
+                  .sock_origin = 1024};
   return config;
 }
 

@@ -26,7 +26,7 @@ struct Pod {
   std::string name;
   std::string netns;
   int node = 0;
-  std::uint32_t ifindex = 0;     // host side
+  std::uint32_t ifindex = 0;  // host side
   net::IpAddr v4, v6;
   net::MacAddr mac, host_mac;
   net::IpAddr ip(bool want_v6) const { return want_v6 ? v6 : v4; }
@@ -58,7 +58,7 @@ class Cluster {
 
   struct Backend {
     net::SocketAddr addr;
-    int node = 0;                 // that it is on
+    int node = 0;  // that it is on
   };
   // Writes a Service to the node's maps, make before break.
   void set_service(int node, net::SocketAddr vip, net::Protocol protocol, const std::vector<Backend>& backends,
@@ -104,8 +104,8 @@ bool is_privileged();
 }  // namespace fairway::test
 
 // In a test: FW_CLUSTER(cluster, options) declares it, or skips the test in one sentence.
-#define FW_CLUSTER(name, ...)                                                    \
-  std::string name##_why;                                                        \
+#define FW_CLUSTER(name, ...)                                                        \
+  std::string name##_why;                                                            \
   const auto name##_owner = ::fairway::test::Cluster::make(__VA_ARGS__, name##_why); \
-  if (!name##_owner) GTEST_SKIP() << name##_why;                                 \
+  if (!name##_owner) GTEST_SKIP() << name##_why;                                     \
   auto& name = *name##_owner

@@ -22,7 +22,8 @@ INSTANTIATE_TEST_SUITE_P(Families, Edges, ::testing::Bool(), [](const auto& fami
 
 void forbid_fragments(const sys::Fd& socket, bool v6) {
   const int on = v6 ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
-  ::setsockopt(socket.get(), v6 ? static_cast<int>(IPPROTO_IPV6) : static_cast<int>(IPPROTO_IP), v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &on, sizeof(on));
+  ::setsockopt(socket.get(), v6 ? static_cast<int>(IPPROTO_IPV6) : static_cast<int>(IPPROTO_IP), v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER,
+               &on, sizeof(on));
 }
 
 int path_mtu(const sys::Fd& socket, bool v6) {
@@ -140,9 +141,7 @@ TEST_P(Edges, AFlowLeavesABackendThatIsGone) {
   EXPECT_EQ(receive(at_b), "2") << "its backend lives: a flow stays where it is";
   const auto rows = cluster.datapath(1).backends().dump();
   for (const auto& [id, row] : *rows) {
-    if (datapath::from_abi(row.addr) == b.ip(v6())) {
-      ASSERT_TRUE(cluster.datapath(1).backends().remove(id).ok());
-    }
+    if (datapath::from_abi(row.addr) == b.ip(v6())) { ASSERT_TRUE(cluster.datapath(1).backends().remove(id).ok()); }
   }
   ASSERT_EQ(send_to(socket, {vip(), 53}, "3"), 0);
   EXPECT_EQ(receive(at_c), "3");

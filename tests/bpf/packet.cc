@@ -25,9 +25,7 @@ void put(Bytes& out, const Range& bytes) {
   out.insert(out.end(), bytes.begin(), bytes.end());
 }
 std::uint16_t get16(const Bytes& in, std::size_t at) { return static_cast<std::uint16_t>(in.at(at) << 8 | in.at(at + 1)); }
-std::uint32_t get32(const Bytes& in, std::size_t at) {
-  return static_cast<std::uint32_t>(get16(in, at)) << 16 | get16(in, at + 2);
-}
+std::uint32_t get32(const Bytes& in, std::size_t at) { return static_cast<std::uint32_t>(get16(in, at)) << 16 | get16(in, at + 2); }
 
 std::uint32_t sum(const std::uint8_t* data, std::size_t size, std::uint32_t start = 0) {
   for (std::size_t i = 0; i + 1 < size; i += 2) start += static_cast<std::uint32_t>(data[i] << 8 | data[i + 1]);
@@ -203,9 +201,7 @@ std::optional<Seen> parse(const Bytes& frame) {
       seen.tcp_flags = frame.at(l4 + 13);
     }
     return seen;
-  } catch (const std::out_of_range&) {
-    return std::nullopt;
-  }
+  } catch (const std::out_of_range&) { return std::nullopt; }
 }
 
 Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_t ifindex, const Bytes& frame) {
@@ -216,8 +212,8 @@ Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_
   __sk_buff ctx{};
   ctx.ifindex = ifindex;
   LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame.data(), .data_out = verdict.frame.data(),
-              .data_size_in = static_cast<__u32>(frame.size()), .data_size_out = static_cast<__u32>(verdict.frame.size()),
-              .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
+              .data_size_in = static_cast<__u32>(frame.size()), .data_size_out = static_cast<__u32>(verdict.frame.size()), .ctx_in = &ctx,
+              .ctx_size_in = sizeof(ctx));
   int rc = 0;
   cluster.in(cluster.node_netns(node), [&] { rc = bpf_prog_test_run_opts(*fd, &opts); });
   if (rc < 0) throw std::runtime_error("BPF_PROG_TEST_RUN of " + program + ": " + std::strerror(-rc));

@@ -15,16 +15,16 @@ using Bytes = std::vector<std::uint8_t>;
 
 struct PacketSpec {
   net::MacAddr smac, dmac;
-  net::IpAddr saddr, daddr;       // decide the family
+  net::IpAddr saddr, daddr;  // decide the family
   std::uint8_t protocol = 17;
   std::uint16_t sport = 1000, dport = 2000;
   std::uint8_t hops = 64;
   std::uint8_t tcp_flags = 0x02;
   std::uint32_t tcp_seq = 1, tcp_ack = 0;
   Bytes payload{'f', 'a', 'i', 'r', 'w', 'a', 'y', '!'};
-  std::uint8_t icmp_type = 0, icmp_code = 0;   // ICMP of the family: `sport` is the first, `dport` the second half of its word
-  std::uint16_t fragment_word = 0;             // IPv4: flags and offset; IPv6: a fragment header if not 0 (offset << 3 | more)
-  std::vector<Bytes> extensions;               // IPv6, each with its next-header byte left to the builder
+  std::uint8_t icmp_type = 0, icmp_code = 0;  // ICMP of the family: `sport` is the first, `dport` the second half of its word
+  std::uint16_t fragment_word = 0;            // IPv4: flags and offset; IPv6: a fragment header if not 0 (offset << 3 | more)
+  std::vector<Bytes> extensions;              // IPv6, each with its next-header byte left to the builder
   std::vector<std::uint8_t> extension_types;
   bool udp_zero_checksum = false;
 };
@@ -49,7 +49,7 @@ struct Verdict {
   int code = 0;
   Bytes frame;
 };
-constexpr int kPass = -1;      // TC_ACT_UNSPEC
+constexpr int kPass = -1;  // TC_ACT_UNSPEC
 constexpr int kShot = 2;
 constexpr int kRedirect = 7;
 

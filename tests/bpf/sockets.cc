@@ -46,9 +46,8 @@ net::SocketAddr read_addr(const sockaddr_storage& in) {
 
 sys::Fd make_socket(const Cluster& cluster, const std::string& netns, Kind kind, bool v6) {
   sys::Fd fd;
-  cluster.in(netns, [&] {
-    fd.reset(::socket(v6 ? AF_INET6 : AF_INET, (kind == Kind::kTcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0));
-  });
+  cluster.in(netns,
+             [&] { fd.reset(::socket(v6 ? AF_INET6 : AF_INET, (kind == Kind::kTcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0)); });
   if (!fd) throw std::runtime_error("socket");
   const int one = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -151,8 +150,8 @@ int wait_error(const sys::Fd& socket) {
   return err;
 }
 
-std::string tcp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server,
-                     net::SocketAddr at, net::SocketAddr* seen) {
+std::string tcp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server, net::SocketAddr at,
+                     net::SocketAddr* seen) {
   const sys::Fd listener = listen_in(cluster, server, Kind::kTcp, at);
   const sys::Fd socket = client_in(cluster, client, Kind::kTcp, !to.addr.is_v4());
   if (const int err = connect_to(socket, to); err != 0) return std::string("connect: ") + std::strerror(err);
@@ -162,8 +161,8 @@ std::string tcp_echo(const Cluster& cluster, const std::string& client, net::Soc
   return {};
 }
 
-std::string udp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server,
-                     net::SocketAddr at, net::SocketAddr* seen) {
+std::string udp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server, net::SocketAddr at,
+                     net::SocketAddr* seen) {
   const sys::Fd listener = listen_in(cluster, server, Kind::kUdp, at);
   const sys::Fd socket = client_in(cluster, client, Kind::kUdp, !to.addr.is_v4());
   net::SocketAddr from, answered;

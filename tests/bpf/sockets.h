@@ -19,7 +19,7 @@ sys::Fd client_in(const Cluster& cluster, const std::string& netns, Kind kind, b
 int connect_to(const sys::Fd& socket, net::SocketAddr to);
 sys::Fd accept_one(const sys::Fd& listener, net::SocketAddr* peer = nullptr);
 bool send_text(const sys::Fd& socket, const std::string& text);
-int send_to(const sys::Fd& socket, net::SocketAddr to, const std::string& text);   // 0, or errno
+int send_to(const sys::Fd& socket, net::SocketAddr to, const std::string& text);  // 0, or errno
 // Empty on timeout; *from is the sender.
 std::string receive(const sys::Fd& socket, net::SocketAddr* from = nullptr);
 std::uint16_t port_of(const sys::Fd& socket);
@@ -27,10 +27,10 @@ net::SocketAddr peer_of(const sys::Fd& socket);
 int wait_error(const sys::Fd& socket);  // the pending error (ICMP, RST), waited for as long as an answer is
 
 // One TCP connection, a line each way. Empty on success, else what went wrong. *seen: the client as the server saw it.
-std::string tcp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server,
-                     net::SocketAddr at, net::SocketAddr* seen = nullptr);
+std::string tcp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server, net::SocketAddr at,
+                     net::SocketAddr* seen = nullptr);
 // One UDP question and its answer; the answer has to come from `to`.
-std::string udp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server,
-                     net::SocketAddr at, net::SocketAddr* seen = nullptr);
+std::string udp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server, net::SocketAddr at,
+                     net::SocketAddr* seen = nullptr);
 
 }  // namespace fairway::test

@@ -12,7 +12,8 @@ namespace {
 
 Json pod(const std::string& name, const char* labels = "{}", const char* spec = "{}") {
   Json p = json::parse(fmt::format(R"({{"metadata":{{"name":"{}","labels":{}}},"spec":{{"terminationGracePeriodSeconds":1,
-      "containers":[{{"name":"c","image":"nginx","ports":[{{"name":"web","containerPort":8080}}]}}]}}}})", name, labels));
+      "containers":[{{"name":"c","image":"nginx","ports":[{{"name":"web","containerPort":8080}}]}}]}}}})",
+                                   name, labels));
   const Json more = json::parse(spec);
   for (const auto& [key, value] : more.as_object()) place(p, "spec")[key] = value;
   return p;
@@ -47,8 +48,8 @@ struct Cluster : testing::Test {
     std::map<std::string, std::string> found;
     for (const auto& slice : world.list("endpointslices", "kubernetes.io/service-name=" + service_name)) {
       for (const auto& e : items(slice, "endpoints")) {
-        found[std::string(as_text(&items(e, "addresses")[0]))] =
-            fmt::format("{:d}{:d}{:d}", truth(e, "conditions", "ready"), truth(e, "conditions", "serving"), truth(e, "conditions", "terminating"));
+        found[std::string(as_text(&items(e, "addresses")[0]))] = fmt::format(
+            "{:d}{:d}{:d}", truth(e, "conditions", "ready"), truth(e, "conditions", "serving"), truth(e, "conditions", "terminating"));
       }
     }
     return found;
@@ -56,7 +57,10 @@ struct Cluster : testing::Test {
 };
 
 TEST_F(Cluster, SystemObjectsAndFurniture) {
-  ASSERT_TRUE(world.until([&] { return world.exists("services", "kubernetes") && world.exists("services", "kube-dns", "kube-system") && world.exists("endpointslices", "kubernetes"); }));
+  ASSERT_TRUE(world.until([&] {
+    return world.exists("services", "kubernetes") && world.exists("services", "kube-dns", "kube-system") &&
+           world.exists("endpointslices", "kubernetes");
+  }));
   EXPECT_EQ(text(world.get("services", "kubernetes"), "spec", "clusterIP"), "10.96.0.1");
   const Json dns = world.get("services", "kube-dns", "kube-system");
   EXPECT_EQ(text(dns, "spec", "clusterIP"), "10.96.0.10");
@@ -64,7 +68,9 @@ TEST_F(Cluster, SystemObjectsAndFurniture) {
   EXPECT_EQ(text(dns, "metadata", "labels", "k8s-app"), "kube-dns");
   EXPECT_EQ(as_text(&items(items(world.get("endpointslices", "kubernetes"), "endpoints")[0], "addresses")[0]), "172.30.0.1");
   for (const std::string ns : {"default", "kube-system", "kube-node-lease"}) {
-    EXPECT_TRUE(world.until([&] { return world.exists("serviceaccounts", "default", ns) && world.exists("configmaps", "kube-root-ca.crt", ns); })) << ns;
+    EXPECT_TRUE(world.until([&] {
+      return world.exists("serviceaccounts", "default", ns) && world.exists("configmaps", "kube-root-ca.crt", ns);
+    })) << ns;
   }
   EXPECT_EQ(text(world.get("configmaps", "kube-root-ca.crt"), "data", "ca.crt"), "the CA");
   world.remove("configmaps", "kube-root-ca.crt");
@@ -79,7 +85,9 @@ TEST_F(Cluster, NodesGetTheirPodRanges) {
 }
 
 TEST_F(Cluster, EndpointsFollowPods) {
-  world.create("services", service("web", R"({"selector":{"app":"web"},"ports":[{"port":80,"targetPort":"web"}],"ipFamilyPolicy":"RequireDualStack"})"));
+  world.create(
+      "services",
+      service("web", R"({"selector":{"app":"web"},"ports":[{"port":80,"targetPort":"web"}],"ipFamilyPolicy":"RequireDualStack"})"));
   EXPECT_TRUE(world.until([&] { return world.list("endpointslices", "kubernetes.io/service-name=web").size() == 2; }));
   EXPECT_TRUE(endpoints("web").empty());
   world.create("pods", pod("a", R"({"app":"web"})"));
@@ -96,11 +104,13 @@ TEST_F(Cluster, EndpointsFollowPods) {
   world.patch("pods", "a", R"({"metadata":{"labels":{"poke":"1"}}})");
   EXPECT_TRUE(world.until([&] { return endpoints("web").empty(); }));
   world.remove("services", "web");
-  EXPECT_TRUE(world.until([&] { return world.list("endpointslices", "kubernetes.io/service-name=web").empty() && !world.exists("endpoints", "web"); }));
+  EXPECT_TRUE(world.until(
+      [&] { return world.list("endpointslices", "kubernetes.io/service-name=web").empty() && !world.exists("endpoints", "web"); }));
 }
 
 TEST_F(Cluster, TwoHundredFiftyEndpointsInThreeSlicesAndNoWritesWhenNothingChanges) {
-  world.create("services", service("web", R"({"selector":{"app":"web"},"ports":[{"port":80,"targetPort":8080}],"ipFamilyPolicy":"SingleStack"})"));
+  world.create("services",
+               service("web", R"({"selector":{"app":"web"},"ports":[{"port":80,"targetPort":8080}],"ipFamilyPolicy":"SingleStack"})"));
   for (int i = 0; i < 205; ++i) world.create("pods", pod(fmt::format("p{}", i), R"({"app":"web"})"));
   EXPECT_TRUE(world.until([&] { return endpoints("web").size() == 205; }, std::chrono::seconds(60)));
   world.settle();
@@ -121,12 +131,14 @@ TEST_F(Cluster, TwoHundredFiftyEndpointsInThreeSlicesAndNoWritesWhenNothingChang
 
 TEST_F(Cluster, HandMadeEndpointsAreMirroredAndHandMadeSlicesKept) {
   world.create("services", service("db", R"({"ports":[{"port":5432}]})"));
-  world.create("endpoints", json::parse(R"({"metadata":{"name":"db"},"subsets":[{"addresses":[{"ip":"192.0.2.7"}],"ports":[{"port":5432}]}]})"));
+  world.create("endpoints",
+               json::parse(R"({"metadata":{"name":"db"},"subsets":[{"addresses":[{"ip":"192.0.2.7"}],"ports":[{"port":5432}]}]})"));
   EXPECT_TRUE(world.until([&] { return endpoints("db") == (std::map<std::string, std::string>{{"192.0.2.7", "100"}}); }));
   world.patch("endpoints", "db", R"({"subsets":[{"addresses":[{"ip":"192.0.2.8"}],"ports":[{"port":5432}]}]})");
   EXPECT_TRUE(world.until([&] { return endpoints("db") == (std::map<std::string, std::string>{{"192.0.2.8", "100"}}); }));
   world.create("services", service("own", R"({"ports":[{"port":80}]})"));
-  world.create("endpointslices", json::parse(R"({"metadata":{"name":"own-1","labels":{"kubernetes.io/service-name":"own"}},"addressType":"IPv4",
+  world.create("endpointslices",
+               json::parse(R"({"metadata":{"name":"own-1","labels":{"kubernetes.io/service-name":"own"}},"addressType":"IPv4",
       "endpoints":[{"addresses":["192.0.2.9"],"conditions":{"ready":true}}],"ports":[{"port":80,"protocol":"TCP","name":""}]})"));
   world.settle();
   EXPECT_EQ(endpoints("own").size(), 1u);
@@ -137,7 +149,8 @@ TEST_F(Cluster, UnschedulableIsToldAndTriedAgain) {
   EXPECT_TRUE(world.until([&] {
     const auto events = world.list("events");
     return std::any_of(events.begin(), events.end(), [](const Json& e) {
-      return text(e, "reason") == "FailedScheduling" && text(e, "message").find("2 node(s) didn't match Pod's node affinity/selector") != std::string_view::npos;
+      return text(e, "reason") == "FailedScheduling" &&
+             text(e, "message").find("2 node(s) didn't match Pod's node affinity/selector") != std::string_view::npos;
     });
   }));
   const Json waiting = world.get("pods", "choosy");
@@ -151,7 +164,10 @@ TEST_F(Cluster, SilentNodeIsUnknownTaintedEvictedAndHeals) {
   world.create("services", service("web", R"({"selector":{"app":"web"},"ports":[{"port":80}],"ipFamilyPolicy":"SingleStack"})"));
   world.create("pods", pod("near", R"({"app":"web"})", R"({"nodeName":"node-1"})"));
   world.create("pods", pod("far", R"({"app":"web"})", R"({"nodeName":"node-2"})"));
-  world.create("pods", pod("hasty", "{}", R"({"nodeName":"node-2","tolerations":[{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":1}]})"));
+  world.create(
+      "pods",
+      pod("hasty", "{}",
+          R"({"nodeName":"node-2","tolerations":[{"key":"node.kubernetes.io/unreachable","operator":"Exists","effect":"NoExecute","tolerationSeconds":1}]})"));
   ASSERT_TRUE(running("near") && running("far") && running("hasty"));
   const std::string far(text(world.get("pods", "far"), "status", "podIP"));
   EXPECT_TRUE(world.until([&] { return endpoints("web")[far] == "110"; }));
@@ -169,7 +185,7 @@ TEST_F(Cluster, SilentNodeIsUnknownTaintedEvictedAndHeals) {
 TEST_F(Cluster, APauseOfThisProcessIsNotTheNodesSilence) {
   ASSERT_TRUE(world.until([&] { return node_condition("node-1") == "True"; }));
   world.settle(std::chrono::milliseconds(300));
-  world.silence("node-1");  // its next renewal comes a little after we wake up
+  world.silence("node-1");                                       // its next renewal comes a little after we wake up
   std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // the loop stands still for longer than the grace period
   world.settle(std::chrono::milliseconds(150));
   EXPECT_EQ(node_condition("node-1"), "True");
@@ -206,10 +222,12 @@ TEST_F(Cluster, DependentsAreCollectedOnceAllOwnersAreGone) {
   const Json b = world.create("configmaps", json::parse(R"({"metadata":{"name":"b"}})"));
   Json child = json::parse(R"({"metadata":{"name":"child"}})");
   json::array owners;
-  for (const Json* o : {&a, &b}) owners.push_back(json::object{{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"name", name_of(*o)}, {"uid", uid_of(*o)}});
+  for (const Json* o : {&a, &b})
+    owners.push_back(json::object{{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"name", name_of(*o)}, {"uid", uid_of(*o)}});
   place(child, "metadata")["ownerReferences"] = std::move(owners);
   world.create("configmaps", child);
-  Json orphan = json::parse(R"({"metadata":{"name":"born-orphan","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"a","uid":"another-uid"}]}})");
+  Json orphan = json::parse(
+      R"({"metadata":{"name":"born-orphan","ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"a","uid":"another-uid"}]}})");
   world.create("configmaps", orphan);
   EXPECT_TRUE(world.until([&] { return !world.exists("configmaps", "born-orphan"); }));
   world.remove("configmaps", "a");

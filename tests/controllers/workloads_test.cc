@@ -10,8 +10,10 @@ namespace fairway::controllers {
 namespace {
 
 Json deployment(const std::string& name, int replicas, const char* spec = "{}") {
-  Json d = json::parse(fmt::format(R"({{"metadata":{{"name":"{0}","namespace":"default"}},"spec":{{"replicas":{1},"selector":{{"matchLabels":{{"app":"{0}"}}}},
-      "template":{{"metadata":{{"labels":{{"app":"{0}"}}}},"spec":{{"terminationGracePeriodSeconds":1,"containers":[{{"name":"c","image":"nginx"}}]}}}}}}}})", name, replicas));
+  Json d = json::parse(fmt::format(
+      R"({{"metadata":{{"name":"{0}","namespace":"default"}},"spec":{{"replicas":{1},"selector":{{"matchLabels":{{"app":"{0}"}}}},
+      "template":{{"metadata":{{"labels":{{"app":"{0}"}}}},"spec":{{"terminationGracePeriodSeconds":1,"containers":[{{"name":"c","image":"nginx"}}]}}}}}}}})",
+      name, replicas));
   const Json more = json::parse(spec);
   for (const auto& [key, value] : more.as_object()) place(d, "spec")[key] = value;
   return d;
@@ -28,8 +30,9 @@ struct Workloads : testing::Test {
   bool rolled_out(const std::string& name, int replicas) {
     return world.until([&] {
       const Json d = world.get("deployments", name);
-      return count(d, "status", "observedGeneration") == count(d, "metadata", "generation") && count(d, "status", "updatedReplicas") == replicas &&
-             count(d, "status", "replicas") == replicas && count(d, "status", "availableReplicas") == replicas;
+      return count(d, "status", "observedGeneration") == count(d, "metadata", "generation") &&
+             count(d, "status", "updatedReplicas") == replicas && count(d, "status", "replicas") == replicas &&
+             count(d, "status", "availableReplicas") == replicas;
     });
   }
   std::string condition(const std::string& name, std::string_view type) {
@@ -132,7 +135,8 @@ TEST_F(Workloads, RecreateNeverMixesOldAndNew) {
   world.settle();
   EXPECT_EQ(world.list("replicasets").size(), 1u);
   world.hold_termination(false);
-  for (const auto& pod : world.list("pods", "app=web")) world.patch("pods", std::string(name_of(pod)), R"({"metadata":{"labels":{"poke":"1"}}})");
+  for (const auto& pod : world.list("pods", "app=web"))
+    world.patch("pods", std::string(name_of(pod)), R"({"metadata":{"labels":{"poke":"1"}}})");
   EXPECT_TRUE(rolled_out("web", 2));
 }
 
@@ -144,7 +148,8 @@ TEST_F(Workloads, SurplusPodsGoAndMissingOnesCome) {
   const auto pods = world.list("pods", "app=web");
   EXPECT_EQ(pods.size(), 2u);
   world.remove("pods", std::string(name_of(pods[0])));
-  EXPECT_TRUE(world.until([&] { return world.list("pods", "app=web").size() == 2 && !world.exists("pods", std::string(name_of(pods[0]))); }));
+  EXPECT_TRUE(
+      world.until([&] { return world.list("pods", "app=web").size() == 2 && !world.exists("pods", std::string(name_of(pods[0]))); }));
 }
 
 TEST_F(Workloads, PodsAreReleasedAndAdopted) {
@@ -152,13 +157,15 @@ TEST_F(Workloads, PodsAreReleasedAndAdopted) {
   ASSERT_TRUE(rolled_out("web", 1));
   const std::string name(name_of(world.list("pods", "app=web")[0]));
   world.patch("pods", name, R"({"metadata":{"labels":{"app":"free"}}})");
-  EXPECT_TRUE(world.until([&] { return items(world.get("pods", name), "metadata", "ownerReferences").empty() && world.list("pods", "app=web").size() == 1; }));
+  EXPECT_TRUE(world.until(
+      [&] { return items(world.get("pods", name), "metadata", "ownerReferences").empty() && world.list("pods", "app=web").size() == 1; }));
   world.patch("deployments", "web", R"({"spec":{"replicas":2}})");
   ASSERT_TRUE(rolled_out("web", 2));
   world.patch("pods", name, R"({"metadata":{"labels":{"app":"web"}}})");
   EXPECT_TRUE(world.until([&] {
     const auto pods = world.list("pods", "app=web");
-    return pods.size() == 2 && std::all_of(pods.begin(), pods.end(), [](const Json& p) { return !items(p, "metadata", "ownerReferences").empty(); });
+    return pods.size() == 2 &&
+           std::all_of(pods.begin(), pods.end(), [](const Json& p) { return !items(p, "metadata", "ownerReferences").empty(); });
   }));
 }
 
@@ -169,9 +176,7 @@ TEST_F(Workloads, DeletionCascadesAsAsked) {
     ASSERT_TRUE(rolled_out("web", 2));
     world.remove("deployments", "web", policy);
     ASSERT_TRUE(world.until([&] { return !world.exists("deployments", "web"); }));
-    if (policy == "Foreground") {
-      EXPECT_TRUE(world.list("replicasets").empty());
-    }
+    if (policy == "Foreground") { EXPECT_TRUE(world.list("replicasets").empty()); }
     if (policy == "Orphan") {
       world.settle();
       ASSERT_EQ(world.list("replicasets").size(), 1u);
@@ -203,7 +208,8 @@ TEST_F(Workloads, DaemonSetFollowsNodesAndUpdates) {
   const auto ready = [&](int n) {
     return world.until([&] {
       const Json d = world.get("daemonsets", "agent");
-      return count(d, "status", "numberAvailable") == n && count(d, "status", "updatedNumberScheduled") == n && count(d, "status", "desiredNumberScheduled") == n;
+      return count(d, "status", "numberAvailable") == n && count(d, "status", "updatedNumberScheduled") == n &&
+             count(d, "status", "desiredNumberScheduled") == n;
     });
   };
   EXPECT_TRUE(ready(2));
@@ -215,7 +221,8 @@ TEST_F(Workloads, DaemonSetFollowsNodesAndUpdates) {
   world.patch("daemonsets", "agent", kNewImage);
   EXPECT_TRUE(world.until([&] {
     const auto pods = world.list("pods", "app=agent");
-    return pods.size() == 3 && std::all_of(pods.begin(), pods.end(), [](const Json& p) { return text(items(p, "spec", "containers")[0], "image") == "nginx:2"; });
+    return pods.size() == 3 && std::all_of(pods.begin(), pods.end(),
+                                           [](const Json& p) { return text(items(p, "spec", "containers")[0], "image") == "nginx:2"; });
   }));
   EXPECT_TRUE(ready(3));
 }

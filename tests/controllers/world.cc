@@ -123,7 +123,8 @@ Json World::create(const std::string& resource, Json object, const std::string& 
 }
 
 Json World::patch(const std::string& resource, const std::string& name, const char* merge, const std::string& ns) {
-  auto done = wait([&](k8s::Done d) { return client_->patch(ref(resource, ns, name), k8s::PatchType::kMerge, json::parse(merge), std::move(d)); });
+  auto done =
+      wait([&](k8s::Done d) { return client_->patch(ref(resource, ns, name), k8s::PatchType::kMerge, json::parse(merge), std::move(d)); });
   if (!done.ok()) ADD_FAILURE() << "patch " << resource << " " << name << ": " << done.error().message;
   return done.ok() ? std::move(*done) : Json();
 }
@@ -143,13 +144,19 @@ void World::forget(k8s::CallPtr call) {
 void World::add_node(const std::string& name, const char* extra) {
   Json node = json::parse(fmt::format(R"({{"metadata":{{"name":"{0}","labels":{{"kubernetes.io/hostname":"{0}"}}}},
       "status":{{"allocatable":{{"cpu":"4","memory":"4Gi","pods":"110"}},"capacity":{{"cpu":"4","memory":"4Gi","pods":"110"}},
-                 "conditions":[{{"type":"Ready","status":"True","reason":"KubeletReady","message":"up","lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:00Z"}}]}}}})", name));
+                 "conditions":[{{"type":"Ready","status":"True","reason":"KubeletReady","message":"up","lastHeartbeatTime":"2026-01-01T00:00:00Z","lastTransitionTime":"2026-01-01T00:00:00Z"}}]}}}})",
+                                      name));
   const Json more = json::parse(extra);
   for (const auto& [key, value] : more.as_object()) node.as_object()[key] = value;
   const Json made = create("nodes", node);
   nodes_[name] = std::string(uid_of(made));
-  create("leases", json::parse(fmt::format(R"({{"metadata":{{"name":"{0}","namespace":"kube-node-lease","ownerReferences":[{{"apiVersion":"v1","kind":"Node","name":"{0}","uid":"{1}"}}]}},
-      "spec":{{"holderIdentity":"{0}"}}}})", name, nodes_[name])), "kube-node-lease");
+  create(
+      "leases",
+      json::parse(fmt::format(
+          R"({{"metadata":{{"name":"{0}","namespace":"kube-node-lease","ownerReferences":[{{"apiVersion":"v1","kind":"Node","name":"{0}","uid":"{1}"}}]}},
+      "spec":{{"holderIdentity":"{0}"}}}})",
+          name, nodes_[name])),
+      "kube-node-lease");
 }
 
 void World::heartbeat() {
@@ -181,8 +188,10 @@ void World::kubelet(const Json& pod) {
   const int n = next_ip_++;
   const std::string time = render_time(std::chrono::system_clock::now());
   r.subresource = "status";
-  Json status = json::parse(fmt::format(R"({{"status":{{"phase":"Running","podIP":"10.244.{0}.{1}","podIPs":[{{"ip":"10.244.{0}.{1}"}},{{"ip":"fd00:10:244::{2:x}"}}],
-      "conditions":[{{"type":"Ready","status":"{3}","lastTransitionTime":"{4}"}},{{"type":"ContainersReady","status":"{3}","lastTransitionTime":"{4}"}}]}}}})", n / 200, n % 200 + 2, n, ready ? "True" : "False", time));
+  Json status = json::parse(fmt::format(
+      R"({{"status":{{"phase":"Running","podIP":"10.244.{0}.{1}","podIPs":[{{"ip":"10.244.{0}.{1}"}},{{"ip":"fd00:10:244::{2:x}"}}],
+      "conditions":[{{"type":"Ready","status":"{3}","lastTransitionTime":"{4}"}},{{"type":"ContainersReady","status":"{3}","lastTransitionTime":"{4}"}}]}}}})",
+      n / 200, n % 200 + 2, n, ready ? "True" : "False", time));
   forget(client_->patch(r, k8s::PatchType::kStrategic, std::move(status), [](Result<Json>) {}));
 }
 

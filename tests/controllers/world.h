@@ -27,7 +27,8 @@ class World {
   json::array list(const std::string& resource, const std::string& labels = "", const std::string& ns = "default");
   Json create(const std::string& resource, Json object, const std::string& ns = "default");
   Json patch(const std::string& resource, const std::string& name, const char* merge, const std::string& ns = "default");
-  void remove(const std::string& resource, const std::string& name, const std::string& propagation = "Background", const std::string& ns = "default");
+  void remove(const std::string& resource, const std::string& name, const std::string& propagation = "Background",
+              const std::string& ns = "default");
   bool until(const std::function<bool()>& condition, std::chrono::milliseconds limit = std::chrono::seconds(15));
   void settle(std::chrono::milliseconds time = std::chrono::milliseconds(150));  // lets what would happen, happen
 

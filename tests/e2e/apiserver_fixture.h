@@ -45,8 +45,10 @@ class Cluster {
     certificate = io::issue_certificate(ca, {.common_name = "server", .addresses = {"127.0.0.1"}, .server = true}).value();
     start();
     std::ofstream(folder + "/ca.pem") << ca.certificate_pem;
-    std::ofstream(folder + "/config") << "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: \"https://127.0.0.1:" << port << "\", certificate-authority: \"" << folder
-                                      << "/ca.pem\"}}]\nusers: [{name: u, user: {token: secret}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n";
+    std::ofstream(folder + "/config")
+        << "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: \"https://127.0.0.1:" << port
+        << "\", certificate-authority: \"" << folder
+        << "/ca.pem\"}}]\nusers: [{name: u, user: {token: secret}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n";
   }
   ~Cluster() {
     stop();
@@ -65,7 +67,9 @@ class Cluster {
       auto api = apiserver::ApiServer::create(event_loop, config).value();
       io::HttpServerConfig http;
       http.tls = io::ServerTls{certificate.certificate_pem, certificate.key_pem, ca.certificate_pem};
-      auto server = io::HttpServer::create(event_loop, http, [&](io::ServerRequest request, std::unique_ptr<io::Responder> responder) { api->handle(std::move(request), std::move(responder)); }).value();
+      auto server = io::HttpServer::create(event_loop, http, [&](io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
+                      api->handle(std::move(request), std::move(responder));
+                    }).value();
       auto listener = io::listen_tcp("127.0.0.1", port).value();
       port = io::local_port(listener).value();
       if (!server->serve(std::move(listener)).ok()) std::abort();

@@ -77,9 +77,11 @@ TEST_P(Kubectl, Changes) {
   expect("set image deploy/backend backend=nginx:1.25", "image updated");
   expect("rollout restart deploy backend", "restarted");
   expect("rollout pause deploy backend", "paused");
-  auto strategic = k.run({"patch", "deploy", "backend", "-p", R"({"spec":{"template":{"spec":{"containers":[{"name":"backend","env":[{"name":"A","value":"1"}]}]}}}})"});
+  auto strategic = k.run({"patch", "deploy", "backend", "-p",
+                          R"({"spec":{"template":{"spec":{"containers":[{"name":"backend","env":[{"name":"A","value":"1"}]}]}}}})"});
   EXPECT_THAT(strategic.out, HasSubstr("patched"));
-  expect("get deploy backend -o jsonpath={.spec.template.spec.containers[0].image}{.spec.template.spec.containers[0].env[0].name}", "nginx:1.25A");
+  expect("get deploy backend -o jsonpath={.spec.template.spec.containers[0].image}{.spec.template.spec.containers[0].env[0].name}",
+         "nginx:1.25A");
   auto json = k.run({"patch", "deploy", "backend", "--type=json", "-p", R"([{"op":"replace","path":"/spec/replicas","value":1}])"});
   EXPECT_THAT(json.out, HasSubstr("patched"));
   auto merge = k.run({"patch", "deploy", "backend", "--type=merge", "-p", R"({"spec":{"replicas":1}})"});
@@ -95,11 +97,14 @@ TEST_P(Kubectl, Changes) {
 }
 
 TEST_P(Kubectl, ServerSideApply) {
-  const std::string yaml = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  replicas: 2\n  selector: {matchLabels: {a: b}}\n  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}\n";
+  const std::string yaml =
+      "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  replicas: 2\n  selector: {matchLabels: {a: b}}\n  template: "
+      "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: i}]}}\n";
   EXPECT_THAT(k.run({"apply", "--server-side", "-f", "-"}, yaml).out, HasSubstr("serverside-applied"));
   expect("scale deploy d --replicas=5", "scaled");
   auto refused = k.run({"apply", "--server-side", "-f", "-"}, yaml);
-  EXPECT_THAT(refused.err, AllOf(HasSubstr("Apply failed with 1 conflict: conflict with \"kubectl"), HasSubstr("with subresource \"scale\" using apps/v1: .spec.replicas")));
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("Apply failed with 1 conflict: conflict with \"kubectl"),
+                                 HasSubstr("with subresource \"scale\" using apps/v1: .spec.replicas")));
   EXPECT_EQ(k.run({"apply", "--server-side", "--force-conflicts", "-f", "-"}, yaml).code, 0);
   expect("get deploy d -o jsonpath={.spec.replicas}", "2");
   scenario();
@@ -113,7 +118,8 @@ TEST_P(Kubectl, RefusesInUpstreamsWords) {
   EXPECT_EQ(warned.code, 0);
   EXPECT_THAT(warned.err, HasSubstr("Warning: unknown field \"foo\""));
   auto port = k.apply("apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: [{port: 99999, targetPort: 80}]}\n");
-  EXPECT_THAT(port.err, HasSubstr("The Service \"x\" is invalid: spec.ports[0].port: Invalid value: 99999: must be between 1 and 65535, inclusive"));
+  EXPECT_THAT(port.err,
+              HasSubstr("The Service \"x\" is invalid: spec.ports[0].port: Invalid value: 99999: must be between 1 and 65535, inclusive"));
   EXPECT_THAT(k.apply("apiVersion: v1\nkind: Foo\nmetadata: {name: x}\n").err, HasSubstr("no matches for kind \"Foo\" in version \"v1\""));
   scenario();
   auto ip = k.run({"patch", "svc", "backend-service", "-p", R"({"spec":{"clusterIP":"10.96.0.77"}})"});
@@ -137,7 +143,9 @@ TEST_P(Kubectl, DeletionWaitsForFinalizers) {
 TEST_P(Kubectl, WatchAndWait) {
   scenario();
   auto watch = std::async(std::launch::async, [&] {
-    return sys::run({"/usr/bin/timeout", "4", "/usr/bin/env", "HOME=" + k.folder + "/home", "KUBECONFIG=" + k.folder + "/config", k.kubectl, "get", "cm", "-w"}, "", std::chrono::seconds(30));
+    return sys::run({"/usr/bin/timeout", "4", "/usr/bin/env", "HOME=" + k.folder + "/home", "KUBECONFIG=" + k.folder + "/config", k.kubectl,
+                     "get", "cm", "-w"},
+                    "", std::chrono::seconds(30));
   });
   // The watcher shows what comes later, whenever that is; three changes over its life.
   for (int i = 0; i < 3; ++i) {
@@ -149,7 +157,8 @@ TEST_P(Kubectl, WatchAndWait) {
   EXPECT_THAT(seen->out, HasSubstr("w2 "));
   auto phase = k.run({"wait", "pod/frontend", "--for=jsonpath={.status.phase}=Pending", "--timeout=5s"});
   EXPECT_THAT(phase.out, HasSubstr("condition met")) << phase.err;
-  auto status = k.run({"patch", "deploy", "backend", "--subresource=status", "--type=merge", "-p", R"({"status":{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"readyReplicas":1,"availableReplicas":1}})"});
+  auto status = k.run({"patch", "deploy", "backend", "--subresource=status", "--type=merge", "-p",
+                       R"({"status":{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"readyReplicas":1,"availableReplicas":1}})"});
   EXPECT_EQ(status.code, 0) << status.err;
   expect("rollout status deploy backend --timeout=5s", "successfully rolled out");
 }
@@ -170,10 +179,14 @@ spec:
     subresources: {status: {}, scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}}
     additionalPrinterColumns: [{name: Size, type: string, jsonPath: .spec.size}]
     schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, required: [size], properties: {size: {type: string, enum: [s, m]}, replicas: {type: integer, default: 1}}}}}}
-)").code, 0);
+)")
+                .code,
+            0);
   expect("wait --for=condition=Established crd/widgets.example.com --timeout=5s", "condition met");
-  EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: s}\n").out, HasSubstr("widget.example.com/w created"));
-  EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x}\nspec: {size: xl}\n").err, HasSubstr("supported values: \"s\", \"m\""));
+  EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: s}\n").out,
+              HasSubstr("widget.example.com/w created"));
+  EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x}\nspec: {size: xl}\n").err,
+              HasSubstr("supported values: \"s\", \"m\""));
   EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: m}\n").out, HasSubstr("configured"));
   expect("get wd", "SIZE");
   expect("explain widget.spec", "replicas");
@@ -203,7 +216,8 @@ TEST_P(Kubectl, NothingIsLostOverARestart) {
   expect("create svc clusterip other --tcp=80", "created");
 }
 
-INSTANTIATE_TEST_SUITE_P(Minors, Kubectl, testing::Values("1.30", "1.32", "1.33"), [](const auto& param) { return "v1_" + std::string(param.param + 2); });
+INSTANTIATE_TEST_SUITE_P(Minors, Kubectl, testing::Values("1.30", "1.32", "1.33"),
+                         [](const auto& param) { return "v1_" + std::string(param.param + 2); });
 
 }  // namespace
 }  // namespace fairway::e2e

@@ -20,7 +20,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // As it comes, and as the configuration of each command.
   (void)parse_request(input);
   for (const char* command : {"ADD", "DEL", "CHECK", "GC", "STATUS"}) {
-    const std::string body = std::string(R"({"command":")") + command + R"(","containerId":"c1","netns":"/run/netns/x","ifname":"eth0","args":"","config":)" + std::string(input) + "}";
+    const std::string body = std::string(R"({"command":")") + command +
+                             R"(","containerId":"c1","netns":"/run/netns/x","ifname":"eth0","args":"","config":)" + std::string(input) +
+                             "}";
     const auto parsed = parse_request(body);
     if (const auto* request = std::get_if<CniRequest>(&parsed)) {
       // What the agent takes, the plugin must not have refused; and what it made of it is within bounds.

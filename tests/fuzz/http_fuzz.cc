@@ -49,7 +49,9 @@ bool feed_all(std::string_view bytes, std::size_t piece, Feed feed, Done done) {
 
 std::string parse_request(std::string_view bytes, std::size_t piece) {
   RequestParser parser(kMaxHead, kMaxBody);
-  if (!feed_all(bytes, piece, [&](std::string_view rest) { return parser.feed(rest); }, [&] { return parser.done(); })) return {};
+  if (!feed_all(
+          bytes, piece, [&](std::string_view rest) { return parser.feed(rest); }, [&] { return parser.done(); }))
+    return {};
   const HttpRequest& request = parser.request();
   FW_CHECK(request.body.size() <= kMaxBody && request.target.size() <= kMaxHead);
   return request.method + " " + request.target + "\n" + render(request.headers) + "\n" + request.body;
@@ -58,7 +60,8 @@ std::string parse_request(std::string_view bytes, std::size_t piece) {
 std::string parse_response(std::string_view bytes, std::size_t piece) {
   std::string body;
   ResponseParser parser(kMaxHead, false, [&](std::string_view part) { body += part; });
-  const bool done = feed_all(bytes, piece, [&](std::string_view rest) { return parser.feed(rest); }, [&] { return parser.done(); });
+  const bool done = feed_all(
+      bytes, piece, [&](std::string_view rest) { return parser.feed(rest); }, [&] { return parser.done(); });
   if (!done && parser.feed_end().error_status != 0) return {};
   return done ? std::to_string(parser.status()) + "\n" + render(parser.headers()) + "\n" + body : std::string();
 }
@@ -102,7 +105,10 @@ class Server {
     loop_.run();  // a connection that does not end is a hang, which the fuzzer reports
     duplex_.reset();
     bool turned = false;  // let go of what was posted
-    loop_.post([&] { turned = true; loop_.stop(); });
+    loop_.post([&] {
+      turned = true;
+      loop_.stop();
+    });
     while (!turned) loop_.run();
   }
 
@@ -111,8 +117,11 @@ class Server {
     const auto ready = [this](Result<std::unique_ptr<Duplex>> made) {
       if (!made.ok()) return;
       duplex_ = std::move(*made);
-      duplex_->start([this](std::string_view data) { if (duplex_) duplex_->write(std::string(data)); },
-                     [this](Status) { loop_.post([held = std::shared_ptr<Duplex>(std::move(duplex_))] {}); });
+      duplex_->start(
+          [this](std::string_view data) {
+            if (duplex_) duplex_->write(std::string(data));
+          },
+          [this](Status) { loop_.post([held = std::shared_ptr<Duplex>(std::move(duplex_))] {}); });
     };
     if (request.path == "/ws") return responder->accept_websocket("test", ready);
     if (request.path == "/up") return responder->upgrade({}, ready);
@@ -139,8 +148,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
   const std::size_t piece = 1u + data[1] % 64u;
   switch (data[0] % 3) {
-    case 0: FW_CHECK(parse_request(bytes, bytes.size() + 1) == parse_request(bytes, piece)); break;
-    case 1: FW_CHECK(parse_response(bytes, bytes.size() + 1) == parse_response(bytes, piece)); break;
+    case 0:
+      FW_CHECK(parse_request(bytes, bytes.size() + 1) == parse_request(bytes, piece));
+      break;
+    case 1:
+      FW_CHECK(parse_response(bytes, bytes.size() + 1) == parse_response(bytes, piece));
+      break;
     default: {
       static Server server;
       server.talk(bytes, piece * 16);

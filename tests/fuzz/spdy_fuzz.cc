@@ -23,22 +23,31 @@ struct Outcome {
 Outcome run(std::string_view bytes, std::size_t piece) {
   Outcome out;
   SpdyServer* session = nullptr;
-  SpdyServer spdy({
-    .on_stream = [&](std::uint32_t stream, const SpdyHeaders& headers, bool fin) {
-      out.events += "\nstream " + std::to_string(stream) + (fin ? " fin" : "");
-      for (const auto& [name, value] : headers) out.events += name + "=" + value;
-      out.open = false;
-      session->reply(stream);
-    },
-    .on_data = [&](std::uint32_t stream, std::string_view data, bool fin) {
-      if (!out.open || stream != out.last) out.events += "\ndata " + std::to_string(stream) + ":";
-      out.events += data;
-      if (fin) out.events += "!";
-      out.open = !fin;
-      out.last = stream;
-    },
-    .on_reset = [&](std::uint32_t stream) { out.events += "\nreset " + std::to_string(stream); out.open = false; },
-    .send = [&](const std::string& sent) { out.events += "\nsent " + std::to_string(sent.size()); out.open = false; }});
+  SpdyServer spdy({.on_stream =
+                       [&](std::uint32_t stream, const SpdyHeaders& headers, bool fin) {
+                         out.events += "\nstream " + std::to_string(stream) + (fin ? " fin" : "");
+                         for (const auto& [name, value] : headers) out.events += name + "=" + value;
+                         out.open = false;
+                         session->reply(stream);
+                       },
+                   .on_data =
+                       [&](std::uint32_t stream, std::string_view data, bool fin) {
+                         if (!out.open || stream != out.last) out.events += "\ndata " + std::to_string(stream) + ":";
+                         out.events += data;
+                         if (fin) out.events += "!";
+                         out.open = !fin;
+                         out.last = stream;
+                       },
+                   .on_reset =
+                       [&](std::uint32_t stream) {
+                         out.events += "\nreset " + std::to_string(stream);
+                         out.open = false;
+                       },
+                   .send =
+                       [&](const std::string& sent) {
+                         out.events += "\nsent " + std::to_string(sent.size());
+                         out.open = false;
+                       }});
   session = &spdy;
   while (!bytes.empty() && out.ok) {
     const std::size_t part = std::min(piece, bytes.size());

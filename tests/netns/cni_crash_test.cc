@@ -58,7 +58,8 @@ TEST_P(KilledAtAdd, NothingLeaksAndNothingIsGivenTwice) {
   expect_free(4, before.ips());
 }
 
-INSTANTIATE_TEST_SUITE_P(Steps, KilledAtAdd, ::testing::Values("add.intended", "add.created", "add.announced", "add.activated", "add.finished"));
+INSTANTIATE_TEST_SUITE_P(Steps, KilledAtAdd,
+                         ::testing::Values("add.intended", "add.created", "add.announced", "add.activated", "add.finished"));
 
 class KilledAtDel : public CniCrashTest, public ::testing::WithParamInterface<const char*> {};
 
@@ -73,7 +74,8 @@ TEST_P(KilledAtDel, DelIsCompleted) {
   EXPECT_EQ(del("victim", victim).exit_code, 0);
   reap_server();
   ASSERT_TRUE(start_small());
-  EXPECT_TRUE(eventually([&] { return host_links().size() == 1 && rows().size() == 1 && spooled() == 0; })) << host_links().size() << " " << rows().size() << " " << spooled();
+  EXPECT_TRUE(eventually([&] { return host_links().size() == 1 && rows().size() == 1 && spooled() == 0; }))
+      << host_links().size() << " " << rows().size() << " " << spooled();
   EXPECT_EQ(check("bystander", bystander, before).exit_code, 0);
   expect_free(4, before.ips());
 }
@@ -86,7 +88,7 @@ TEST_F(CniCrashTest, ARestartAdoptsWhatRuns) {
   const Answer added_a = add("a", a), added_b = add("b", b);
   for (int round = 0; round < 3; ++round) {
     kill_server();
-    fs::remove_all(dir_ + "/rows");   // as if the pins were lost: they are announced anew
+    fs::remove_all(dir_ + "/rows");  // as if the pins were lost: they are announced anew
     ASSERT_TRUE(start_small());
     EXPECT_EQ(check("a", a, added_a).exit_code, 0);
     EXPECT_EQ(check("b", b, added_b).exit_code, 0);
@@ -122,18 +124,21 @@ TEST_F(CniCrashTest, KillsDuringManyAddsLeakNothing) {
   for (int i = 0; i < 40; ++i) paths.push_back(pod("p" + std::to_string(i)));
   for (int round = 0; round < 4; ++round) {
     std::vector<PluginRun> runs;
-    for (int i = 0; i < 40; ++i) runs.push_back(start_plugin(environment("ADD", "p" + std::to_string(i), paths[static_cast<std::size_t>(i)]), input));
+    for (int i = 0; i < 40; ++i)
+      runs.push_back(start_plugin(environment("ADD", "p" + std::to_string(i), paths[static_cast<std::size_t>(i)]), input));
     ::usleep(3000 * static_cast<unsigned>(round + 1));
     kill_server();
     std::map<std::string, int> answered;
     for (auto& run : runs) {
       const Answer answer = run.wait();
-      if (answer.exit_code == 0) for (const auto& ip : answer.ips()) ++answered[ip];
+      if (answer.exit_code == 0)
+        for (const auto& ip : answer.ips()) ++answered[ip];
     }
     for (const auto& [ip, count] : answered) EXPECT_EQ(count, 1) << ip;
     ASSERT_TRUE(start());
     for (int i = 0; i < 40; ++i) EXPECT_EQ(del("p" + std::to_string(i), "").exit_code, 0);
-    EXPECT_TRUE(eventually([&] { return host_links().empty() && rows().empty(); })) << host_links().size() << " links, " << rows().size() << " rows";
+    EXPECT_TRUE(eventually([&] { return host_links().empty() && rows().empty(); }))
+        << host_links().size() << " links, " << rows().size() << " rows";
   }
 }
 

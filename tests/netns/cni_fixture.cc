@@ -6,8 +6,8 @@
 //     kill-at (step), fail-add (1: the sink refuses), unavailable (text)
 // Says "ready" on stdout once it serves.
 #include <fcntl.h>
-#include <signal.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,7 +41,8 @@ class FileSink final : public cni::EndpointSink {
   }
   Status check(const model::LocalEndpoint& endpoint) override {
     FW_ASSIGN(const std::string text, sys::read_file(path(endpoint)));
-    if (text != cni::render_endpoint(endpoint)) return make_error(Code::kConflict, "row of " + endpoint.host_ifname + " is not that of its ADD");
+    if (text != cni::render_endpoint(endpoint))
+      return make_error(Code::kConflict, "row of " + endpoint.host_ifname + " is not that of its ADD");
     return {};
   }
 
@@ -74,7 +75,9 @@ Status parse_option(const std::string& text, Options& out) {
   } else if (key == "workers") {
     out.config.workers = static_cast<unsigned>(std::atoi(value.c_str()));
   } else if (key == "kill-at") {
-    out.config.on_step = [value](std::string_view step) { if (step == value) ::kill(::getpid(), SIGKILL); };
+    out.config.on_step = [value](std::string_view step) {
+      if (step == value) ::kill(::getpid(), SIGKILL);
+    };
   } else if (key == "fail-add") {
     out.fail_add = true;
   } else if (key == "unavailable") {
@@ -118,8 +121,8 @@ Status serve(const std::string& netns, const std::string& dir, Options options) 
   server->set_network(std::move(options.network));
   server->set_unavailable(options.unavailable);
   FW_ASSIGN(const auto http, io::HttpServer::create(loop, {}, [&](io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
-    answer(*server, std::move(request), std::move(responder));
-  }));
+              answer(*server, std::move(request), std::move(responder));
+            }));
   FW_ASSIGN(sys::Fd listener, io::listen_unix(dir + "/agent.sock"));
   FW_TRY(http->serve(std::move(listener)));
   const auto on_term = loop.on_signal(SIGTERM, [&] { loop.stop(); });
@@ -132,10 +135,16 @@ Status serve(const std::string& netns, const std::string& dir, Options options) 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) { std::fputs("usage: cni_fixture NETNS DIR [key=value ...]\n", stderr); return 2; }
+  if (argc < 3) {
+    std::fputs("usage: cni_fixture NETNS DIR [key=value ...]\n", stderr);
+    return 2;
+  }
   Options options;
   for (int i = 3; i < argc; ++i) {
-    if (Status status = parse_option(argv[i], options); !status.ok()) { std::fprintf(stderr, "%s\n", status.error().message.c_str()); return 2; }
+    if (Status status = parse_option(argv[i], options); !status.ok()) {
+      std::fprintf(stderr, "%s\n", status.error().message.c_str());
+      return 2;
+    }
   }
   if (Status status = serve(argv[1], argv[2], std::move(options)); !status.ok()) {
     std::fprintf(stderr, "cni_fixture: %s\n", status.error().message.c_str());

@@ -53,14 +53,19 @@ class HostnetTest : public ::testing::Test {
     on(0, [&]() -> Status {
       auto netlink = io::Netlink::open();
       io::NetlinkBatch batch;
-      batch.create_veth({.name = "eth0", .mac = {{2, 0, 0, 0, 0, 1}}, .peer_name = "eth0", .peer_mac = {{2, 0, 0, 0, 0, 2}}, .peer_netns_fd = nodes_[1].netns.get()});
+      batch.create_veth({.name = "eth0",
+                         .mac = {{2, 0, 0, 0, 0, 1}},
+                         .peer_name = "eth0",
+                         .peer_mac = {{2, 0, 0, 0, 0, 2}},
+                         .peer_netns_fd = nodes_[1].netns.get()});
       FW_TRY(netlink->run(batch));
       return {};
     });
     for (Node& node : nodes_) set_up_node(node);
   }
   void TearDown() override {
-    for (const Node& node : nodes_) for (const auto& path : {node.path, node.pod_path}) (void)sys::remove_netns(path);
+    for (const Node& node : nodes_)
+      for (const auto& path : {node.path, node.pod_path}) (void)sys::remove_netns(path);
   }
 
   void set_up_node(Node& node) {
@@ -72,7 +77,12 @@ class HostnetTest : public ::testing::Test {
       batch.replace_address({.link = eth0.index, .addr = node.underlay, .prefix_length = 24});
       FW_TRY(netlink.run(batch));
       FW_ASSIGN(node.uplink, prepare_node({node.underlay}));
-      PodLink link{.host_name = host_link_name("s", "eth0"), .host_mac = host_link_mac("s", "eth0"), .pod_name = "eth0", .pod_mac = pod_link_mac(node.pod_ips), .ips = node.pod_ips, .mtu = 1450};
+      PodLink link{.host_name = host_link_name("s", "eth0"),
+                   .host_mac = host_link_mac("s", "eth0"),
+                   .pod_name = "eth0",
+                   .pod_mac = pod_link_mac(node.pod_ips),
+                   .ips = node.pod_ips,
+                   .mtu = 1450};
       FW_ASSIGN(auto pod, create_pod_link(netlink, node.pod, link));
       FW_TRY(activate_pod_link(netlink, pod, link));
       return check_pod_link(netlink, pod, link);
@@ -84,13 +94,20 @@ class HostnetTest : public ::testing::Test {
     EXPECT_TRUE(status.ok()) << (status.ok() ? "" : status.error().message);
   }
   template <typename Body>
-  void on(const Node& node, Body body) { on(node.netns, body); }
+  void on(const Node& node, Body body) {
+    on(node.netns, body);
+  }
   template <typename Body>
-  void on(int index, Body body) { on(nodes_[index].netns, body); }
+  void on(int index, Body body) {
+    on(nodes_[index].netns, body);
+  }
 
   static std::string run_in(const sys::Fd& netns, const std::vector<std::string>& argv) {
     Result<sys::RunResult> out = make_error(Code::kInternal, "did not run");
-    EXPECT_TRUE(sys::in_netns(netns, [&]() -> Status { out = sys::run(argv); return {}; }).ok());
+    EXPECT_TRUE(sys::in_netns(netns, [&]() -> Status {
+                  out = sys::run(argv);
+                  return {};
+                }).ok());
     return out.ok() ? out->out + out->err : out.error().message;
   }
   void expect_ping(const sys::Fd& from, const net::IpAddr& to, const std::string& size = "56") {
@@ -99,7 +116,11 @@ class HostnetTest : public ::testing::Test {
   }
   RemoteRange range_of(const Node& node, int family, bool overlay, std::uint32_t mtu) {
     const std::string n = &node == &nodes_[0] ? "1" : "2";
-    return {.pods = prefix(family == 4 ? "10.244." + n + ".0/24" : "fd00:10:244:" + n + "::/64"), .underlay = node.underlay, .overlay = overlay, .mtu = mtu, .vni = 100};
+    return {.pods = prefix(family == 4 ? "10.244." + n + ".0/24" : "fd00:10:244:" + n + "::/64"),
+            .underlay = node.underlay,
+            .overlay = overlay,
+            .mtu = mtu,
+            .vni = 100};
   }
 
   Node nodes_[2];
@@ -145,7 +166,8 @@ TEST_F(HostnetTest, TheOverlayCarriesBothFamiliesAndTellsItsMtu) {
       FW_ASSIGN(const Device device, ensure_vxlan(nodes_[i].underlay, 1450));
       EXPECT_EQ(first.ifindex, device.ifindex) << "a changed MTU alone does not make a new device";
       EXPECT_EQ(device.mac, overlay_mac(nodes_[i].underlay));
-      for (const int family : {4, 6}) FW_TRY(apply_remote_range(range_of(nodes_[1 - i], family, true, 1400), nodes_[i].uplink, device.ifindex));
+      for (const int family : {4, 6})
+        FW_TRY(apply_remote_range(range_of(nodes_[1 - i], family, true, 1400), nodes_[i].uplink, device.ifindex));
       return {};
     });
   }
@@ -164,7 +186,8 @@ TEST_F(HostnetTest, TheOverlayCarriesBothFamiliesAndTellsItsMtu) {
 
 TEST_F(HostnetTest, HostServiceVethTakesTheServiceRanges) {
   on(0, [&]() -> Status {
-    const ServiceVethSpec spec{.service_ranges = {prefix("10.96.0.0/16"), prefix("fd00:10:96::/112")}, .node_addresses = {nodes_[0].underlay}, .mtu = 1450};
+    const ServiceVethSpec spec{
+        .service_ranges = {prefix("10.96.0.0/16"), prefix("fd00:10:96::/112")}, .node_addresses = {nodes_[0].underlay}, .mtu = 1450};
     FW_ASSIGN(const ServiceVeth first, ensure_host_service_veth(spec));
     FW_ASSIGN(const ServiceVeth again, ensure_host_service_veth(spec));
     EXPECT_EQ(first.host.ifindex, again.host.ifindex);
@@ -196,10 +219,10 @@ TEST_F(HostnetTest, LocalAddressesAndTheRefusalOfAddressesThatNoPodHas) {
 TEST_F(HostnetTest, AFailedPairLeavesNothing) {
   on(0, [&]() -> Status {
     auto netlink = *io::Netlink::open();
-    PodLink link{.host_name = "fw0000000000001", .pod_name = "eth0", .ips = {ip("10.244.1.9")}};   // eth0 is there already
+    PodLink link{.host_name = "fw0000000000001", .pod_name = "eth0", .ips = {ip("10.244.1.9")}};  // eth0 is there already
     EXPECT_FALSE(create_pod_link(netlink, nodes_[0].pod, link).ok());
     link.pod_name = "eth1";
-    link.mtu = 10;                                                    // below what a veth takes
+    link.mtu = 10;  // below what a veth takes
     EXPECT_FALSE(create_pod_link(netlink, nodes_[0].pod, link).ok());
     EXPECT_EQ(dump_pod_links(netlink)->size(), 1U);
     return {};

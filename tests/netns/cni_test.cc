@@ -57,7 +57,7 @@ TEST_F(CniTest, DelRemovesEverythingAndMayBeRepeated) {
   const Answer never = del("never-added", "/run/netns/does-not-exist");
   EXPECT_EQ(never.exit_code, 0) << never.out;
   EXPECT_EQ(never.out, "");
-  const Answer again = add("sandbox-a", a);   // the name may come back, after its interface went
+  const Answer again = add("sandbox-a", a);  // the name may come back, after its interface went
   EXPECT_EQ(again.exit_code, 0) << again.out;
 }
 
@@ -76,13 +76,22 @@ TEST_F(CniTest, CheckSeesEachThingThatIsWrong) {
   const std::string pod_mac(added.parsed().at("interfaces").at(1).at("mac").as_string());
   const std::string host_mac(added.parsed().at("interfaces").at(0).at("mac").as_string());
   const std::vector<Damage> damages = {
-      {a, {"ip", "neigh", "del", "169.254.1.1", "dev", "eth0"}, {"ip", "neigh", "replace", "169.254.1.1", "lladdr", host_mac, "dev", "eth0", "nud", "permanent"}, "neighbour 169.254.1.1"},
+      {a,
+       {"ip", "neigh", "del", "169.254.1.1", "dev", "eth0"},
+       {"ip", "neigh", "replace", "169.254.1.1", "lladdr", host_mac, "dev", "eth0", "nud", "permanent"},
+       "neighbour 169.254.1.1"},
       {a, {"ip", "link", "set", "eth0", "mtu", "1400"}, {"ip", "link", "set", "eth0", "mtu", "1450"}, "MTU"},
       {node_, {"ip", "route", "del", v4}, {"ip", "route", "add", v4, "dev", host}, "route to " + v4},
       {node_, {"ip", "-6", "route", "del", v6}, {"ip", "-6", "route", "add", v6, "dev", host}, "route to " + v6},
-      {node_, {"ip", "neigh", "del", v4, "dev", host}, {"ip", "neigh", "replace", v4, "lladdr", pod_mac, "dev", host, "nud", "permanent"}, "neighbour " + v4},
-      {a, {"ip", "route", "del", "default"}, {"ip", "route", "add", "default", "via", "169.254.1.1", "dev", "eth0", "onlink"}, "default route"},
-      {a, {"ip", "link", "set", "eth0", "address", "02:00:00:00:00:01"}, {}, "MAC"},   // not mended: the kernel drops the neighbours with it
+      {node_,
+       {"ip", "neigh", "del", v4, "dev", host},
+       {"ip", "neigh", "replace", v4, "lladdr", pod_mac, "dev", host, "nud", "permanent"},
+       "neighbour " + v4},
+      {a,
+       {"ip", "route", "del", "default"},
+       {"ip", "route", "add", "default", "via", "169.254.1.1", "dev", "eth0", "onlink"},
+       "default route"},
+      {a, {"ip", "link", "set", "eth0", "address", "02:00:00:00:00:01"}, {}, "MAC"},  // not mended: the kernel drops the neighbours with it
       {node_, {"rm", dir_ + "/rows/" + host}, {}, "datapath"},
   };
   for (const auto& damage : damages) {
@@ -116,15 +125,16 @@ TEST_F(CniTest, CheckOfALostAddressAnInterfaceAndAnUnknownSandbox) {
 TEST_F(CniTest, GcCollectsWhatIsNotListedAndNotAlive) {
   ASSERT_TRUE(start({"gc-grace=0"}));
   const std::string kept = pod("kept"), gone = pod("gone"), empty = pod("empty"), inhabited = pod("inhabited");
-  for (const auto& [id, path] : {std::pair{"kept", kept}, {"gone", gone}, {"empty", empty}, {"inhabited", inhabited}}) ASSERT_EQ(add(id, path).exit_code, 0);
+  for (const auto& [id, path] : {std::pair{"kept", kept}, {"gone", gone}, {"empty", empty}, {"inhabited", inhabited}})
+    ASSERT_EQ(add(id, path).exit_code, 0);
   // A process in a namespace that the runtime forgot to list: it must not lose its address.
   const auto fd = sys::open_netns(inhabited);
   pid_t sleeper = -1;
   ASSERT_TRUE(sys::in_netns(*fd, [&]() -> Status {
-    char name[] = "sleep", time[] = "60";
-    char* argv[] = {name, time, nullptr};
-    return ::posix_spawnp(&sleeper, "sleep", nullptr, nullptr, argv, environ) == 0 ? Status{} : make_error(Code::kIo, "spawn");
-  }).ok());
+                char name[] = "sleep", time[] = "60";
+                char* argv[] = {name, time, nullptr};
+                return ::posix_spawnp(&sleeper, "sleep", nullptr, nullptr, argv, environ) == 0 ? Status{} : make_error(Code::kIo, "spawn");
+              }).ok());
   remove_pod(gone);
   json::object conf = config();
   conf["cni.dev/valid-attachments"] = json::array{json::object{{"containerID", "kept"}, {"ifname", "eth0"}}};
@@ -178,7 +188,8 @@ TEST_F(CniTest, SpooledDelDoesNotHitALaterAddOfTheSameName) {
   const std::string a = pod("a");
   ASSERT_EQ(add("sandbox-a", a).exit_code, 0);
   // The spool is written while the agent lives, as when the plugin just missed its start.
-  const json::object body{{"command", "DEL"}, {"containerId", "sandbox-a"}, {"netns", a}, {"ifname", "eth0"}, {"args", ""}, {"path", ""}, {"config", config()}};
+  const json::object body{{"command", "DEL"}, {"containerId", "sandbox-a"}, {"netns", a}, {"ifname", "eth0"}, {"args", ""},
+                          {"path", ""},       {"config", config()}};
   stop();
   EXPECT_EQ(del("sandbox-a", a).exit_code, 0);
   const std::string name = fs::directory_iterator(dir_ + "/spool")->path().filename();
@@ -262,8 +273,10 @@ TEST_F(CniTest, ResultsSpeakTheVersionAsked) {
 TEST_F(CniTest, FixedAddressMacAndHostPortAreKept) {
   ASSERT_TRUE(start());
   json::object conf = config();
-  conf["runtimeConfig"] = json::object{{"ips", json::array{"10.244.7.77/24"}}, {"mac", "02:11:22:33:44:55"},
-                                       {"portMappings", json::array{json::object{{"hostPort", 8080}, {"containerPort", 80}, {"protocol", "tcp"}}}}};
+  conf["runtimeConfig"] =
+      json::object{{"ips", json::array{"10.244.7.77/24"}},
+                   {"mac", "02:11:22:33:44:55"},
+                   {"portMappings", json::array{json::object{{"hostPort", 8080}, {"containerPort", 80}, {"protocol", "tcp"}}}}};
   const std::string a = pod("a");
   const Answer answer = call("ADD", "web", a, conf);
   ASSERT_EQ(answer.exit_code, 0) << answer.out;
@@ -279,7 +292,9 @@ TEST_F(CniTest, FixedAddressMacAndHostPortAreKept) {
 TEST_F(CniTest, BandwidthShapesBothDirections) {
   ASSERT_TRUE(start());
   json::object conf = config();
-  conf["runtimeConfig"] = json::object{{"bandwidth", json::object{{"ingressRate", 8'000'000}, {"ingressBurst", 800'000}, {"egressRate", 16'000'000}, {"egressBurst", 800'000}}}};
+  conf["runtimeConfig"] = json::object{
+      {"bandwidth",
+       json::object{{"ingressRate", 8'000'000}, {"ingressBurst", 800'000}, {"egressRate", 16'000'000}, {"egressBurst", 800'000}}}};
   const std::string a = pod("a");
   const Answer answer = call("ADD", "slow", a, conf);
   ASSERT_EQ(answer.exit_code, 0) << answer.out;
@@ -299,7 +314,7 @@ TEST_F(CniTest, ARangeThatIsFullSaysSo) {
   EXPECT_NE(full.message().find("10.244.7.0/30"), std::string::npos) << full.out;
   EXPECT_NE(warnings().find("no free address"), std::string::npos);
   ASSERT_EQ(del("p0", "").exit_code, 0);
-  const Answer cooling = add("extra", extra);   // freed a moment ago: not given yet
+  const Answer cooling = add("extra", extra);  // freed a moment ago: not given yet
   EXPECT_EQ(cooling.code(), 11) << cooling.out;
   EXPECT_NE(cooling.message().find("1 freed less than"), std::string::npos) << cooling.out;
 }
@@ -333,7 +348,7 @@ TEST_F(CniTest, ARepeatedAddAnswersTheSameAndADeadOneIsMadeAnew) {
   EXPECT_EQ(second.exit_code, 0) << second.out;
   EXPECT_EQ(first.ips(), second.ips());
   EXPECT_EQ(host_links().size(), 1U);
-  const Answer moved = add("sandbox-a", b);     // the same name with another namespace
+  const Answer moved = add("sandbox-a", b);  // the same name with another namespace
   ASSERT_EQ(moved.exit_code, 0) << moved.out;
   EXPECT_NE(moved.ips(), first.ips());
   EXPECT_TRUE(eventually([&] { return host_links().size() == 1; }));
@@ -359,7 +374,8 @@ TEST_F(CniTest, HundredInParallelHaveHundredAddresses) {
   for (int i = 0; i < kPods; ++i) paths.push_back(pod("p" + std::to_string(i)));
   const std::string input = json::serialize(config());
   std::vector<PluginRun> runs;
-  for (int i = 0; i < kPods; ++i) runs.push_back(start_plugin(environment("ADD", "p" + std::to_string(i), paths[static_cast<std::size_t>(i)]), input));
+  for (int i = 0; i < kPods; ++i)
+    runs.push_back(start_plugin(environment("ADD", "p" + std::to_string(i), paths[static_cast<std::size_t>(i)]), input));
   std::map<std::string, int> seen;
   for (auto& run : runs) {
     const Answer answer = run.wait();

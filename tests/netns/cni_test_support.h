@@ -44,7 +44,7 @@ struct Answer {
     const json::value* value = object.if_contains("msg");
     return value != nullptr && value->is_string() ? std::string(value->get_string()) : "";
   }
-  std::vector<std::string> ips() const {   // without their lengths
+  std::vector<std::string> ips() const {  // without their lengths
     std::vector<std::string> texts;
     const json::object object = parsed();
     if (const json::value* list = object.if_contains("ips")) {
@@ -117,7 +117,8 @@ class CniTest : public ::testing::Test {
     const Status made = sys::create_netns(node_);
     if (!made.ok()) GTEST_SKIP() << "cannot make network namespaces: " << made.error().message;
     // A node has an address, from which its own packets to pods come.
-    for (const char* address : {"192.0.2.1/32", "2001:db8::1/128"}) ASSERT_TRUE(in(node_, {"ip", "addr", "add", address, "dev", "lo"}).ok());
+    for (const char* address : {"192.0.2.1/32", "2001:db8::1/128"})
+      ASSERT_TRUE(in(node_, {"ip", "addr", "add", address, "dev", "lo"}).ok());
   }
   void TearDown() override {
     stop();
@@ -179,11 +180,17 @@ class CniTest : public ::testing::Test {
   }
 
   json::object config(const std::string& version = "1.1.0") const {
-    return {{"cniVersion", version}, {"name", "fairway"}, {"type", "fairway-cni"}, {"agentSocket", dir_ + "/agent.sock"}, {"spoolDir", dir_ + "/spool"}};
+    return {{"cniVersion", version},
+            {"name", "fairway"},
+            {"type", "fairway-cni"},
+            {"agentSocket", dir_ + "/agent.sock"},
+            {"spoolDir", dir_ + "/spool"}};
   }
   static std::map<std::string, std::string> environment(const std::string& command, const std::string& id, const std::string& netns) {
-    return {{"CNI_COMMAND", command}, {"CNI_CONTAINERID", id}, {"CNI_NETNS", netns}, {"CNI_IFNAME", "eth0"}, {"CNI_PATH", "/opt/cni/bin"},
-            {"CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + id + ";K8S_POD_UID=u-1"}};
+    return {
+        {"CNI_COMMAND", command},     {"CNI_CONTAINERID", id},
+        {"CNI_NETNS", netns},         {"CNI_IFNAME", "eth0"},
+        {"CNI_PATH", "/opt/cni/bin"}, {"CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=" + id + ";K8S_POD_UID=u-1"}};
   }
   Answer call(const std::string& command, const std::string& id, const std::string& netns, const json::object& conf) {
     return start_plugin(environment(command, id, netns), json::serialize(conf)).wait();
@@ -216,7 +223,8 @@ class CniTest : public ::testing::Test {
     const auto fd = sys::open_netns(node_);
     auto netlink = io::Netlink::open_in(*fd);
     const auto links = netlink->links();
-    for (const auto& link : *links) if (link.kind == "veth") names.push_back(link.name);
+    for (const auto& link : *links)
+      if (link.kind == "veth") names.push_back(link.name);
     return names;
   }
   std::vector<std::string> rows() const {

@@ -20,7 +20,10 @@ struct OneCall final : k8s::Call {
 };
 
 void merge(Json& into, const Json& patch) {
-  if (!patch.is_object() || !into.is_object()) { into = patch; return; }
+  if (!patch.is_object() || !into.is_object()) {
+    into = patch;
+    return;
+  }
   for (const auto& [key, value] : patch.get_object()) {
     if (value.is_null()) into.get_object().erase(key);
     else if (value.is_object() && into.get_object().contains(key)) merge(into.get_object()[key], value);
@@ -45,19 +48,22 @@ FileApi::FileApi(io::Loop& loop, std::string dir) : loop_(loop), dir_(std::move(
   timer_ = loop_.every(std::chrono::milliseconds(20), [this] { scan(); });
 }
 
-std::string FileApi::path(const k8s::ResourceRef& ref) const { return dir_ + "/" + ref.resource + "/" + (ref.ns.empty() ? "_" : ref.ns) + "/" + ref.name + ".json"; }
+std::string FileApi::path(const k8s::ResourceRef& ref) const {
+  return dir_ + "/" + ref.resource + "/" + (ref.ns.empty() ? "_" : ref.ns) + "/" + ref.name + ".json";
+}
 
 Result<Json> FileApi::read(const k8s::ResourceRef& ref) const {
   // The version is the file's time: it rises with each write, also with the test's. Asked for before the content:
   // a write between the two is then seen as another version next time.
-  struct stat st{};
+  struct stat st {};
   ::stat(path(ref).c_str(), &st);
   auto content = sys::read_file(path(ref));
   if (!content.ok()) return make_error(Code::kNotFound, ref.resource + " \"" + ref.name + "\" not found");
   boost::system::error_code ec;
   Json value = boost::json::parse(*content, ec);
   if (ec) return make_error(Code::kInvalid, path(ref));
-  value.get_object()["metadata"].as_object()["resourceVersion"] = std::to_string(st.st_mtim.tv_sec * 1'000'000LL + st.st_mtim.tv_nsec / 1000);
+  value.get_object()["metadata"].as_object()["resourceVersion"] =
+      std::to_string(st.st_mtim.tv_sec * 1'000'000LL + st.st_mtim.tv_nsec / 1000);
   return value;
 }
 
@@ -84,9 +90,10 @@ std::map<std::string, Json> FileApi::all(const k8s::ResourceRef& ref) const {
 
 k8s::CallPtr FileApi::answer(k8s::Done done, Result<Json> result) {
   auto call = std::make_unique<OneCall>();
-  loop_.post([alive = std::weak_ptr<bool>(call->alive), done = std::move(done), result = std::make_shared<Result<Json>>(std::move(result))] {
-    if (!alive.expired()) done(std::move(*result));
-  });
+  loop_.post(
+      [alive = std::weak_ptr<bool>(call->alive), done = std::move(done), result = std::make_shared<Result<Json>>(std::move(result))] {
+        if (!alive.expired()) done(std::move(*result));
+      });
   return call;
 }
 
@@ -95,7 +102,8 @@ k8s::CallPtr FileApi::get(const k8s::ResourceRef& ref, k8s::Done done) { return 
 k8s::CallPtr FileApi::list(const k8s::ResourceRef& ref, const k8s::ListOptions&, k8s::Done done) {
   boost::json::array items;
   for (auto& [key, object] : all(ref)) items.push_back(object);
-  return answer(std::move(done), Json(boost::json::object{{"metadata", boost::json::object{{"resourceVersion", "1"}}}, {"items", std::move(items)}}));
+  return answer(std::move(done),
+                Json(boost::json::object{{"metadata", boost::json::object{{"resourceVersion", "1"}}}, {"items", std::move(items)}}));
 }
 
 k8s::CallPtr FileApi::create(const k8s::ResourceRef& ref, Json object, k8s::Done done) {
@@ -106,7 +114,9 @@ k8s::CallPtr FileApi::create(const k8s::ResourceRef& ref, Json object, k8s::Done
   return answer(std::move(done), write(one, std::move(object)));
 }
 
-k8s::CallPtr FileApi::update(const k8s::ResourceRef& ref, Json object, k8s::Done done) { return answer(std::move(done), write(ref, std::move(object))); }
+k8s::CallPtr FileApi::update(const k8s::ResourceRef& ref, Json object, k8s::Done done) {
+  return answer(std::move(done), write(ref, std::move(object)));
+}
 
 k8s::CallPtr FileApi::patch(const k8s::ResourceRef& ref, k8s::PatchType, Json patch, k8s::Done done) {
   auto object = read(ref);
@@ -136,7 +146,10 @@ void FileApi::scan() {
   const auto watchers = watchers_;
   for (const auto& [raw, weak] : watchers) {
     const auto watcher = weak.lock();
-    if (!watcher) { watchers_.erase(raw); continue; }
+    if (!watcher) {
+      watchers_.erase(raw);
+      continue;
+    }
     auto now = all(watcher->ref);
     std::map<std::string, std::string> seen;
     for (auto& [key, object] : now) {

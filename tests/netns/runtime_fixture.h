@@ -2,6 +2,7 @@
 // CNI plugin and server. Everything is named from the process id and removed at the end.
 #pragma once
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -11,8 +12,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <arpa/inet.h>
 
 #include <boost/json.hpp>
 #include <cstring>
@@ -38,10 +37,19 @@ inline std::string image_dir() { return "/tmp/fairway-runtime-test-images-" + st
 
 struct Streamed {
   Json head;
-  std::map<int, std::string> channels;   // by number
-  std::string status() const { auto it = channels.find(3); return it == channels.end() ? "" : it->second; }
-  std::string out() const { auto it = channels.find(1); return it == channels.end() ? "" : it->second; }
-  std::string err() const { auto it = channels.find(2); return it == channels.end() ? "" : it->second; }
+  std::map<int, std::string> channels;  // by number
+  std::string status() const {
+    auto it = channels.find(3);
+    return it == channels.end() ? "" : it->second;
+  }
+  std::string out() const {
+    auto it = channels.find(1);
+    return it == channels.end() ? "" : it->second;
+  }
+  std::string err() const {
+    auto it = channels.find(2);
+    return it == channels.end() ? "" : it->second;
+  }
 };
 
 // A client of the runtime's socket.
@@ -82,7 +90,8 @@ class StreamClient {
     std::uint32_t length;
     std::memcpy(&length, head + 1, 4);
     std::string payload(ntohl(length), '\0');
-    if (!payload.empty() && ::recv(fd_.get(), payload.data(), payload.size(), MSG_WAITALL) != static_cast<ssize_t>(payload.size())) return false;
+    if (!payload.empty() && ::recv(fd_.get(), payload.data(), payload.size(), MSG_WAITALL) != static_cast<ssize_t>(payload.size()))
+      return false;
     result_.channels[static_cast<unsigned char>(head[0])] += payload;
     return true;
   }
@@ -118,34 +127,55 @@ class RuntimeTest : public ::testing::Test {
     if (tag_.empty()) return;
     if (server_ > 0) {
       std::error_code ec;
-      for (const auto& entry : fs::directory_iterator(dir_ + "/api/pods/default", ec)) if (entry.path().extension() == ".json") remove_pod(entry.path().stem(), 0);
+      for (const auto& entry : fs::directory_iterator(dir_ + "/api/pods/default", ec))
+        if (entry.path().extension() == ".json") remove_pod(entry.path().stem(), 0);
       eventually([&] { return fs::is_empty(dir_ + "/node/pods"); });
     }
     kill_runtime();
-    if (cni_ > 0) { ::kill(cni_, SIGTERM); ::waitpid(cni_, nullptr, 0); }
+    if (cni_ > 0) {
+      ::kill(cni_, SIGTERM);
+      ::waitpid(cni_, nullptr, 0);
+    }
     std::error_code ec;
     EXPECT_TRUE(fs::is_empty(dir_ + "/node/pods", ec)) << "pods are left on disk";
     for (const auto& entry : fs::directory_iterator("/run/netns", ec))
-      if (entry.path().filename().string().starts_with(tag_ + "-p-")) { ADD_FAILURE() << "a network namespace is left: " << entry.path(); (void)sys::remove_netns(entry.path()); }
+      if (entry.path().filename().string().starts_with(tag_ + "-p-")) {
+        ADD_FAILURE() << "a network namespace is left: " << entry.path();
+        (void)sys::remove_netns(entry.path());
+      }
     (void)sys::remove_netns(node_);
     for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup", ec))
-      for (std::string path = hierarchy.path().string() + cgroup_; path.find("fairway-test-") != std::string::npos; path = fs::path(path).parent_path()) ::rmdir(path.c_str());
+      for (std::string path = hierarchy.path().string() + cgroup_; path.find("fairway-test-") != std::string::npos;
+           path = fs::path(path).parent_path())
+        ::rmdir(path.c_str());
     fs::remove_all(dir_, ec);
   }
-  static void TearDownTestSuite() { std::error_code ec; fs::remove_all(image_dir(), ec); }
+  static void TearDownTestSuite() {
+    std::error_code ec;
+    fs::remove_all(image_dir(), ec);
+  }
 
   void start_runtime() {
     std::vector<std::string> args{RUNTIME_SERVE, dir_, "n1", node_, cgroup_};
-    if (cni_ > 0) { args.push_back(dir_ + "/conf"); args.push_back(fs::path(CNI_PLUGIN).parent_path()); }
+    if (cni_ > 0) {
+      args.push_back(dir_ + "/conf");
+      args.push_back(fs::path(CNI_PLUGIN).parent_path());
+    }
     server_ = spawn(args);
     ASSERT_GT(server_, 0);
   }
   void start_cni() {
     fs::create_directories(dir_ + "/conf");
     const boost::json::object plugin{{"type", "fairway-cni"}, {"agentSocket", dir_ + "/agent.sock"}, {"spoolDir", dir_ + "/spool"}};
-    ASSERT_TRUE(runtime::write_json_file(dir_ + "/conf/10-fairway.conflist", boost::json::object{{"cniVersion", "1.1.0"}, {"name", "fairway"}, {"plugins", boost::json::array{plugin}}}).ok());
+    ASSERT_TRUE(
+        runtime::write_json_file(dir_ + "/conf/10-fairway.conflist",
+                                 boost::json::object{{"cniVersion", "1.1.0"}, {"name", "fairway"}, {"plugins", boost::json::array{plugin}}})
+            .ok());
     auto ns = sys::open_netns(node_);
-    ASSERT_TRUE(sys::in_netns(*ns, [] { auto out = sys::run_ok({"ip", "addr", "add", "192.0.2.1/32", "dev", "lo"}); return out.ok() ? Status() : Status(out.error()); }).ok());
+    ASSERT_TRUE(sys::in_netns(*ns, [] {
+                  auto out = sys::run_ok({"ip", "addr", "add", "192.0.2.1/32", "dev", "lo"});
+                  return out.ok() ? Status() : Status(out.error());
+                }).ok());
     cni_ = spawn({CNI_FIXTURE, node_, dir_, "cidr=10.244.7.0/24", "mtu=1450"});
     ASSERT_GT(cni_, 0);
   }
@@ -172,11 +202,16 @@ class RuntimeTest : public ::testing::Test {
     char word[16];
     const bool ready = ::read(out[0], word, sizeof word) > 0;
     ::close(out[0]);
-    if (!ready) { ::waitpid(pid, nullptr, 0); return -1; }
+    if (!ready) {
+      ::waitpid(pid, nullptr, 0);
+      return -1;
+    }
     return pid;
   }
 
-  std::string object_path(const std::string& resource, const std::string& name) const { return dir_ + "/api/" + resource + "/default/" + name + ".json"; }
+  std::string object_path(const std::string& resource, const std::string& name) const {
+    return dir_ + "/api/" + resource + "/default/" + name + ".json";
+  }
   void put(const std::string& resource, const std::string& name, boost::json::object object) {
     object["metadata"].emplace_object();
     object["metadata"].as_object() = {{"name", name}, {"namespace", "default"}, {"uid", tag_ + "-" + name}};
@@ -210,14 +245,17 @@ class RuntimeTest : public ::testing::Test {
     const auto& list = runtime::array(object, "status.containerStatuses");
     return index < list.size() ? list[index] : Json(boost::json::object{});
   }
-  bool gone(const std::string& name) const { return !fs::exists(object_path("pods", name)) && !fs::exists(dir_ + "/node/pods/" + tag_ + "-" + name); }
+  bool gone(const std::string& name) const {
+    return !fs::exists(object_path("pods", name)) && !fs::exists(dir_ + "/node/pods/" + tag_ + "-" + name);
+  }
   // Reasons of the events about a pod.
   std::map<std::string, std::string> events(const std::string& name) const {
     std::map<std::string, std::string> out;
     std::error_code ec;
     for (const auto& entry : fs::directory_iterator(dir_ + "/api/events/default", ec)) {
       auto event = runtime::parse_json_file(entry.path());
-      if (event.ok() && runtime::text(*event, "involvedObject.name") == name) out[runtime::text(*event, "reason")] = runtime::text(*event, "message");
+      if (event.ok() && runtime::text(*event, "involvedObject.name") == name)
+        out[runtime::text(*event, "reason")] = runtime::text(*event, "message");
     }
     return out;
   }
@@ -228,7 +266,9 @@ class RuntimeTest : public ::testing::Test {
     }
     return false;
   }
-  bool running(const std::string& name, std::size_t index = 0) const { return runtime::find(container(name, index), "state.running") != nullptr; }
+  bool running(const std::string& name, std::size_t index = 0) const {
+    return runtime::find(container(name, index), "state.running") != nullptr;
+  }
   StreamClient stream(const std::string& pod_name, boost::json::object request) const {
     request["namespace"] = "default";
     request["pod"] = pod_name;

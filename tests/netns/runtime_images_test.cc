@@ -26,7 +26,10 @@ class ImagesTest : public ::testing::Test {
     fs::create_directories(dir_ + "/layout/blobs/sha256");
     ::setenv("FAIRWAY_REGISTRY", "off", 1);
   }
-  void TearDown() override { std::error_code ec; fs::remove_all(dir_, ec); }
+  void TearDown() override {
+    std::error_code ec;
+    fs::remove_all(dir_, ec);
+  }
 
   std::string blob(const std::string& content) {
     const std::string digest = sha256_hex(content);
@@ -51,9 +54,15 @@ class ImagesTest : public ::testing::Test {
   void write_layout(const json::array& layers) {
     json::array diff_ids;
     for (std::size_t i = 0; i < layers.size(); ++i) diff_ids.emplace_back("sha256:" + std::string(64, '0'));
-    const json::object config{{"architecture", "amd64"}, {"os", "linux"}, {"rootfs", json::object{{"type", "layers"}, {"diff_ids", diff_ids}}},
-                              {"config", json::object{{"Cmd", json::array{"run"}}, {"Env", json::array{"A=1"}}, {"User", "5"}, {"WorkingDir", "/w"}}}};
-    const json::object manifest{{"schemaVersion", 2}, {"mediaType", "application/vnd.oci.image.manifest.v1+json"}, {"config", descriptor("config.v1+json", json::serialize(config))}, {"layers", layers}};
+    const json::object config{
+        {"architecture", "amd64"},
+        {"os", "linux"},
+        {"rootfs", json::object{{"type", "layers"}, {"diff_ids", diff_ids}}},
+        {"config", json::object{{"Cmd", json::array{"run"}}, {"Env", json::array{"A=1"}}, {"User", "5"}, {"WorkingDir", "/w"}}}};
+    const json::object manifest{{"schemaVersion", 2},
+                                {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                                {"config", descriptor("config.v1+json", json::serialize(config))},
+                                {"layers", layers}};
     const json::object index{{"schemaVersion", 2}, {"manifests", json::array{descriptor("manifest.v1+json", json::serialize(manifest))}}};
     ASSERT_TRUE(sys::write_file_atomic(dir_ + "/layout/index.json", json::serialize(index)).ok());
     ASSERT_TRUE(sys::write_file_atomic(dir_ + "/layout/oci-layout", R"({"imageLayoutVersion":"1.0.0"})").ok());
@@ -68,14 +77,14 @@ TEST_F(ImagesTest, AnImportedLayoutIsUsedFirst) {
   ImageStore store({.dir = dir_ + "/store", .agnhost = ""});
   EXPECT_FALSE(store.find("nginx").ok());
   ASSERT_TRUE(store.import(dir_ + "/layout", "nginx").ok());
-  auto image = store.pull("nginx");   // though the catalogue has one by this name
+  auto image = store.pull("nginx");  // though the catalogue has one by this name
   ASSERT_TRUE(image.ok()) << image.error().message;
   EXPECT_EQ(image->source, "local store");
   EXPECT_EQ(image->config.command, std::vector<std::string>{"run"});
   EXPECT_EQ(image->config.user, "5");
   EXPECT_EQ(image->config.working_dir, "/w");
   ASSERT_EQ(image->layers.size(), 2u);
-  struct stat st{};
+  struct stat st {};
   const std::string top = store.layers_dir() + "/" + image->layers[0];
   ASSERT_EQ(::lstat((top + "/gone").c_str(), &st), 0);
   EXPECT_TRUE(S_ISCHR(st.st_mode) && st.st_rdev == 0) << "overlayfs removes a file by such a device";
@@ -100,7 +109,8 @@ TEST_F(ImagesTest, WhatNobodyHasIsRefusedWithAllReasons) {
   ImageStore store({.dir = dir_ + "/store", .agnhost = ""});
   auto image = store.pull("no.such/thing:1");
   ASSERT_FALSE(image.ok());
-  for (const char* part : {"no.such/thing:1", "local store", "registries are turned off", "catalogue"}) EXPECT_NE(image.error().message.find(part), std::string::npos) << image.error().message;
+  for (const char* part : {"no.such/thing:1", "local store", "registries are turned off", "catalogue"})
+    EXPECT_NE(image.error().message.find(part), std::string::npos) << image.error().message;
   auto pinned = store.pull("nginx@sha256:" + std::string(64, 'a'));
   EXPECT_FALSE(pinned.ok()) << "the catalogue cannot honour a digest";
 }
@@ -109,7 +119,8 @@ TEST_F(ImagesTest, ALayoutThatPointsElsewhereIsRefused) {
   ImageStore store({.dir = dir_ + "/store", .agnhost = ""});
   const std::string place = dir_ + "/store/oci/docker.io%2Flibrary%2Fevil%3Alatest";
   fs::create_directories(place);
-  for (const char* index : {"", "{", "[]", R"({"manifests":[]})", R"({"manifests":[{"digest":"sha256:../../../etc/passwd"}]})", R"({"manifests":[{"digest":7}]})"}) {
+  for (const char* index : {"", "{", "[]", R"({"manifests":[]})", R"({"manifests":[{"digest":"sha256:../../../etc/passwd"}]})",
+                            R"({"manifests":[{"digest":7}]})"}) {
     ASSERT_TRUE(sys::write_file_atomic(place + "/index.json", index).ok());
     EXPECT_FALSE(store.pull("evil").ok()) << index;
   }

@@ -18,14 +18,31 @@ int main(int argc, char** argv) {
   const std::string dir = argv[1];
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   auto netns = sys::open_netns(argv[3]);
-  if (!netns.ok() || ::setns(netns->get(), CLONE_NEWNET) < 0) { std::perror("setns"); return 1; }
+  if (!netns.ok() || ::setns(netns->get(), CLONE_NEWNET) < 0) {
+    std::perror("setns");
+    return 1;
+  }
   io::Loop loop;
   test::FileApi api(loop, dir + "/api");
-  runtime::NodeRuntimeConfig config{.node_name = argv[2], .node_ips = {"127.0.0.1"}, .node_dir = dir + "/node", .netns = argv[3], .shim = FAIRWAY_SHIM, .agnhost = FAIRWAY_AGNHOST, .pod_netns_prefix = std::string(argv[3]) + "-p-", .cgroup_parent = argv[4],
-                                    .image_dir = dir + "/images", .dns_servers = {"10.96.0.10"}};
-  if (argc > 6) { config.cni_conf_dir = argv[5]; config.cni_bin_dirs = {argv[6]}; }
+  runtime::NodeRuntimeConfig config{.node_name = argv[2],
+                                    .node_ips = {"127.0.0.1"},
+                                    .node_dir = dir + "/node",
+                                    .netns = argv[3],
+                                    .shim = FAIRWAY_SHIM,
+                                    .agnhost = FAIRWAY_AGNHOST,
+                                    .pod_netns_prefix = std::string(argv[3]) + "-p-",
+                                    .cgroup_parent = argv[4],
+                                    .image_dir = dir + "/images",
+                                    .dns_servers = {"10.96.0.10"}};
+  if (argc > 6) {
+    config.cni_conf_dir = argv[5];
+    config.cni_bin_dirs = {argv[6]};
+  }
   runtime::NodeRuntime runtime(loop, api, config);
-  if (auto status = runtime.start(); !status.ok()) { std::fprintf(stderr, "%s\n", status.error().message.c_str()); return 1; }
+  if (auto status = runtime.start(); !status.ok()) {
+    std::fprintf(stderr, "%s\n", status.error().message.c_str());
+    return 1;
+  }
   auto term = loop.on_signal(SIGTERM, [&] { loop.stop(); });
   std::puts("ready");
   std::fflush(stdout);

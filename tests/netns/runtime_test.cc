@@ -7,11 +7,14 @@ namespace {
 
 using runtime::text;
 
-constexpr char kSleeper[] = R"({"containers":[{"name":"c","image":"busybox","command":["sleep","1000"]}],"terminationGracePeriodSeconds":1})";
+constexpr char kSleeper[] =
+    R"({"containers":[{"name":"c","image":"busybox","command":["sleep","1000"]}],"terminationGracePeriodSeconds":1})";
 
 TEST_F(RuntimeTest, NginxServesItsDefaultPage) {
   start_runtime();
-  create_pod("web", R"({"containers":[{"name":"web","image":"nginx","readinessProbe":{"exec":{"command":["curl","-sf","localhost"]},"periodSeconds":1}}]})");
+  create_pod(
+      "web",
+      R"({"containers":[{"name":"web","image":"nginx","readinessProbe":{"exec":{"command":["curl","-sf","localhost"]},"periodSeconds":1}}]})");
   ASSERT_TRUE(eventually([&] { return runtime::flag(container("web"), "ready"); })) << boost::json::serialize(pod("web"));
   EXPECT_NE(exec("web", "curl -s localhost").out().find("Welcome to nginx!"), std::string::npos);
   EXPECT_EQ(text(pod("web"), "status.phase"), "Running");
@@ -35,7 +38,9 @@ TEST_F(RuntimeTest, NginxServesItsDefaultPage) {
 
 TEST_F(RuntimeTest, ContainersAreInTheNodesCgroup) {
   start_runtime();
-  create_pod("p", R"({"containers":[{"name":"c","image":"busybox","command":["sleep","1000"],"resources":{"limits":{"memory":"48Mi","cpu":"250m"}}}],"terminationGracePeriodSeconds":1})");
+  create_pod(
+      "p",
+      R"({"containers":[{"name":"c","image":"busybox","command":["sleep","1000"],"resources":{"limits":{"memory":"48Mi","cpu":"250m"}}}],"terminationGracePeriodSeconds":1})");
   ASSERT_TRUE(eventually([&] { return running("p"); }));
   const std::string path = cgroup_ + "/" + tag_ + "-p/c";
   EXPECT_NE(exec("p", "cat /proc/1/cgroup").out().find("0::" + path), std::string::npos) << "socket programs attach by cgroup2";
@@ -70,7 +75,10 @@ TEST_F(RuntimeTest, ExecWithATerminal) {
   start_runtime();
   create_pod("p", kSleeper);
   ASSERT_TRUE(eventually([&] { return running("p"); }));
-  auto shell = stream("p", {{"op", "exec"}, {"command", boost::json::array{"sh", "-c", "read a; stty size; read b; stty size; exit 3"}}, {"stdin", true}, {"tty", true}});
+  auto shell = stream("p", {{"op", "exec"},
+                            {"command", boost::json::array{"sh", "-c", "read a; stty size; read b; stty size; exit 3"}},
+                            {"stdin", true},
+                            {"tty", true}});
   shell.send(4, "{\"Width\":90,\"Height\":30}\n");
   shell.send(0, "\n");
   while (shell.so_far().out().find("30 90") == std::string::npos) ASSERT_TRUE(shell.next());
@@ -96,7 +104,9 @@ TEST_F(RuntimeTest, BadRequestsAreRefusedWithTheirReason) {
   start_runtime();
   create_pod("p", kSleeper);
   ASSERT_TRUE(eventually([&] { return running("p"); }));
-  const auto refused = [&](const std::string& pod_name, boost::json::object request) { return text(stream(pod_name, std::move(request)).finish().head, "message"); };
+  const auto refused = [&](const std::string& pod_name, boost::json::object request) {
+    return text(stream(pod_name, std::move(request)).finish().head, "message");
+  };
   EXPECT_EQ(refused("other", {{"op", "exec"}}), "pods \"other\" not found");
   EXPECT_EQ(refused("p", {{"op", "dance"}}), "unknown op \"dance\"");
   EXPECT_EQ(refused("p", {{"op", "logs"}, {"container", "x"}}), "container x is not valid for pod p");
@@ -108,7 +118,9 @@ TEST_F(RuntimeTest, BadRequestsAreRefusedWithTheirReason) {
 
 TEST_F(RuntimeTest, PodsOutliveTheRuntime) {
   start_runtime();
-  create_pod("p", R"({"containers":[{"name":"c","image":"busybox","command":["sh","-c","trap 'exit 5' TERM; i=0; while true; do echo line $i; i=$((i+1)); sleep 0.1; done"]}],"terminationGracePeriodSeconds":1})");
+  create_pod(
+      "p",
+      R"({"containers":[{"name":"c","image":"busybox","command":["sh","-c","trap 'exit 5' TERM; i=0; while true; do echo line $i; i=$((i+1)); sleep 0.1; done"]}],"terminationGracePeriodSeconds":1})");
   ASSERT_TRUE(eventually([&] { return running("p"); }));
   const std::string id = text(container("p"), "containerID"), started = text(container("p"), "state.running.startedAt");
   kill_runtime();
@@ -149,10 +161,16 @@ TEST_F(RuntimeTest, FailuresHaveTheirNames) {
   create_pod("no-image", R"({"containers":[{"name":"c","image":"no.such/thing:1"}]})");
   create_pod("bad-name", R"({"containers":[{"name":"c","image":"Bad Name"}]})");
   create_pod("no-program", R"({"containers":[{"name":"c","image":"busybox","command":["/nope"]}]})");
-  create_pod("no-config", R"({"containers":[{"name":"c","image":"busybox","env":[{"name":"X","valueFrom":{"configMapKeyRef":{"name":"none","key":"k"}}}]}]})");
+  create_pod(
+      "no-config",
+      R"({"containers":[{"name":"c","image":"busybox","env":[{"name":"X","valueFrom":{"configMapKeyRef":{"name":"none","key":"k"}}}]}]})");
   create_pod("no-volume", R"({"containers":[{"name":"c","image":"busybox"}],"volumes":[{"name":"v","secret":{"secretName":"none"}}]})");
-  create_pod("crash", R"({"containers":[{"name":"c","image":"busybox","command":["sh","-c","echo died; echo why >/dev/termination-log; exit 3"]}]})");
-  const auto waits = [&](const std::string& name, const std::string& reason) { return eventually([&] { return text(container(name), "state.waiting.reason") == reason; }); };
+  create_pod(
+      "crash",
+      R"({"containers":[{"name":"c","image":"busybox","command":["sh","-c","echo died; echo why >/dev/termination-log; exit 3"]}]})");
+  const auto waits = [&](const std::string& name, const std::string& reason) {
+    return eventually([&] { return text(container(name), "state.waiting.reason") == reason; });
+  };
   EXPECT_TRUE(waits("no-image", "ImagePullBackOff"));
   EXPECT_NE(text(container("no-image"), "state.waiting.message").find("not in the catalogue"), std::string::npos);
   EXPECT_TRUE(events("no-image").contains("Failed"));
@@ -179,7 +197,9 @@ TEST_F(RuntimeTest, InitContainersVolumesAndEnvironment) {
   put("configmaps", "cm", {{"data", boost::json::object{{"a", "1"}, {"file.txt", "hello"}}}});
   put("secrets", "sec", {{"data", boost::json::object{{"pw", "c2VjcmV0"}}}});
   start_runtime();
-  create_pod("job", R"J({"restartPolicy":"Never","initContainers":[{"name":"i","image":"busybox","command":["sh","-c","echo from-init > /shared/x"],"volumeMounts":[{"name":"s","mountPath":"/shared"}]}],
+  create_pod(
+      "job",
+      R"J({"restartPolicy":"Never","initContainers":[{"name":"i","image":"busybox","command":["sh","-c","echo from-init > /shared/x"],"volumeMounts":[{"name":"s","mountPath":"/shared"}]}],
     "containers":[{"name":"c","image":"busybox","command":["sh","-c"],"args":["cat /shared/x /cm/file.txt /sec/pw /one; echo; echo '$(A)-$(B)-$(NONE)-$$(A)'; id -u; touch /cm/w || echo read-only"],
       "env":[{"name":"A","valueFrom":{"configMapKeyRef":{"name":"cm","key":"a"}}},{"name":"B","value":"b$(A)"}],"securityContext":{"runAsUser":1234},
       "volumeMounts":[{"name":"s","mountPath":"/shared"},{"name":"cm","mountPath":"/cm","readOnly":true},{"name":"sec","mountPath":"/sec"},{"name":"cm","mountPath":"/one","subPath":"a"}]}],
@@ -194,7 +214,9 @@ TEST_F(RuntimeTest, InitContainersVolumesAndEnvironment) {
 TEST_F(RuntimeTest, ProbesAndHooks) {
   start_cni();
   start_runtime();
-  create_pod("p", R"({"terminationGracePeriodSeconds":2,"containers":[{"name":"c","image":"busybox","command":["sh","-c","trap 'echo term; exit 0' TERM; while true; do sleep 0.1; done"],
+  create_pod(
+      "p",
+      R"({"terminationGracePeriodSeconds":2,"containers":[{"name":"c","image":"busybox","command":["sh","-c","trap 'echo term; exit 0' TERM; while true; do sleep 0.1; done"],
     "livenessProbe":{"exec":{"command":["test","!","-e","/tmp/sick"]},"periodSeconds":1,"failureThreshold":1},
     "readinessProbe":{"httpGet":{"port":8080,"path":"/x"},"periodSeconds":1},
     "lifecycle":{"postStart":{"exec":{"command":["touch","/tmp/started"]}},"preStop":{"exec":{"command":["sh","-c","echo stopping > /proc/1/fd/1"]}}}}]})");

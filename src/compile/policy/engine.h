@@ -34,12 +34,12 @@ class Engine {
   // its namespace (then it has no namespace labels, and no namespaceSelector but the empty one matches it).
   void set_namespace(const model::Namespace& row);
   void remove_namespace(std::string_view name);
-  void set_pod(const model::Pod& row);         // terminated and host network pods may be given: they count for nothing
-  void remove_pod(std::string_view key);       // "ns/name"
+  void set_pod(const model::Pod& row);    // terminated and host network pods may be given: they count for nothing
+  void remove_pod(std::string_view key);  // "ns/name"
   void set_node(const model::Node& row);
   void remove_node(std::string_view name);
   void set_policy(const model::Policy& row);
-  void remove_policy(model::PolicyTier tier, std::string_view key);   // Admin and Baseline: either, by name
+  void remove_policy(model::PolicyTier tier, std::string_view key);  // Admin and Baseline: either, by name
 
   // A pod of this node, by the interface that its packets come from. Its labels are those of set_pod(), which may come later: until
   // then it is judged as `unknown` says.
@@ -60,7 +60,7 @@ class Engine {
   // The verdict by the tables alone, as the kernel reaches it. `port` 0 and a protocol without ports: IPPROTO numbers.
   struct Judgement {
     bool allowed = true;
-    RuleId rule = 0;                   // 0: no policy looks at this direction, or nothing matched
+    RuleId rule = 0;  // 0: no policy looks at this direction, or nothing matched
     SubjectId subject = 0;
     PeerClass peer = 0;
     PortClass port_class = 0;

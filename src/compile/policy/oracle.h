@@ -20,7 +20,7 @@ struct ClusterState {
 
 struct OracleVerdict {
   bool allowed = true;
-  RuleName rule;              // empty policies: no policy looks at this direction, or nothing matched
+  RuleName rule;  // empty policies: no policy looks at this direction, or nothing matched
 };
 
 // May `subject` receive from (ingress) or send to (egress) `peer` on this protocol and destination port?

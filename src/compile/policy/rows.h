@@ -18,10 +18,10 @@ enum class Direction : std::uint8_t { kIngress = 0, kEgress = 1 };
 enum class Fallback : std::uint8_t { kOpen = 0, kAllow = 1, kDeny = 2 };
 enum class Verdict : std::uint8_t { kAllow = 1, kDeny = 2 };
 
-using SubjectId = std::uint32_t;   // > 0
-using PeerClass = std::uint32_t;   // FW_PEER_*
-using PortClass = std::uint16_t;   // FW_PORT_*
-using RuleId = std::uint32_t;      // 0: none
+using SubjectId = std::uint32_t;  // > 0
+using PeerClass = std::uint32_t;  // FW_PEER_*
+using PortClass = std::uint16_t;  // FW_PORT_*
+using RuleId = std::uint32_t;     // 0: none
 
 struct SubjectRow {
   SubjectId id = 0;
@@ -53,7 +53,7 @@ struct PortRange {
 
 // What changed since the last one; nothing as a row means that it is gone. Applied as one step.
 struct Delta {
-  std::vector<std::pair<std::uint32_t, std::optional<SubjectRow>>> subjects;   // by host ifindex
+  std::vector<std::pair<std::uint32_t, std::optional<SubjectRow>>> subjects;  // by host ifindex
   std::vector<std::pair<net::IpAddr, std::optional<PeerClass>>> peers;
   std::vector<std::pair<net::Prefix, std::optional<PeerClass>>> cidrs;
   std::vector<PortRange> ports;
@@ -69,11 +69,12 @@ struct RuleName {
     std::string uid;
     bool operator==(const Of&) const = default;
   };
-  std::vector<Of> policies;              // one, or several for a default deny, sorted
+  std::vector<Of> policies;  // one, or several for a default deny, sorted
   Direction direction = Direction::kIngress;
-  int rule = -1;                         // index within spec.ingress / spec.egress; -1: the default deny
+  int rule = -1;  // index within spec.ingress / spec.egress; -1: the default deny
   std::string rule_name;
-  std::string to_string() const;         // "NetworkPolicy default/allow-frontend ingress[0]", "default deny of NetworkPolicy default/x, default/y (ingress)"
+  std::string to_string()
+      const;  // "NetworkPolicy default/allow-frontend ingress[0]", "default deny of NetworkPolicy default/x, default/y (ingress)"
   bool operator==(const RuleName&) const = default;
 };
 
