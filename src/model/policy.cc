@@ -1,0 +1,27 @@
+#include "model/policy.h"
+
+#include <algorithm>
+
+namespace fairway::model {
+namespace {
+
+bool holds(const LabelRequirement& r, const Labels& labels) {
+  const auto found = labels.find(r.key);
+  const bool has = found != labels.end();
+  const bool in = has && std::binary_search(r.values.begin(), r.values.end(), found->second);
+  switch (r.op) {
+    case LabelRequirement::Op::kIn: return in;
+    case LabelRequirement::Op::kNotIn: return !in;  // an object without the key too
+    case LabelRequirement::Op::kExists: return has;
+    case LabelRequirement::Op::kDoesNotExist: return !has;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool matches(const LabelSelector& selector, const Labels& labels) {
+  return std::all_of(selector.requirements.begin(), selector.requirements.end(), [&](const auto& r) { return holds(r, labels); });
+}
+
+}  // namespace fairway::model
