@@ -77,7 +77,7 @@ struct HttpServerConfig {
 class HttpServer {
  public:
   using Handler = std::function<void(ServerRequest, std::unique_ptr<Responder>)>;
-  // Listening sockets are made by the caller (listen.h), perhaps in another network namespace.
+  // Listening sockets are made by the caller (below), perhaps in another network namespace.
   static Result<std::unique_ptr<HttpServer>> create(Loop& loop, HttpServerConfig config, Handler handler);
   virtual ~HttpServer() = default;
   virtual Status serve(sys::Fd listener) = 0;  // may be called several times

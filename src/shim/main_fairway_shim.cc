@@ -1,5 +1,5 @@
 // fairway-shim: holds one container, or one exec, so that neither depends on the node runtime's life.
-// Started by the runtime (src/runtime/shim_process.h); not for users.
+// Started by the runtime (src/runtime/container_start.cc, stream_server.cc); not for users.
 #include <getopt.h>
 #include <unistd.h>
 
