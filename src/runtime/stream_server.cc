@@ -122,9 +122,11 @@ std::optional<StreamServer::Refusal> StreamServer::exec(sys::Fd& client, Pod& po
   const std::string id = random_hex(16), file = container->attempt()->dir + "/exec-" + id + ".json";
   if (Status status = write_json_file(file, exec_process(*config, command, tty)); !status.ok())
     return Refusal{500, "InternalError", status.error().message};
+  // clang-format off
   std::vector<std::string> argv{
-      node_.config.shim, "exec", "--runc",   node_.config.runc,    "--root", node_.runc_root(), "--id", container->attempt()->id,
-      "--process",       file,   "--socket", node_.shim_socket(id)};
+      node_.config.shim, "exec", "--runc", node_.config.runc, "--root", node_.runc_root(),
+      "--id", container->attempt()->id, "--process", file, "--socket", node_.shim_socket(id)};
+  // clang-format on
   if (tty) argv.push_back("--tty");
   if (flag(request, "stdin")) argv.push_back("--stdin");
   write_line(client.get(), JsonObject{{"ok", true}});
