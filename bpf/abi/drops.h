@@ -30,7 +30,9 @@
 	X(FW_DROP_REWRITE, 18, "rewrite", "the kernel refused to rewrite the packet")                                  \
 	X(FW_DROP_STALE_REPLY, 19, "stale-reply", "an answer to a masquerade port that no flow holds")                 \
 	X(FW_DROP_NO_CONFIG, 20, "no-config", "the agent has not configured the datapath")                             \
-	X(FW_DROP_NO_LINK, 21, "no-link", "no uplink or overlay device of the needed kind is configured")
+	X(FW_DROP_NO_LINK, 21, "no-link", "no uplink or overlay device of the needed kind is configured")              \
+	X(FW_DROP_POLICY_INGRESS, 22, "policy-ingress", "a policy does not let the receiving pod have it")             \
+	X(FW_DROP_POLICY_EGRESS, 23, "policy-egress", "a policy does not let the sending pod send it")
 
 /* Events that are no drops. Numbered from 64 on in the same map. */
 #define FW_EVENT_LIST(X)                                                                                               \
@@ -43,7 +45,13 @@
 	X(FW_EVENT_PORT_CLASH, 69, "port-clash", "a flow got another source port, as two shared a tuple")              \
 	X(FW_EVENT_SLOW_PATH, 70, "slow-path", "too large or out of hops: left to the kernel, which answers by ICMP")  \
 	X(FW_EVENT_SOCKET_LB, 71, "socket-lb", "a connection to a Service was translated at the socket")               \
-	X(FW_EVENT_MASQUERADED, 72, "masqueraded", "a flow beyond the cluster began")
+	X(FW_EVENT_MASQUERADED, 72, "masqueraded", "a flow beyond the cluster began")                                  \
+	X(FW_EVENT_TRACK_NEW, 73, "track-new", "a connection of an isolated pod began")                                \
+	X(FW_EVENT_TRACK_PROMOTED, 74, "track-promoted", "a connection moved to the table of established ones")        \
+	X(FW_EVENT_TRACK_FULL, 75, "track-full",                                                                       \
+	  "the table of established connections is full: one stayed in the LRU")                                       \
+	X(FW_EVENT_REJUDGED, 76, "rejudged", "a connection was judged anew after a change of policy")                  \
+	X(FW_EVENT_HIT_SKIPPED, 77, "hit-skipped", "denied packets come too fast to note each one's addresses")
 
 enum fw_drop {
 #define FW_X(id, number, name, text) id = number,

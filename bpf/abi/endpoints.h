@@ -10,8 +10,10 @@ enum fw_endpoint_flags {
 	FW_EP_NAT = 1 << 2,   /* the pod has (had) flows translated per packet: replies to it need the reverse lookup.
 			       * Set by the datapath itself on first use, never cleared while the pod lives: a writer
 			       * keeps it (Datapath::put_endpoint does) */
-	FW_EP_TRACK = 1 << 3, /* isolated, or about to be: its flows need conntrack (policy) */
+	FW_EP_TRACK =
+		1 << 3, /* isolated, or about to be: its flows need conntrack (policy). PolicyTables::set_tracked() */
 };
+#define FW_EP_KEPT (FW_EP_NAT | FW_EP_TRACK) /* a writer of endpoints keeps them while the same pod has the address */
 
 /* map `endpoints`: hash, struct fw_addr -> struct fw_endpoint. Written by the agent. */
 struct fw_endpoint {
@@ -32,10 +34,11 @@ struct fw_local_if {
 	__u32 flags;	  /* enum fw_if_flags */
 };
 
-/* Set by the datapath itself; a writer may write 0, the next translated packet sets them again. */
+/* NAT and HAIRPIN are set by the datapath itself; a writer may write 0, the next translated packet sets them again. */
 enum fw_if_flags {
 	FW_IF_NAT = 1 << 0,	/* has flows translated per packet: its direct flows may clash with them */
 	FW_IF_HAIRPIN = 1 << 1, /* has spoken to itself through a Service: a packet to a VIP may be a reply */
+	FW_IF_TRACK = 1 << 2,	/* as FW_EP_TRACK, for what the pod sends */
 };
 
 enum fw_node_mode { FW_NODE_NATIVE = 0, FW_NODE_VXLAN = 1 };

@@ -56,21 +56,27 @@ struct fw_peer_class {
 	__u32 v[2];
 };
 
+/* The family comes first, so that ::/0 is no prefix of an IPv4 address: its length counts too (FW_CIDR_FAMILY_BITS +
+ * that within the 128 bits: IPv4 /16 is 32 + 112). C++ writes it by datapath::cidr_key(). */
 struct fw_cidr_key {
-	__u32 prefixlen; /* within 128 bits: IPv4 /16 is 112 */
+	__u32 prefixlen;
+	__u32 family; /* 4 or 6 */
 	struct fw_addr addr;
 };
+#define FW_CIDR_FAMILY_BITS 32
 
 #define FW_PORT_NONE 0	   /* in no range in force, or a protocol without ports */
 #define FW_PORT_ANY 0xffff /* in a verdict's key alone */
 
-/* map `pol_ports`: array, mmapable, index = protocol * 32768 + port / 2 -> the classes of two ports. A class number
- * belongs to one protocol alone, but for FW_PORT_NONE. */
+/* map `pol_ports`: hash, protocol * FW_PORT_CHUNKS + port / FW_PORT_CHUNK -> the classes of a run of ports; no row:
+ * FW_PORT_NONE for all of them. A class number belongs to one protocol alone, but for FW_PORT_NONE. Written by
+ * PolicyTables::set_port_classes(). */
 enum fw_port_protocol { FW_PORT_TCP = 0, FW_PORT_UDP = 1, FW_PORT_SCTP = 2, FW_PORT_PROTOCOLS = 3 };
-struct fw_port_pair {
-	__u16 v[2][2]; /* [bank][port & 1] */
+#define FW_PORT_CHUNK 128
+#define FW_PORT_CHUNKS (65536 / FW_PORT_CHUNK)
+struct fw_port_chunk {
+	__u16 v[2][FW_PORT_CHUNK]; /* [bank][port % FW_PORT_CHUNK] */
 };
-#define FW_POL_PORT_ROWS (FW_PORT_PROTOCOLS * 32768)
 
 enum fw_verdict { FW_VERDICT_NONE = 0, FW_VERDICT_ALLOW = 1, FW_VERDICT_DENY = 2 };
 
@@ -89,8 +95,9 @@ struct fw_verdict_row {
 };
 
 /* maps `track_new` (LRU), `track` (hash): a connection of a tracked pod, one row for both directions and both ends: the
- * lower of the two (address, port) first. ICMP echo as struct fw_flow_key says. The tuple is the one between client and
- * backend: after a Service is translated, before it is translated back. */
+ * lower of the two (address, port) first, compared as bytes. ICMP echo as struct fw_flow_key says; no ports: 0 and 0.
+ * The tuple is the one between client and backend: after a Service is translated, before it is translated back. C++
+ * makes it by datapath::track_key(). */
 struct fw_track_key {
 	struct fw_addr low;
 	struct fw_addr high;
@@ -105,10 +112,13 @@ enum fw_track_flags {
 		1 << 0, /* the lower end sent the first packet: its egress and the other's ingress are judged */
 	FW_TRACK_REPLIED = 1 << 1,
 	FW_TRACK_ESTABLISHED = 1 << 2, /* lies in `track` */
-	FW_TRACK_FIN = 1 << 3,
+	FW_TRACK_LOW_FIN = 1 << 3, /* closed once both have said so: a half-closed connection may be quiet for long */
 	FW_TRACK_RST = 1 << 4,
 	FW_TRACK_SEEDED = 1 << 5, /* by the agent, as the pod became isolated: who began is known from its sockets */
+	FW_TRACK_HIGH_FIN = 1 << 6,
 };
+
+#define FW_TIMEOUT_SCTP_S 600 /* its heartbeats come every 30 s; the other timeouts are those of abi/flows.h */
 
 /* A generation is that of `pol_state` in which the beginner's egress, the other's ingress, was found allowed: 0: not
  * judged, or refused since. A row is never removed for a refusal: it remembers who began. */

@@ -3,6 +3,6 @@
 #ifndef FAIRWAY_ABI_VERSION_H
 #define FAIRWAY_ABI_VERSION_H
 
-#define FW_ABI_VERSION 1
+#define FW_ABI_VERSION 2
 
 #endif

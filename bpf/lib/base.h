@@ -19,6 +19,7 @@
 #include "abi/drops.h"
 #include "abi/endpoints.h"
 #include "abi/flows.h"
+#include "abi/policy.h"
 #include "abi/services.h"
 #include "abi/types.h"
 #include "abi/version.h"
@@ -30,8 +31,8 @@
 #define FW_AF_INET 2
 #define FW_AF_INET6 10
 
-/* A topic's entry: verified once by itself, not once per caller. Its pointers may be null for the verifier, and 6.1 takes
- * them for a map's key or value only once they are copied to the stack or lie in a map. */
+/* A topic's entry: verified once by itself, not once per caller. Its pointers may be null for the verifier, and 6.1
+ * takes them for a map's key or value only once they are copied to the stack or lie in a map. */
 #define FW_GLOBAL __attribute__((noinline))
 /* A function that is not inlined, but verified with each caller: it may pass on the caller's keys. */
 #define FW_LOCAL static __attribute__((noinline))
@@ -41,10 +42,7 @@ static __always_inline bool fw_addr_eq(const struct fw_addr *a, const struct fw_
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
 }
 
-static __always_inline bool fw_addr_is_zero(const struct fw_addr *a)
-{
-	return !(a->halves[0] | a->halves[1]);
-}
+static __always_inline bool fw_addr_is_zero(const struct fw_addr *a) { return !(a->halves[0] | a->halves[1]); }
 
 static __always_inline bool fw_addr_is_v4(const struct fw_addr *a)
 {
@@ -71,9 +69,6 @@ static __always_inline bool fw_in_range(const struct fw_addr *a, const struct fw
 	return high == 0 && (low >> ((128 - length) & 63)) == 0;
 }
 
-static __always_inline __u32 fw_now_s(void)
-{
-	return (__u32)(bpf_ktime_get_ns() / 1000000000ULL);
-}
+static __always_inline __u32 fw_now_s(void) { return (__u32)(bpf_ktime_get_ns() / 1000000000ULL); }
 
 #endif

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* All maps. Sizes here are placeholders: the loader sets them (DatapathConfig). Large hashes allocate rows on demand. */
+/* All maps. Sizes here are placeholders: the loader sets them (DatapathConfig). Large hashes allocate rows on demand.
+ */
 #ifndef FAIRWAY_LIB_MAPS_H
 #define FAIRWAY_LIB_MAPS_H
 
 #include "lib/base.h"
 
-#define FW_MAP(map_name, map_type, key_type, value_type, create_flags) \
-	struct {                                                     \
-		__uint(type, map_type);                              \
-		__type(key, key_type);                               \
-		__type(value, value_type);                           \
-		__uint(max_entries, 1);                              \
-		__uint(map_flags, create_flags);                        \
+#define FW_MAP(map_name, map_type, key_type, value_type, create_flags)                                                 \
+	struct {                                                                                                       \
+		__uint(type, map_type);                                                                                \
+		__type(key, key_type);                                                                                 \
+		__type(value, value_type);                                                                             \
+		__uint(max_entries, 1);                                                                                \
+		__uint(map_flags, create_flags);                                                                       \
 	} map_name SEC(".maps")
 
 FW_MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct fw_config, 0);
@@ -26,6 +27,15 @@ FW_MAP(flows, BPF_MAP_TYPE_HASH, struct fw_flow_key, struct fw_flow, BPF_F_NO_PR
 FW_MAP(fragments, BPF_MAP_TYPE_LRU_HASH, struct fw_fragment_key, struct fw_fragment, 0);
 FW_MAP(sock_origin, BPF_MAP_TYPE_LRU_HASH, __u64, struct fw_sock_origin, 0);
 FW_MAP(epoch, BPF_MAP_TYPE_ARRAY, __u32, __u32, BPF_F_MMAPABLE);
+FW_MAP(pol_state, BPF_MAP_TYPE_ARRAY, __u32, struct fw_policy_state, BPF_F_MMAPABLE);
+FW_MAP(pol_subjects, BPF_MAP_TYPE_HASH, __u32, struct fw_subject, BPF_F_NO_PREALLOC);
+FW_MAP(pol_peers, BPF_MAP_TYPE_HASH, struct fw_addr, struct fw_peer_class, BPF_F_NO_PREALLOC);
+FW_MAP(pol_cidrs, BPF_MAP_TYPE_LPM_TRIE, struct fw_cidr_key, struct fw_peer_class, BPF_F_NO_PREALLOC);
+FW_MAP(pol_ports, BPF_MAP_TYPE_HASH, __u32, struct fw_port_chunk, BPF_F_NO_PREALLOC);
+FW_MAP(pol_verdicts, BPF_MAP_TYPE_HASH, struct fw_verdict_key, struct fw_verdict_row, BPF_F_NO_PREALLOC);
+FW_MAP(pol_hits, BPF_MAP_TYPE_LRU_HASH, struct fw_hit_key, struct fw_hit, 0);
+FW_MAP(track_new, BPF_MAP_TYPE_LRU_HASH, struct fw_track_key, struct fw_track, 0);
+FW_MAP(track, BPF_MAP_TYPE_HASH, struct fw_track_key, struct fw_track, BPF_F_NO_PREALLOC);
 FW_MAP(metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fw_metric, 0);
 
 static __always_inline const struct fw_config *fw_get_config(void)

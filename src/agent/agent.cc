@@ -59,6 +59,10 @@ datapath::MapSizes small_sizes() {
   sizes.flows = 32768;
   sizes.fragments = 512;
   sizes.sock_origin = 4096;
+  sizes.pol_peers = 8192;
+  sizes.pol_verdicts = 16384;
+  sizes.track_new = 4096;
+  sizes.track = 16384;
   return sizes;
 }
 

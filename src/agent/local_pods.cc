@@ -27,7 +27,7 @@ fw_local_if local_if_row(const model::LocalEndpoint& e) {
 }  // namespace
 
 Status LocalPods::add(const model::LocalEndpoint& e) {
-  FW_TRY(datapath_.local_ifs().update(e.host_ifindex, local_if_row(e)));
+  FW_TRY(datapath_.put_local_if(e.host_ifindex, local_if_row(e)));
   FW_TRY(datapath_.attach_pod(e.host_ifindex));
   for (const auto& ip : e.ips) {
     flow_.claim_address(ip);
@@ -56,8 +56,9 @@ Status LocalPods::remove(const model::LocalEndpoint& e) {
 
 Status LocalPods::check(const model::LocalEndpoint& e) {
   const auto there = datapath_.local_ifs().lookup(e.host_ifindex);
-  const fw_local_if expected = local_if_row(e);
+  fw_local_if expected = local_if_row(e);
   if (!there.ok()) return Error(there.error()).with_context("local_ifs row of " + e.host_ifname);
+  expected.flags = there->flags;
   if (std::memcmp(&*there, &expected, sizeof(expected)) != 0)
     return make_error(Code::kConflict, "local_ifs row of " + e.host_ifname + " is not this pod's");
   for (const auto& ip : e.ips) {

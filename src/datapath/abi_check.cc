@@ -5,12 +5,13 @@
 #include "abi/drops.h"
 #include "abi/endpoints.h"
 #include "abi/flows.h"
+#include "abi/policy.h"
 #include "abi/services.h"
 #include "abi/version.h"
 
 namespace {
 
-static_assert(FW_ABI_VERSION == 1);
+static_assert(FW_ABI_VERSION == 2);
 static_assert(sizeof(fw_addr) == 16);
 static_assert(sizeof(fw_endpoint) == 24 && offsetof(fw_endpoint, mac) == 16);
 static_assert(sizeof(fw_local_if) == 48 && offsetof(fw_local_if, flags) == 44);
@@ -24,5 +25,14 @@ static_assert(sizeof(fw_flow) == 64 && offsetof(fw_flow, check) == 36);
 static_assert(sizeof(fw_fragment_key) == 40 && sizeof(fw_fragment) == 8);
 static_assert(sizeof(fw_sock_origin) == 40);
 static_assert(sizeof(fw_metric) == 16);
+static_assert(sizeof(fw_policy_state) == 8);
+static_assert(sizeof(fw_subject) == 32 && offsetof(fw_subject_version, rule) == 8);
+static_assert(sizeof(fw_peer_class) == 8 && sizeof(fw_cidr_key) == 24 && offsetof(fw_cidr_key, family) == 4);
+static_assert(sizeof(fw_port_chunk) == 512);
+static_assert(sizeof(fw_verdict_key) == 12 && offsetof(fw_verdict_key, direction) == 10);
+static_assert(sizeof(fw_verdict_row) == 12 && offsetof(fw_verdict_row, verdict) == 8);
+static_assert(sizeof(fw_track_key) == 40 && offsetof(fw_track_key, protocol) == 36);
+static_assert(sizeof(fw_track) == 32 && offsetof(fw_track, flags) == 24);
+static_assert(sizeof(fw_hit_key) == 40 && offsetof(fw_hit_key, rule) == 36 && sizeof(fw_hit) == 16);
 
 }  // namespace

@@ -104,6 +104,7 @@ class KernelDatapath final : public Datapath {
   Status set_config(const fw_config& config) override;
   Result<fw_config> config() const override { return config_->lookup(kZero); }
   Status put_endpoint(const fw_addr& addr, const fw_endpoint& row) override;
+  Status put_local_if(std::uint32_t ifindex, const fw_local_if& row) override;
 
   Map<fw_addr, fw_endpoint>& endpoints() override { return *endpoints_; }
   Map<std::uint32_t, fw_local_if>& local_ifs() override { return *local_ifs_; }
@@ -113,7 +114,22 @@ class KernelDatapath final : public Datapath {
   Map<std::uint32_t, fw_backend>& backends() override { return *backends_; }
   Map<fw_flow_key, fw_flow>& flows_new() override { return *flows_new_; }
   Map<fw_flow_key, fw_flow>& flows() override { return *flows_; }
-  Result<std::size_t> sweep_flows(std::size_t budget) override { return sweep_->run(budget); }
+  Map<std::uint32_t, fw_subject>& pol_subjects() override { return *pol_subjects_; }
+  Map<fw_addr, fw_peer_class>& pol_peers() override { return *pol_peers_; }
+  Map<fw_cidr_key, fw_peer_class>& pol_cidrs() override { return *pol_cidrs_; }
+  Map<std::uint32_t, fw_port_chunk>& pol_ports() override { return *pol_ports_; }
+  Map<fw_verdict_key, fw_verdict_row>& pol_verdicts() override { return *pol_verdicts_; }
+  Map<fw_track_key, fw_track>& track_new() override { return *track_new_; }
+  Map<fw_track_key, fw_track>& track() override { return *track_; }
+  Map<fw_hit_key, fw_hit>& pol_hits() override { return *pol_hits_; }
+  std::uint32_t policy_generation() const override { return generation_->value().load(std::memory_order_seq_cst); }
+  void set_policy_generation(std::uint32_t generation) override { generation_->value().store(generation, std::memory_order_seq_cst); }
+  Status set_tracked(std::uint32_t ifindex, bool tracked) override;
+  Result<std::size_t> sweep_flows(std::size_t budget) override {
+    FW_ASSIGN(const std::size_t flows, sweep_->run(budget));
+    FW_ASSIGN(const std::size_t tracked, track_sweep_->run(budget));
+    return flows + tracked;
+  }
 
   Result<Versions> versions() const override;
   Result<Stats> stats() const override;
@@ -131,6 +147,7 @@ class KernelDatapath final : public Datapath {
     return attachments_->attach_device(program, programs_->program_fd(program), ifindex, hook_of(program), mode);
   }
   Status open_maps();
+  Status open_policy_maps();
   template <AbiType K, AbiType V>
   Result<std::unique_ptr<RememberedMap<K, V>>> remembered_map(const char* name) const {
     FW_ASSIGN(auto map, (typed_map<K, V>(*programs_, name)));
@@ -153,6 +170,15 @@ class KernelDatapath final : public Datapath {
   std::unique_ptr<FdMap<std::uint32_t, fw_backend>> backends_;
   std::unique_ptr<FdMap<fw_flow_key, fw_flow>> flows_new_, flows_;
   std::unique_ptr<FlowSweep> sweep_;
+  std::unique_ptr<SharedWord> generation_;
+  std::unique_ptr<FdMap<std::uint32_t, fw_subject>> pol_subjects_;
+  std::unique_ptr<FdMap<fw_addr, fw_peer_class>> pol_peers_;
+  std::unique_ptr<FdMap<fw_cidr_key, fw_peer_class>> pol_cidrs_;
+  std::unique_ptr<FdMap<std::uint32_t, fw_port_chunk>> pol_ports_;
+  std::unique_ptr<FdMap<fw_verdict_key, fw_verdict_row>> pol_verdicts_;
+  std::unique_ptr<FdMap<fw_hit_key, fw_hit>> pol_hits_;
+  std::unique_ptr<FdMap<fw_track_key, fw_track>> track_new_, track_;
+  std::unique_ptr<TrackSweep> track_sweep_;
   std::uint32_t host_service_ifindex_ = 0;
 };
 
@@ -185,8 +211,25 @@ Status KernelDatapath::open_maps() {
   FW_ASSIGN(flows_, (typed_map<fw_flow_key, fw_flow>(*programs_, "flows")));
   FW_ASSIGN(sys::Fd sweep_fd, programs_->map_fd("flows"));
   sweep_ = std::make_unique<FlowSweep>(std::move(sweep_fd));
+  FW_TRY(open_policy_maps());
   FW_ASSIGN(const fw_config now, config_->lookup(kZero));
   host_service_ifindex_ = now.host_service_ifindex;
+  return {};
+}
+
+Status KernelDatapath::open_policy_maps() {
+  FW_ASSIGN(sys::Fd state_fd, programs_->map_fd("pol_state"));
+  FW_ASSIGN(generation_, SharedWord::open(std::move(state_fd)));
+  FW_ASSIGN(pol_subjects_, (typed_map<std::uint32_t, fw_subject>(*programs_, "pol_subjects")));
+  FW_ASSIGN(pol_peers_, (typed_map<fw_addr, fw_peer_class>(*programs_, "pol_peers")));
+  FW_ASSIGN(pol_cidrs_, (typed_map<fw_cidr_key, fw_peer_class>(*programs_, "pol_cidrs")));
+  FW_ASSIGN(pol_ports_, (typed_map<std::uint32_t, fw_port_chunk>(*programs_, "pol_ports")));
+  FW_ASSIGN(pol_verdicts_, (typed_map<fw_verdict_key, fw_verdict_row>(*programs_, "pol_verdicts")));
+  FW_ASSIGN(pol_hits_, (typed_map<fw_hit_key, fw_hit>(*programs_, "pol_hits")));
+  FW_ASSIGN(track_new_, (typed_map<fw_track_key, fw_track>(*programs_, "track_new")));
+  FW_ASSIGN(track_, (typed_map<fw_track_key, fw_track>(*programs_, "track")));
+  FW_ASSIGN(sys::Fd sweep_fd, programs_->map_fd("track"));
+  track_sweep_ = std::make_unique<TrackSweep>(std::move(sweep_fd));
   return {};
 }
 
@@ -229,8 +272,32 @@ Status KernelDatapath::set_config(const fw_config& config) {
 
 Status KernelDatapath::put_endpoint(const fw_addr& addr, const fw_endpoint& row) {
   fw_endpoint next = row;
-  if (auto old = endpoints_->lookup(addr); old.ok() && old->generation == row.generation) next.flags |= old->flags & FW_EP_NAT;
+  if (auto old = endpoints_->lookup(addr); old.ok() && old->generation == row.generation) next.flags |= old->flags & FW_EP_KEPT;
   return endpoints_->update(addr, next);
+}
+
+Status KernelDatapath::put_local_if(std::uint32_t ifindex, const fw_local_if& row) {
+  fw_local_if next = row;
+  if (auto old = local_ifs_->lookup(ifindex); old.ok() && std::memcmp(old->mac, row.mac, sizeof(row.mac)) == 0) next.flags |= old->flags;
+  return local_ifs_->update(ifindex, next);
+}
+
+// A flag that a program sets between our read and our write is lost, and set anew by its next packet.
+Status KernelDatapath::set_tracked(std::uint32_t ifindex, bool tracked) {
+  const auto with = [tracked](__u32 flags, __u32 bit) { return tracked ? flags | bit : flags & ~bit; };
+  FW_ASSIGN(fw_local_if pod, local_ifs_->lookup(ifindex));
+  for (const fw_addr& addr : {pod.v4, pod.v6}) {
+    auto row = endpoints_->lookup(addr);
+    if (!row.ok() || (row->flags & FW_EP_LOCAL) == 0 || row->ifindex != ifindex) continue;
+    if (const __u32 flags = with(row->flags, FW_EP_TRACK); flags != row->flags) {
+      row->flags = flags;
+      FW_TRY(endpoints_->update(addr, *row));
+    }
+  }
+  const __u32 flags = with(pod.flags, FW_IF_TRACK);
+  if (flags == pod.flags) return {};
+  pod.flags = flags;
+  return local_ifs_->update(ifindex, pod);
 }
 
 Result<Versions> KernelDatapath::versions() const {

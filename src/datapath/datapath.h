@@ -20,6 +20,7 @@
 #include "abi/version.h"
 #include "base/result.h"
 #include "datapath/map.h"
+#include "datapath/policy_tables.h"
 
 namespace fairway::datapath {
 
@@ -36,6 +37,12 @@ struct MapSizes {
   std::uint32_t flows = 131072;
   std::uint32_t fragments = 1024;    // LRU
   std::uint32_t sock_origin = 8192;  // LRU
+  std::uint32_t pol_peers = 131072;
+  std::uint32_t pol_cidrs = 65536;  // a trie: nothing while empty
+  std::uint32_t pol_verdicts = 65536;
+  std::uint32_t pol_hits = 1024;   // LRU
+  std::uint32_t track_new = 8192;  // LRU
+  std::uint32_t track = 65536;
 };
 
 struct DatapathConfig {
@@ -84,13 +91,11 @@ struct Stats {
   std::vector<std::string> failures;  // features that this kernel refused, one sentence each
 };
 
-class Datapath {
+class Datapath : public PolicyTables {
  public:
   static Result<std::unique_ptr<Datapath>> open(const DatapathConfig& config);
   // Takes every attachment and pin under bpf_dir away: uninstalling, and tests. Works on what any version left there.
   static Status remove_all(const std::string& bpf_dir);
-
-  virtual ~Datapath() = default;
 
   // Hosts' sides of pods' veths. Idempotent; attaching swaps an older program for the present one.
   virtual Status attach_pod(std::uint32_t ifindex) = 0;
@@ -107,9 +112,11 @@ class Datapath {
 
   virtual Status set_config(const fw_config& config) = 0;
   virtual Result<fw_config> config() const = 0;
-  // Writes an endpoint's row and keeps the flag that the datapath itself has set (FW_EP_NAT), while the same pod
-  // (generation) has the address. Sinks write endpoints through this or through endpoints() with the flag kept.
+  // Writes an endpoint's row and keeps the flags that others set (FW_EP_KEPT), while the same pod (generation) has the
+  // address. Sinks write endpoints through this or through endpoints() with the flags kept.
   virtual Status put_endpoint(const fw_addr& addr, const fw_endpoint& row) = 0;
+  // The same for `local_ifs`: all flags are kept while the row is the same pod's (its MAC).
+  virtual Status put_local_if(std::uint32_t ifindex, const fw_local_if& row) = 0;
 
   virtual Map<fw_addr, fw_endpoint>& endpoints() = 0;
   virtual Map<std::uint32_t, fw_local_if>& local_ifs() = 0;
@@ -120,8 +127,9 @@ class Datapath {
   virtual Map<fw_flow_key, fw_flow>& flows_new() = 0;  // half-open
   virtual Map<fw_flow_key, fw_flow>& flows() = 0;      // established
 
-  // Removes flows that have expired, at most `budget` rows looked at; goes on where the last call stopped. The datapath
-  // does without it (expiry on lookup), but a full table keeps new flows out of `flows` until then. Returns rows removed.
+  // Removes rows of `flows` and `track` that have expired, at most `budget` rows of each looked at; goes on where the last call
+  // stopped. The datapath does without it (expiry on lookup), but a full table keeps new flows out until then. Returns
+  // rows removed.
   virtual Result<std::size_t> sweep_flows(std::size_t budget) = 0;
 
   virtual Result<Versions> versions() const = 0;

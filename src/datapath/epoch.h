@@ -1,5 +1,5 @@
 // The epoch: a number that is raised after each change of a table whose answers the programs remember (bpf/lib/straight.h).
-// It lies in a map that this process shares by mmap with the programs, which raise it too.
+// It lies in a map that this process shares by mmap with the programs, which raise it too (SharedWord).
 #pragma once
 
 #include <atomic>
@@ -12,18 +12,29 @@
 
 namespace fairway::datapath {
 
+// The first word of an array map that allows mmap: read and written without a system call, by one atomic operation.
+class SharedWord {
+ public:
+  static Result<std::unique_ptr<SharedWord>> open(sys::Fd map);
+  SharedWord(const SharedWord&) = delete;
+  SharedWord& operator=(const SharedWord&) = delete;
+  ~SharedWord();
+  std::atomic_ref<std::uint32_t> value() const { return std::atomic_ref<std::uint32_t>(*value_); }
+
+ private:
+  explicit SharedWord(std::uint32_t* value) : value_(value) {}
+  std::uint32_t* value_;
+};
+
 class Epoch {
  public:
   // Takes the map `epoch`; starts it where it is 0.
   static Result<std::unique_ptr<Epoch>> open(sys::Fd map);
-  Epoch(const Epoch&) = delete;
-  Epoch& operator=(const Epoch&) = delete;
-  ~Epoch();
   void raise();
 
  private:
-  explicit Epoch(std::uint32_t* value) : value_(value) {}
-  std::uint32_t* value_;
+  explicit Epoch(std::unique_ptr<SharedWord> word) : word_(std::move(word)) {}
+  std::unique_ptr<SharedWord> word_;
 };
 
 // A map whose rows the programs remember: every write raises the epoch after it, also one that failed half-way.

@@ -16,9 +16,13 @@ std::uint32_t now_s() {
   return static_cast<std::uint32_t>(now.tv_sec);
 }
 
-bool expired(const fw_flow_key& key, const fw_flow& row, std::uint32_t now) {
+std::uint32_t timeout_s(const fw_flow_key& key, const fw_flow& row) { return flow_timeout_s(key.protocol, row.flags); }
+std::uint32_t timeout_s(const fw_track_key& key, const fw_track& row) { return track_timeout_s(key.protocol, row.flags); }
+
+template <typename Key, typename Row>
+bool expired(const Key& key, const Row& row, std::uint32_t now) {
   const auto age = static_cast<std::int32_t>(now - row.last_seen_s);  // a packet may have come since `now` was read
-  return age > 0 && static_cast<std::uint32_t>(age) > flow_timeout_s(key.protocol, row.flags);
+  return age > 0 && static_cast<std::uint32_t>(age) > timeout_s(key, row);
 }
 
 }  // namespace
@@ -32,10 +36,27 @@ std::uint32_t flow_timeout_s(std::uint8_t protocol, std::uint32_t flags) {
   return FW_TIMEOUT_ICMP_S;
 }
 
-Result<std::size_t> FlowSweep::run(std::size_t budget) {
+std::uint32_t track_timeout_s(std::uint8_t protocol, std::uint32_t flags) {
+  constexpr std::uint32_t kBothFin = FW_TRACK_LOW_FIN | FW_TRACK_HIGH_FIN;
+  const bool replied = (flags & FW_TRACK_REPLIED) != 0;
+  switch (protocol) {
+    case IPPROTO_TCP:
+      if ((flags & FW_TRACK_RST) != 0 || (flags & kBothFin) == kBothFin) return FW_TIMEOUT_TCP_CLOSING_S;
+      return replied ? FW_TIMEOUT_TCP_S : FW_TIMEOUT_TCP_NEW_S;
+    case IPPROTO_SCTP:
+      return replied ? FW_TIMEOUT_SCTP_S : FW_TIMEOUT_TCP_NEW_S;
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
+      return FW_TIMEOUT_ICMP_S;
+  }
+  return replied ? FW_TIMEOUT_UDP_S : FW_TIMEOUT_UDP_NEW_S;
+}
+
+template <typename Key, typename Row>
+Result<std::size_t> Sweep<Key, Row>::run(std::size_t budget) {
   constexpr std::uint32_t kBatch = 512;  // more than any bucket is long
-  std::vector<fw_flow_key> keys(kBatch);
-  std::vector<fw_flow> rows(kBatch);
+  std::vector<Key> keys(kBatch);
+  std::vector<Row> rows(kBatch);
   const std::uint32_t now = now_s();
   std::size_t removed = 0;
   for (std::size_t looked = 0; looked < budget;) {
@@ -45,7 +66,7 @@ Result<std::size_t> FlowSweep::run(std::size_t budget) {
     const int err = rc < 0 ? errno : 0;
     if (err != 0 && err != ENOENT) {
       at_start_ = true;
-      return errno_error(err, "map flows: sweep");
+      return errno_error(err, "sweep a table of flows");
     }
     for (__u32 i = 0; i < count; ++i)
       if (expired(keys[i], rows[i], now) && bpf_map_delete_elem(map_.get(), &keys[i]) == 0) ++removed;
@@ -55,5 +76,8 @@ Result<std::size_t> FlowSweep::run(std::size_t budget) {
   }
   return removed;
 }
+
+template class Sweep<fw_flow_key, fw_flow>;
+template class Sweep<fw_track_key, fw_track>;
 
 }  // namespace fairway::datapath

@@ -8,7 +8,7 @@ namespace fairway::sinks {
 Status EndpointTarget::update(const net::IpAddr& addr, const fw_endpoint& row) {
   const fw_addr key = datapath::to_abi(addr);
   fw_endpoint merged = row;
-  if (const auto old = map_.lookup(key); old.ok() && old->generation == row.generation) merged.flags |= old->flags & FW_EP_NAT;
+  if (const auto old = map_.lookup(key); old.ok() && old->generation == row.generation) merged.flags |= old->flags & FW_EP_KEPT;
   return map_.update(key, merged);
 }
 
@@ -37,7 +37,7 @@ Result<std::vector<std::pair<net::IpAddr, fw_endpoint>>> EndpointTarget::dump() 
 
 bool EndpointTarget::in_force(const fw_endpoint& there, const fw_endpoint& desired) const {
   fw_endpoint plain = there;
-  plain.flags &= ~static_cast<__u32>(FW_EP_NAT);
+  plain.flags &= ~static_cast<__u32>(FW_EP_KEPT);
   return std::memcmp(&plain, &desired, sizeof(plain)) == 0;
 }
 

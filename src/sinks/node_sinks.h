@@ -18,7 +18,7 @@ class EndpointTarget final : public reconcile::Target<net::IpAddr, fw_endpoint> 
  public:
   using EndpointMap = datapath::Map<fw_addr, fw_endpoint>;
   explicit EndpointTarget(EndpointMap& map) : map_(map) {}
-  // Keeps FW_EP_NAT, which the datapath sets, while the same pod has the address.
+  // Keeps FW_EP_KEPT, which the datapath and the policy sink set, while the same pod has the address.
   Status update(const net::IpAddr& addr, const fw_endpoint& row) override;
   Status update_batch(std::span<const std::pair<net::IpAddr, fw_endpoint>> rows) override;
   Status remove(const net::IpAddr& addr) override { return map_.remove(datapath::to_abi(addr)); }
