@@ -36,7 +36,7 @@ bool is_zero(const fw_port_chunk& chunk) {
   });
 }
 
-// As fw_track_hash() of bpf/lib/track.h.
+// As the programs' fw_track_hash().
 std::uint32_t track_check(const fw_track_key& key) {
   std::uint64_t w[5];
   std::memcpy(w, &key, sizeof(w));

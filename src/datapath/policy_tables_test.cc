@@ -1,4 +1,4 @@
-// What the sink writes through PolicyTables, without a kernel; the programs' reading of it is tests/bpf/bpf_policy_test.cc.
+// What the sink writes through PolicyTables, without a kernel; how the programs read it is tested in tests/bpf.
 #include <gtest/gtest.h>
 
 #include "datapath/addr.h"
