@@ -186,18 +186,6 @@ datapath::DatapathConfig Cluster::datapath_config(int node) const {
   datapath::DatapathConfig config;
   config.bpf_dir = nodes_.at(node).bpf_dir + "/fairway";
   config.prefer_clsact = options_.prefer_clsact;
-<<<<<<< HEAD
-  config.sizes = {.endpoints = 1024,
-                  .local_ifs = 64,
-                  .nodes = 64,
-                  .frontends = 256,
-                  .svc_slots = 1024,
-                  .backends = 1024,
-                  .flows_new = 1024,
-                  .flows = 1024,
-                  .fragments = 256,
-                  .sock_origin = 1024};
-=======
   config.sizes = {.endpoints = 1024,
                   .local_ifs = 64,
                   .nodes = 64,
@@ -214,7 +202,6 @@ datapath::DatapathConfig Cluster::datapath_config(int node) const {
                   .pol_hits = 256,
                   .track_new = 1024,
                   .track = 1024};
->>>>>>> 7194b28 (Policy in the datapath: its maps, and PolicyTables through which the sink writes them)
   return config;
 }
 
