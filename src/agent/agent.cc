@@ -37,15 +37,20 @@ struct SourceSpec {
   const char* name;
   Kind kind;
   const char* path;
+  bool may_be_absent = false;  // the API comes with a CRD
 };
-constexpr SourceSpec kSources[] = {{"namespaces", Kind::kNamespace, "/api/v1/namespaces"},
-                                   {"nodes", Kind::kNode, "/api/v1/nodes"},
-                                   {"pods", Kind::kPod, "/api/v1/pods"},
-                                   {"services", Kind::kService, "/api/v1/services"},
-                                   {"endpointslices", Kind::kEndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"}};
+constexpr SourceSpec kSources[] = {
+    {"namespaces", Kind::kNamespace, "/api/v1/namespaces"},
+    {"nodes", Kind::kNode, "/api/v1/nodes"},
+    {"pods", Kind::kPod, "/api/v1/pods"},
+    {"services", Kind::kService, "/api/v1/services"},
+    {"endpointslices", Kind::kEndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"},
+    {"networkpolicies", Kind::kNetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"},
+    {"clusternetworkpolicies", Kind::kClusterNetworkPolicy, "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", true}};
 
 constexpr std::chrono::seconds kTick{1};  // ids cool down, setup and prune are tried again
 constexpr std::size_t kSweepRows = 4096;  // of the flow table, a tick
+constexpr unsigned kAbsent = 3;           // answers of 404 in a row until the objects of an API count as gone
 
 datapath::MapSizes small_sizes() {
   datapath::MapSizes sizes;
@@ -167,6 +172,7 @@ struct Agent::Impl {
   Status start_cni();
   Status start_http();
   Status start_sources();
+  void on_absent(Kind kind, unsigned times);
   void serve(io::ServerRequest request, std::unique_ptr<io::Responder> responder);
   View view();
 
@@ -299,13 +305,23 @@ Status Agent::Impl::start_sources() {
   learn_servers();
   for (std::size_t i = 0; i < std::size(kSources); ++i) {
     const Kind kind = kSources[i].kind;
-    watches[i] = std::make_unique<k8s::ListWatch>(
-        loop, *servers, kind, kSources[i].path,
-        k8s::ListWatch::Callbacks{[this, kind] { cluster.begin_relist(kind); }, [this](const k8s::SlimObject& o) { cluster.put(o); },
-                                  [this](const k8s::SlimObject& o) { cluster.remove(o); }, [this, kind] { cluster.end_relist(kind); },
-                                  [this] { step(); }});
+    k8s::ListWatch::Callbacks callbacks{[this, kind] { cluster.begin_relist(kind); },
+                                        [this](const k8s::SlimObject& o) { cluster.put(o); },
+                                        [this](const k8s::SlimObject& o) { cluster.remove(o); },
+                                        [this, kind] { cluster.end_relist(kind); },
+                                        [this] { step(); },
+                                        nullptr};
+    if (kSources[i].may_be_absent) callbacks.on_absent = [this, kind](unsigned times) { on_absent(kind, times); };
+    watches[i] = std::make_unique<k8s::ListWatch>(loop, *servers, kind, kSources[i].path, std::move(callbacks));
   }
   return {};
+}
+
+// An API that is not installed has no objects. Those that are known go only when the answer stays: a Deny is among them, maybe.
+void Agent::Impl::on_absent(Kind kind, unsigned times) {
+  if (times < kAbsent && cluster.table(kind).size() > 0) return;
+  cluster.begin_relist(kind);
+  cluster.end_relist(kind);
 }
 
 // After every batch of events. Nothing here waits for anything.

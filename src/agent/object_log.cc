@@ -61,7 +61,7 @@ std::size_t sound_record(std::string_view data, RecordHead& head) {
   std::memcpy(&head, data.data(), sizeof(head));
   const std::size_t size = sizeof(head) + head.key_bytes + head.row_bytes;
   if (head.key_bytes > kMaxKey || head.row_bytes > kMaxRow || size > data.size()) return 0;
-  if (head.kind > static_cast<unsigned>(Kind::kEndpointSlice)) return 0;
+  if (head.kind > static_cast<unsigned>(k8s::kLastKind)) return 0;
   return checksum(data.data() + 4, size - 4) == head.checksum ? size : 0;
 }
 

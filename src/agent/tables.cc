@@ -100,6 +100,41 @@ Result<Table> slices(const View& view) {
   return t;
 }
 
+std::string text_of(const model::LabelSelector& selector) {
+  using Op = model::LabelRequirement::Op;
+  if (selector.requirements.empty()) return "all";
+  return joined(selector.requirements, [](const model::LabelRequirement& r) {
+    std::string values;
+    for (const auto& value : r.values) values += (values.empty() ? "" : "|") + value;
+    return r.op == Op::kIn ? r.key + "=" + values : r.op == Op::kNotIn ? r.key + "!=" + values : (r.op == Op::kExists ? "" : "!") + r.key;
+  });
+}
+// "in:2 out:0": the directions that a policy isolates, or has rules for, with the number of its rules.
+std::string rules_of(const model::Policy& p) {
+  const bool cluster = p.tier != model::PolicyTier::kNetworkPolicy;
+  std::string out;
+  if (cluster ? !p.ingress.empty() : p.isolates_ingress) out += fmt::format("in:{}", p.ingress.size());
+  if (cluster ? !p.egress.empty() : p.isolates_egress) out += fmt::format("{}out:{}", out.empty() ? "" : " ", p.egress.size());
+  return out;
+}
+
+Result<Table> network_policies(const View& view) {
+  Table t{{"namespace", "name", "pods", "rules", "generation"}, {}};
+  each<model::PolicyCodec>(view, Kind::kNetworkPolicy, [&](const model::Policy& p) {
+    t.add({p.id.ns, p.id.name, text_of(p.subject.pods), rules_of(p), p.generation});
+  });
+  return t;
+}
+
+Result<Table> cluster_network_policies(const View& view) {
+  Table t{{"name", "tier", "priority", "namespaces", "pods", "rules", "generation"}, {}};
+  each<model::PolicyCodec>(view, Kind::kClusterNetworkPolicy, [&](const model::Policy& p) {
+    t.add({p.id.name, p.tier == model::PolicyTier::kAdmin ? "Admin" : "Baseline", p.priority,
+           p.subject.namespaces ? text_of(*p.subject.namespaces) : "-", text_of(p.subject.pods), rules_of(p), p.generation});
+  });
+  return t;
+}
+
 std::string frontend_flags(std::uint32_t flags) {
   static constexpr std::pair<std::uint32_t, const char*> kNames[] = {{FW_FE_CLUSTER_IP, "cluster-ip"},
                                                                      {FW_FE_NODE_PORT, "node-port"},
@@ -246,6 +281,7 @@ Result<Table> attachments(const View& view) {
 constexpr Entry kTables[] = {
     {"attachments", "where the programs hang", attachments},
     {"backends", "map: endpoints of Services, by id", backends},
+    {"clusternetworkpolicies", "ClusterNetworkPolicies as they were understood", cluster_network_policies},
     {"counters", "drops and events, counted by the datapath", counters},
     {"dns", "records served", dns_records},
     {"dns-upstreams", "servers for names beyond the cluster", dns_upstreams},
@@ -256,6 +292,7 @@ constexpr Entry kTables[] = {
     {"local-pods", "this node's pods, as CNI made them", local_pods},
     {"maps", "the kernel's tables and how full they are", maps},
     {"namespaces", "namespaces", namespaces},
+    {"networkpolicies", "NetworkPolicies as they were understood", network_policies},
     {"nodes", "nodes and how they are reached", nodes},
     {"pods", "pods as the API has them", pods},
     {"programs", "loaded BPF programs", programs},

@@ -152,16 +152,8 @@ std::string regex_error(std::string_view what, std::string_view regex, const std
 }
 
 std::optional<net::Prefix> lenient_cidr(std::string_view text) {
-  const auto slash = text.find('/');
-  if (slash == std::string_view::npos) return std::nullopt;
-  auto addr = net::IpAddr::parse(text.substr(0, slash));
-  const std::string_view digits = text.substr(slash + 1);
-  unsigned length = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), length);
-  if (!addr.ok() || error != std::errc{} || end != digits.data() + digits.size() || (digits.size() > 1 && digits[0] == '0'))
-    return std::nullopt;
-  if (length > (addr->is_v4() ? 32U : 128U)) return std::nullopt;
-  return net::Prefix(*addr, length);
+  const auto prefix = net::Prefix::parse_masking(text);
+  return prefix.ok() ? std::optional(*prefix) : std::nullopt;
 }
 
 std::vector<std::string> check_format(Format format, std::string_view value) {

@@ -1,18 +1,18 @@
 #include "k8s/decode.h"
 
-#include <simdjson.h>
-
 #include <charconv>
+
+#include "k8s/decode_policy.h"
+#include "k8s/json_walk.h"
 
 namespace fairway::k8s {
 namespace {
 
-namespace od = simdjson::ondemand;
 static_assert(Decoder::kPadding >= simdjson::SIMDJSON_PADDING);
 
 // The kind's fields are read by walking every object once, in the order of the text: no look-up ever goes back.
 // A broken document shows as an exception of simdjson's, caught at the three entry points.
-class Walker {
+class Walker final : JsonWalk {
  public:
   explicit Walker(SlimObject& out) : out_(out) {}
 
@@ -27,76 +27,11 @@ class Walker {
   }
 
  private:
-  // Types are checked before they are read: after a wrong one, the walk goes on behind it.
-  void bad(std::string_view field, std::string_view reason) {
+  void bad(std::string_view field, std::string_view reason) override {
     if (!out_.bad_field.empty()) return;
     out_.bad_field = field;
     out_.bad_reason = reason;
   }
-  bool is_null(od::value& value) { return value.type() == od::json_type::null; }
-  void text(od::value value, std::string_view field, std::string_view& to) {
-    switch (value.type()) {
-      case od::json_type::string:
-        to = value.get_string();
-        return;
-      case od::json_type::null:
-        return;
-      default:
-        bad(field, "is not a text");
-    }
-  }
-  template <typename Bool>
-  void boolean(od::value value, std::string_view field, Bool& to) {
-    switch (value.type()) {
-      case od::json_type::boolean:
-        to = bool(value.get_bool());
-        return;
-      case od::json_type::null:
-        return;
-      default:
-        bad(field, "is not true or false");
-    }
-  }
-  template <typename Number>
-  void number(od::value value, std::string_view field, Number& to) {
-    switch (value.type()) {
-      case od::json_type::number: {
-        std::int64_t n = 0;
-        if (value.get_int64().get(n) != simdjson::SUCCESS) bad(field, "is not a whole number");
-        else to = n;
-        return;
-      }
-      case od::json_type::null:
-        return;
-      default:
-        bad(field, "is not a number");
-    }
-  }
-  template <typename Each>
-  void fields(od::value value, std::string_view field, Each each) {
-    switch (value.type()) {
-      case od::json_type::object:
-        for (auto f : value.get_object()) each(std::string_view(f.unescaped_key()), od::value(f.value()));
-        return;
-      case od::json_type::null:
-        return;
-      default:
-        bad(field, "is not an object");
-    }
-  }
-  template <typename Each>
-  void items(od::value value, std::string_view field, Each each) {
-    switch (value.type()) {
-      case od::json_type::array:
-        for (auto item : value.get_array()) each(od::value(item.value()));
-        return;
-      case od::json_type::null:
-        return;
-      default:
-        bad(field, "is not a list");
-    }
-  }
-
   void metadata(od::value value) {
     SlimMeta& meta = out_.meta;
     fields(value, "metadata", [&](std::string_view key, od::value v) {
@@ -108,6 +43,8 @@ class Walker {
         text(v, "metadata.resourceVersion", rv);
         version = rv;
         std::from_chars(rv.data(), rv.data() + rv.size(), meta.resource_version);
+      } else if (key == "generation" && is_policy(out_.kind)) {
+        number(v, "metadata.generation", out_.policy.generation);
       } else if (key == "deletionTimestamp") {
         meta.deleting = !is_null(v);
       } else if (key == "labels") {
@@ -131,17 +68,13 @@ class Walker {
       case Kind::kService:
         fields(value, "spec", [&](std::string_view k, od::value v) { service_spec(k, v); });
         return;
+      case Kind::kNetworkPolicy:
+      case Kind::kClusterNetworkPolicy:
+        return decode_policy_spec(out_.kind, value, out_.policy);
       case Kind::kNamespace:
       case Kind::kEndpointSlice:
         return;
     }
-  }
-  void texts(od::value value, std::string_view field, std::vector<std::string_view>& to) {
-    items(value, field, [&](od::value v) {
-      std::string_view one;
-      text(v, field, one);
-      to.push_back(one);
-    });
   }
   void node_spec(std::string_view key, od::value v) {
     if (key == "podCIDRs") {
@@ -300,6 +233,10 @@ std::string_view to_string(Kind kind) {
       return "Service";
     case Kind::kEndpointSlice:
       return "EndpointSlice";
+    case Kind::kNetworkPolicy:
+      return "NetworkPolicy";
+    case Kind::kClusterNetworkPolicy:
+      return "ClusterNetworkPolicy";
   }
   return "";
 }
@@ -318,6 +255,7 @@ void SlimObject::clear() {
   host_network = publish_not_ready = false;
   affinity_seconds.reset();
   external_ips = endpoint_count = 0;
+  if (is_policy(kind)) policy = SlimPolicy{};
   bad_field.clear();
   bad_reason.clear();
 }

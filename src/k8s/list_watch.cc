@@ -47,13 +47,14 @@ struct ListWatch::Impl {
   std::unique_ptr<io::Pending> pending;
   std::size_t server = 0;  // which one `pending` goes to
   io::Loop::Timer retry_timer, silence_timer;
-  unsigned failures = 0;
+  unsigned failures = 0, absent = 0;
   std::string continue_token;
   int watch_status = 0;
   std::string error_body;
 
   void list_page();
   void on_page(Result<io::HttpResponse> answer);
+  void on_absent();
   void watch();
   void on_watch_data(std::string_view data);
   void on_watch_end(Status status);
@@ -107,6 +108,7 @@ void ListWatch::Impl::list_page() {
 void ListWatch::Impl::on_page(Result<io::HttpResponse> answer) {
   if (!answer.ok()) return trouble(std::move(answer).error().with_context("list " + path), true);
   heard();
+  if (answer->status == 404 && callbacks.on_absent) return on_absent();
   if (answer->status != 200) return trouble(status_error(answer->status, answer->body).with_context("list " + path), true);
   std::string& body = answer->body;
   if (body.size() > kMaxPageBytes) return trouble(make_error(Code::kInvalid, "list " + path + ": a page of more than 512 MiB"), true);
@@ -117,7 +119,7 @@ void ListWatch::Impl::on_page(Result<io::HttpResponse> answer) {
     callbacks.on_put(decoder.object());
   });
   if (!meta.ok()) return trouble(Error(meta.error()).with_context("list " + path), true);
-  failures = 0;
+  failures = absent = 0;
   state.last_error.clear();
   continue_token = meta->continue_token;
   if (continue_token.empty()) {
@@ -133,6 +135,17 @@ void ListWatch::Impl::on_page(Result<io::HttpResponse> answer) {
     if (continue_token.empty()) watch();
     else list_page();
   });
+}
+
+void ListWatch::Impl::on_absent() {
+  constexpr unsigned kSoon = 3;
+  state.phase = "absent";
+  state.last_error.clear();
+  failures = 0;
+  absent = std::min(absent + 1, kSoon);
+  later(absent < kSoon ? timing.backoff_min : timing.absent_retry, true);
+  callbacks.on_absent(absent);
+  callbacks.on_batch();
 }
 
 void ListWatch::Impl::watch() {
@@ -214,7 +227,8 @@ void ListWatch::Impl::on_watch_end(Status status) {
   if (!status.ok()) return trouble(std::move(status).error().with_context("watch " + path), false);
   if (watch_status != 200) {
     Error error = status_error(watch_status, error_body).with_context("watch " + path);
-    const bool relist = error.code == Code::kGone || watch_status == 400;  // 400: the server does not know this revision
+    // 400: the server does not know this revision; 404: it no longer knows this API.
+    const bool relist = error.code == Code::kGone || watch_status == 400 || watch_status == 404;
     return trouble(std::move(error), relist);
   }
   silence_timer.cancel();

@@ -25,6 +25,7 @@ struct ListWatchTiming {
   std::chrono::seconds watch_lifetime{300};   // asked of the server, less a random third
   std::chrono::milliseconds backoff_min{200};
   std::chrono::milliseconds backoff_max{10'000};
+  std::chrono::milliseconds absent_retry{30'000};  // where the API is not installed
 };
 
 class ListWatch {
@@ -35,10 +36,13 @@ class ListWatch {
     std::function<void(const SlimObject&)> on_remove;
     std::function<void()> on_list_end;
     std::function<void()> on_batch;  // after the events of one piece of the stream, or a page
+    // Set where the API may not be installed: the server answered 404 to the list, so many times in a row. The first
+    // few come soon after each other, as one alone may be a server's that is just starting.
+    std::function<void(unsigned times)> on_absent;
   };
   struct State {
     bool synced = false;     // listed at least once
-    std::string phase;       // "listing", "watching", "waiting"
+    std::string phase;       // "listing", "watching", "waiting", "absent"
     std::string revision;    // resourceVersion up to which all is known
     std::string last_error;  // of the present trouble; empty while all is well
     std::uint64_t events = 0, lists = 0, reconnects = 0;

@@ -37,6 +37,11 @@ class ListWatchTest : public ::testing::Test {
     io::HttpResponse response;
     if (request.query_value("watch") == "true") {
       watches_.push_back(std::string(request.query_value("resourceVersion")));
+      if (lost_ > 0) {
+        --lost_;
+        response.status = 404;
+        return responder->respond(std::move(response));
+      }
       if (gone_ > 0) {
         --gone_;
         response.status = 410;
@@ -49,7 +54,7 @@ class ListWatchTest : public ::testing::Test {
     ++lists_;
     if (failing_lists_ > 0) {
       --failing_lists_;
-      response.status = 500;
+      response.status = failing_status_;
       return responder->respond(std::move(response));
     }
     // Two items a page, whatever the limit.
@@ -80,6 +85,7 @@ class ListWatchTest : public ::testing::Test {
     callbacks.on_remove = [this](const SlimObject& o) { have_.erase(std::string(o.meta.name)); };
     callbacks.on_list_end = [this] { have_ = fresh_, listing_ = false; };
     callbacks.on_batch = [] {};
+    if (may_be_absent_) callbacks.on_absent = [this](unsigned times) { absences_.push_back(times); };
     watch_ = std::make_unique<ListWatch>(loop_, *servers_, Kind::kPod, "/api/v1/pods", callbacks, timing);
   }
   static ListWatchTiming fast() {
@@ -114,8 +120,10 @@ class ListWatchTest : public ::testing::Test {
   std::vector<std::string> watches_;  // the revisions asked for
   std::unique_ptr<io::BodyStream> body_;
   std::set<std::string> listed_{"a", "b", "c", "d", "e"};
-  int lists_ = 0, gone_ = 0, failing_lists_ = 0;
-  bool dead_first_ = false;
+  int lists_ = 0, gone_ = 0, lost_ = 0, failing_lists_ = 0;
+  int failing_status_ = 500;
+  bool dead_first_ = false, may_be_absent_ = false;
+  std::vector<unsigned> absences_;
   std::unique_ptr<ApiServers> servers_;
   std::set<std::string> have_, fresh_;
   bool listing_ = false;
@@ -184,6 +192,33 @@ TEST_F(ListWatchTest, FailingListsAreRetriedWhole) {
   start();
   until_watching();
   EXPECT_EQ(have_.size(), 5U);
+}
+
+TEST_F(ListWatchTest, AnApiThatIsNotInstalledIsToldAndAskedForAgain) {
+  failing_lists_ = 5;
+  failing_status_ = 404;
+  may_be_absent_ = true;
+  auto timing = fast();
+  timing.absent_retry = milliseconds(3);
+  start(timing);
+  until_watching();
+  EXPECT_EQ(absences_, (std::vector<unsigned>{1, 2, 3, 3, 3}));
+  EXPECT_EQ(have_.size(), 5U);
+  // Uninstalled while it is watched: the watch goes unanswered, and the list says why.
+  failing_lists_ = 3;
+  lost_ = 1;
+  body_.reset();
+  until([&] { return watch_->state().phase == "absent" && absences_.size() >= 8; }, "absent");
+  EXPECT_EQ(absences_[5], 1U);  // counted anew
+  EXPECT_EQ(watch_->state().last_error, "");
+}
+
+TEST_F(ListWatchTest, AnApiThatMustBeThereIsAnErrorWhereItIsNot) {
+  failing_lists_ = 1000;
+  failing_status_ = 404;
+  start();
+  until([&] { return !watch_->state().last_error.empty() && lists_ > 3; }, "error");
+  EXPECT_FALSE(watch_->state().synced);
 }
 
 TEST_F(ListWatchTest, AnotherServerIsTried) {

@@ -2,7 +2,7 @@
 //
 // Place: decode.h fills them, reflect/ judges them and makes model rows. Nothing here is validated beyond its JSON type.
 // Texts are views into the decoder's buffers and live until its next call. One Object is reused for a whole stream,
-// so that its vectors keep their memory: decoding allocates nothing per object.
+// so that its vectors keep their memory: decoding allocates nothing per object, but for policies, of which there are few.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include "k8s/policy_objects.h"
+
 namespace fairway::k8s {
 
-enum class Kind { kNamespace, kNode, kPod, kService, kEndpointSlice };
+// Numbered in the order of their coming: the numbers lie in the last known state on disk.
+enum class Kind { kNamespace, kNode, kPod, kService, kEndpointSlice, kNetworkPolicy, kClusterNetworkPolicy };
+constexpr Kind kLastKind = Kind::kClusterNetworkPolicy;
+constexpr bool is_policy(Kind kind) { return kind == Kind::kNetworkPolicy || kind == Kind::kClusterNetworkPolicy; }
 std::string_view to_string(Kind kind);  // "Pod"
 
 struct SlimMeta {
@@ -62,6 +67,8 @@ struct SlimObject {
   std::size_t endpoint_count = 0;  // of `endpoints` those that are in use (the rest keep their memory)
   // Pod, Service, EndpointSlice
   std::vector<SlimPort> ports;
+  // NetworkPolicy, ClusterNetworkPolicy
+  SlimPolicy policy;
 
   // The first field whose JSON type is wrong: the object is bad, though its name may be known.
   std::string bad_field;

@@ -26,6 +26,7 @@ class Writer {
       out_.append(reinterpret_cast<const char*>(value.bytes().data()), 16);
     }
   }
+  void prefix(const net::Prefix& value) { addr(value.addr()), number(value.length()); }
   void labels(const Labels& value) {
     number(value.size());
     for (const auto& [k, v] : value) text(k), text(v);
@@ -75,6 +76,33 @@ class Reader {
     in_.remove_prefix(n);
     return n == 4 ? net::IpAddr::from_v4_bytes(std::span<const std::uint8_t, 4>(data, 4))
                   : net::IpAddr::from_bytes(std::span<const std::uint8_t, 16>(data, 16));
+  }
+  net::Prefix prefix() {
+    const auto address = addr();
+    const auto length = number();
+    if (length <= (address.is_v4() ? 32U : 128U)) return {address, static_cast<unsigned>(length)};
+    fail();
+    return {};
+  }
+  // A number that is at most `last`; the values of an enum.
+  template <typename Enum>
+  Enum choice(Enum last) {
+    const auto n = number();
+    if (n > static_cast<std::uint64_t>(last)) fail();
+    return good_ ? static_cast<Enum>(n) : Enum{};
+  }
+  bool flag() { return choice(1) != 0; }
+  std::uint16_t port() {
+    const auto n = number();
+    if (n > 65535) fail();
+    return static_cast<std::uint16_t>(n);
+  }
+  // `one` reads an item, of a byte at least.
+  template <typename One>
+  auto list(One one) {
+    std::vector<decltype(one())> out;
+    for (std::size_t n = count(); n > 0 && good_; --n) out.push_back(one());
+    return out;
   }
   net::Protocol protocol() {
     const auto n = number();
@@ -151,7 +179,7 @@ void NodeCodec::encode(const Row& row, std::string& out) {
   w.text(row.zone);
   write_addrs(w, row.addresses);
   w.number(row.pod_cidrs.size());
-  for (const auto& p : row.pod_cidrs) w.addr(p.addr()), w.number(p.length());
+  for (const auto& p : row.pod_cidrs) w.prefix(p);
   w.labels(row.labels);
 }
 
@@ -161,12 +189,7 @@ std::optional<Node> NodeCodec::decode(std::string_view key, std::string_view byt
   row.name = key;
   row.zone = r.text();
   row.addresses = r.addrs();
-  for (std::size_t n = r.count(); n > 0 && r.good(); --n) {
-    const auto addr = r.addr();
-    const auto length = r.number();
-    if (length > (addr.is_v4() ? 32U : 128U)) return std::nullopt;
-    row.pod_cidrs.emplace_back(addr, static_cast<unsigned>(length));
-  }
+  row.pod_cidrs = r.list([&] { return r.prefix(); });
   row.labels = r.labels();
   return r.done() ? std::optional(std::move(row)) : std::nullopt;
 }
@@ -281,6 +304,144 @@ std::optional<EndpointSlice> EndpointSliceCodec::decode(std::string_view key, st
     e.target.name = r.text();
     row.endpoints.push_back(std::move(e));
   }
+  return r.done() ? std::optional(std::move(row)) : std::nullopt;
+}
+
+namespace {
+
+void write(Writer& w, const LabelSelector& selector) {
+  w.number(selector.requirements.size());
+  for (const auto& r : selector.requirements) {
+    w.number(static_cast<unsigned>(r.op));
+    w.text(r.key);
+    w.number(r.values.size());
+    for (const auto& value : r.values) w.text(value);
+  }
+}
+LabelSelector read_selector(Reader& r) {
+  LabelSelector out;
+  out.requirements = r.list([&] {
+    LabelRequirement one;
+    one.op = r.choice(LabelRequirement::Op::kDoesNotExist);
+    one.key = r.text();
+    one.values = r.list([&] { return r.text(); });
+    return one;
+  });
+  return out;
+}
+
+void write(Writer& w, const PodSelector& selector) {
+  w.number(selector.namespaces.has_value());
+  if (selector.namespaces) write(w, *selector.namespaces);
+  write(w, selector.pods);
+}
+PodSelector read_pods(Reader& r) {
+  PodSelector out;
+  if (r.flag()) out.namespaces = read_selector(r);
+  out.pods = read_selector(r);
+  return out;
+}
+
+void write(Writer& w, const PolicyPeer& peer) {
+  w.number(static_cast<unsigned>(peer.kind));
+  switch (peer.kind) {
+    case PolicyPeer::Kind::kPods:
+      return write(w, peer.pods);
+    case PolicyPeer::Kind::kNodes:
+      return write(w, peer.nodes);
+    case PolicyPeer::Kind::kNetwork:
+      w.prefix(peer.network);
+      w.number(peer.except.size());
+      for (const auto& hole : peer.except) w.prefix(hole);
+  }
+}
+PolicyPeer read_peer(Reader& r) {
+  PolicyPeer out;
+  out.kind = r.choice(PolicyPeer::Kind::kNodes);
+  switch (out.kind) {
+    case PolicyPeer::Kind::kPods:
+      out.pods = read_pods(r);
+      break;
+    case PolicyPeer::Kind::kNodes:
+      out.nodes = read_selector(r);
+      break;
+    case PolicyPeer::Kind::kNetwork:
+      out.network = r.prefix();
+      out.except = r.list([&] { return r.prefix(); });
+  }
+  return out;
+}
+
+void write(Writer& w, const PolicyPort& port) {
+  w.number(port.protocol.has_value());
+  if (port.protocol) w.number(static_cast<unsigned>(*port.protocol));
+  w.text(port.name);
+  if (port.name.empty()) w.number(port.first), w.number(port.last);
+}
+PolicyPort read_port(Reader& r) {
+  PolicyPort out;
+  if (r.flag()) out.protocol = r.protocol();
+  out.name = r.text();
+  if (out.name.empty()) out.first = r.port(), out.last = r.port();
+  return out;
+}
+
+void write(Writer& w, const std::vector<PolicyRule>& rules) {
+  w.number(rules.size());
+  for (const auto& rule : rules) {
+    w.number(static_cast<unsigned>(rule.action));
+    w.text(rule.name);
+    w.number((rule.all_peers ? 1U : 0U) | (rule.all_ports ? 2U : 0U));
+    w.number(rule.peers.size());
+    for (const auto& peer : rule.peers) write(w, peer);
+    w.number(rule.ports.size());
+    for (const auto& port : rule.ports) write(w, port);
+  }
+}
+std::vector<PolicyRule> read_rules(Reader& r) {
+  return r.list([&] {
+    PolicyRule rule;
+    rule.action = r.choice(PolicyAction::kPass);
+    rule.name = r.text();
+    const unsigned flags = r.choice(3U);
+    rule.all_peers = (flags & 1) != 0;
+    rule.all_ports = (flags & 2) != 0;
+    rule.peers = r.list([&] { return read_peer(r); });
+    rule.ports = r.list([&] { return read_port(r); });
+    return rule;
+  });
+}
+
+}  // namespace
+
+void PolicyCodec::encode(const Row& row, std::string& out) {
+  Writer w(out);
+  w.number(static_cast<unsigned>(row.tier));
+  w.number(static_cast<std::uint64_t>(row.priority));
+  w.text(row.uid);
+  w.number(static_cast<std::uint64_t>(row.generation));
+  write(w, row.subject);
+  w.number((row.isolates_ingress ? 1U : 0U) | (row.isolates_egress ? 2U : 0U));
+  write(w, row.ingress);
+  write(w, row.egress);
+}
+
+std::optional<Policy> PolicyCodec::decode(std::string_view key, std::string_view bytes) {
+  Reader r(bytes);
+  Policy row;
+  row.id = name_of(key);
+  row.tier = r.choice(PolicyTier::kBaseline);
+  row.priority = static_cast<std::int32_t>(r.number());
+  row.uid = r.text();
+  row.generation = static_cast<std::int64_t>(r.number());
+  row.subject = read_pods(r);
+  const unsigned flags = r.choice(3U);
+  row.isolates_ingress = (flags & 1) != 0;
+  row.isolates_egress = (flags & 2) != 0;
+  row.ingress = read_rules(r);
+  row.egress = read_rules(r);
+  // A key's form tells the kind.
+  if (row.id.ns.empty() == (row.tier == PolicyTier::kNetworkPolicy)) return std::nullopt;
   return r.done() ? std::optional(std::move(row)) : std::nullopt;
 }
 

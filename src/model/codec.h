@@ -9,12 +9,13 @@
 #include <string>
 #include <string_view>
 
+#include "model/policy.h"
 #include "model/rows.h"
 #include "table/packed_table.h"
 
 namespace fairway::model {
 
-constexpr unsigned kCodecVersion = 1;
+constexpr unsigned kCodecVersion = 2;
 
 // "ns/name" or "name": the key of every table of objects.
 std::string key_of(const Name& name);
@@ -50,11 +51,19 @@ struct EndpointSliceCodec {
   static void encode(const Row& row, std::string& out);
   static std::optional<Row> decode(std::string_view key, std::string_view bytes);
 };
+// Both kinds of policy: a key with a namespace is a NetworkPolicy's.
+struct PolicyCodec {
+  using Row = Policy;
+  static std::string key(const Row& row) { return key_of(row.id); }
+  static void encode(const Row& row, std::string& out);
+  static std::optional<Row> decode(std::string_view key, std::string_view bytes);
+};
 
 using NamespaceTable = table::Table<NamespaceCodec>;
 using NodeTable = table::Table<NodeCodec>;
 using PodTable = table::Table<PodCodec>;
 using ServiceTable = table::Table<ServiceCodec>;
 using EndpointSliceTable = table::Table<EndpointSliceCodec>;
+using PolicyTable = table::Table<PolicyCodec>;
 
 }  // namespace fairway::model

@@ -64,5 +64,47 @@ TEST(Codec, RoundTrips) {
   round_trip<EndpointSliceCodec>(slice);
 }
 
+LabelSelector selector(std::string key, LabelRequirement::Op op, std::vector<std::string> values = {}) {
+  return {{{std::move(key), op, std::move(values)}}};
+}
+
+TEST(Codec, PoliciesRoundTrip) {
+  using Op = LabelRequirement::Op;
+  Policy policy;
+  policy.id = {"default", "db"};
+  policy.uid = "u-1";
+  policy.generation = 7;
+  policy.subject.pods = selector("app", Op::kIn, {"db", "db2"});
+  policy.isolates_ingress = true;
+  PolicyPeer pods, network, nodes;
+  pods.pods = {selector("team", Op::kExists), selector("app", Op::kNotIn, {"x"})};
+  network.kind = PolicyPeer::Kind::kNetwork;
+  network.network = *net::Prefix::parse("10.0.0.0/8");
+  network.except = {*net::Prefix::parse("10.1.0.0/16"), *net::Prefix::parse("10.2.0.0/16")};
+  nodes.kind = PolicyPeer::Kind::kNodes;
+  nodes.nodes = selector("role", Op::kDoesNotExist);
+  policy.ingress = {{"",
+                     PolicyAction::kAllow,
+                     false,
+                     {pods, network},
+                     false,
+                     {{net::Protocol::kUdp, 53, 54, ""}, {net::Protocol::kTcp, 0, 65535, "http"}}},
+                    {"", PolicyAction::kAllow, true, {}, true, {}}};
+  round_trip<PolicyCodec>(policy);
+
+  Policy admin;
+  admin.tier = PolicyTier::kAdmin;
+  admin.priority = 1000;
+  admin.id = {"", "cluster-deny"};
+  admin.subject = {LabelSelector{}, {}};
+  admin.egress = {{"no metadata", PolicyAction::kDeny, false, {nodes, network}, false, {{std::nullopt, 0, 65535, "admin"}}},
+                  {"", PolicyAction::kPass, false, {}, true, {}}};
+  std::string bytes;
+  PolicyCodec::encode(admin, bytes);
+  EXPECT_EQ(PolicyCodec::decode("cluster-deny", bytes), admin);
+  EXPECT_FALSE(PolicyCodec::decode("default/cluster-deny", bytes).has_value());  // no NetworkPolicy has a tier
+  for (std::size_t cut = 0; cut < bytes.size(); ++cut) EXPECT_FALSE(PolicyCodec::decode("n", bytes.substr(0, cut)).has_value()) << cut;
+}
+
 }  // namespace
 }  // namespace fairway::model

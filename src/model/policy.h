@@ -29,6 +29,7 @@ struct LabelSelector {
   auto operator<=>(const LabelSelector&) const = default;
 };
 bool matches(const LabelSelector& selector, const Labels& labels);
+void canonicalize(LabelSelector& selector);  // sorts, and drops what is said twice
 
 // Pods by their namespace's and their own labels. Host network pods are never matched: they have the node's address.
 struct PodSelector {

@@ -97,15 +97,32 @@ Prefix::Prefix(IpAddr addr, unsigned length) : length_(length) {
   addr_ = IpAddr::from_bytes(bytes);
 }
 
-Result<Prefix> Prefix::parse(std::string_view text) {
+namespace {
+
+Result<std::pair<IpAddr, unsigned>> parse_cidr(std::string_view text) {
   const auto slash = text.find('/');
   if (slash == std::string_view::npos) return make_error(Code::kInvalid, "\"" + std::string(text.substr(0, 64)) + "\" is not a CIDR");
   FW_ASSIGN(const IpAddr addr, IpAddr::parse(text.substr(0, slash)));
-  FW_ASSIGN(const unsigned length, parse_number(text.substr(slash + 1), addr.is_v4() ? 32 : 128, "prefix length"));
-  Prefix out(addr, length);
-  if (out.addr_ != addr)
+  FW_ASSIGN(const unsigned length, parse_number(text.substr(slash + 1).substr(0, 64), addr.is_v4() ? 32 : 128, "prefix length"));
+  return std::pair(addr, length);
+}
+
+}  // namespace
+
+Result<Prefix> Prefix::parse(std::string_view text) {
+  FW_ASSIGN(const auto cidr, parse_cidr(text));
+  Prefix out(cidr.first, cidr.second);
+  if (out.addr_ != cidr.first)
     return make_error(Code::kInvalid, "\"" + std::string(text) + "\" has host bits set; did you mean " + out.to_string() + "?");
   return out;
+}
+
+Result<Prefix> Prefix::parse_masking(std::string_view text) {
+  FW_ASSIGN(const auto cidr, parse_cidr(text));
+  // Its length would count within 128 bits there, and within 32 here.
+  if (cidr.first.is_v4() && text.find(':') != std::string_view::npos)
+    return make_error(Code::kInvalid, "\"" + std::string(text) + "\" is an IPv4-mapped IPv6 address; write it as IPv4");
+  return Prefix(cidr.first, cidr.second);
 }
 
 bool Prefix::contains(const IpAddr& addr) const { return addr.family() == family() && Prefix(addr, length_).addr_ == addr_; }

@@ -50,6 +50,8 @@ class Prefix {
   Prefix() = default;
   Prefix(IpAddr addr, unsigned length);                // masks the host bits
   static Result<Prefix> parse(std::string_view text);  // "10.0.0.0/8"; refuses set host bits
+  // As the API reads a NetworkPolicy's ipBlock: host bits may be set and do not count. Refuses v4-mapped addresses.
+  static Result<Prefix> parse_masking(std::string_view text);
   IpAddr addr() const { return addr_; }
   unsigned length() const { return length_; }
   Family family() const { return addr_.family(); }

@@ -40,6 +40,15 @@ TEST(Prefix, RefusesHostBitsAndSaysWhatWasMeant) {
   EXPECT_NE(result.error().message.find("10.0.0.0/24"), std::string::npos);
 }
 
+TEST(Prefix, MasksHostBitsWhereTheApiDoes) {
+  EXPECT_EQ(Prefix::parse_masking("10.0.0.5/24")->to_string(), "10.0.0.0/24");
+  EXPECT_EQ(Prefix::parse_masking("fd00::1/64")->to_string(), "fd00::/64");
+  EXPECT_EQ(Prefix::parse_masking("0.0.0.0/0")->to_string(), "0.0.0.0/0");
+  for (const char* bad : {"", "/", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/08", "010.0.0.0/8", "10.0.0.0/-1", "fd00::/129",
+                          "::ffff:10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:0:0/96", " 10.0.0.0/8", "10.0.0.0/8 "})
+    EXPECT_FALSE(Prefix::parse_masking(bad).ok()) << bad;
+}
+
 TEST(MacAddr, RoundTrips) {
   EXPECT_EQ(MacAddr::parse("02:00:0a:f4:01:02")->to_string(), "02:00:0a:f4:01:02");
   EXPECT_FALSE(MacAddr::parse("02:00:0a:f4:01").ok());

@@ -1,5 +1,6 @@
 #include "reflect/cluster.h"
 
+#include <map>
 #include <set>
 #include <unordered_set>
 
@@ -17,6 +18,11 @@ using model::Stage;
 // On a Namespace: its slices may name nodes and other namespaces' pods. Whoever may label a Namespace may do more.
 constexpr const char* kForeignLabel = "fairway.io/foreign-endpoints";
 
+// The kind of an object whose key is "ns/name" is a NetworkPolicy.
+Kind policy_kind(std::string_view key) {
+  return key.find('/') == std::string_view::npos ? Kind::kClusterNetworkPolicy : Kind::kNetworkPolicy;
+}
+
 std::string object_name(Kind kind, std::string_view key) { return std::string(to_string(kind)) + " " + std::string(key); }
 
 }  // namespace
@@ -32,6 +38,8 @@ struct Cluster::Impl {
   model::PodTable pods{"pods"};
   model::ServiceTable services{"services"};
   model::EndpointSliceTable slices{"endpointslices"};
+  model::PolicyTable policies{"networkpolicies"};
+  model::PolicyTable cluster_policies{"clusternetworkpolicies"};
 
   Numbers service_numbers;
   std::vector<NameSet> slices_of;  // by service number: slices' names, all of its namespace
@@ -43,6 +51,10 @@ struct Cluster::Impl {
   std::unordered_set<net::IpAddr> changed_addresses;
   std::unordered_set<std::string> changed_nodes;
   std::unordered_set<std::string> changed_pods;
+  std::unordered_set<std::string> changed_namespaces;
+  std::unordered_set<std::string> changed_policies;
+  std::map<std::string, std::size_t, std::less<>> pods_in;                           // namespace -> pods that are not terminated
+  std::map<std::string, std::set<std::string, std::less<>>, std::less<>> lingering;  // namespace -> policies that outlive their objects
   std::set<std::string> pods_wait_for;  // nodes that came or went: their pods' rows must follow
 
   table::PackedTable& packed(Kind kind) {
@@ -55,6 +67,10 @@ struct Cluster::Impl {
         return pods.packed();
       case Kind::kService:
         return services.packed();
+      case Kind::kNetworkPolicy:
+        return policies.packed();
+      case Kind::kClusterNetworkPolicy:
+        return cluster_policies.packed();
       case Kind::kEndpointSlice:
         break;
     }
@@ -75,6 +91,8 @@ struct Cluster::Impl {
   // Each pair below: the old row (if any) and the new one (if any) after a change.
   void namespace_changed(const std::string& key, const std::optional<model::Namespace>& before,
                          const std::optional<model::Namespace>& after) {
+    changed_namespaces.insert(key);
+    if (after && !after->terminating) release_policies(key);  // another one of this name
     const auto opted_in = [](const auto& row) { return row && row->labels.contains(kForeignLabel); };
     if (opted_in(before) == opted_in(after)) return;
     for (std::uint32_t number = 0; number < service_numbers.size(); ++number)
@@ -98,11 +116,45 @@ struct Cluster::Impl {
   void pod_changed(const std::string& key, const std::optional<model::Pod>& before, const std::optional<model::Pod>& after) {
     changed_pods.insert(key);
     const auto has = [](const std::optional<model::Pod>& pod) { return pod && !pod->terminated; };
+    if (has(after) && !has(before)) ++pods_in[model::name_of(key).ns];
+    if (has(before) && !has(after)) pod_gone(model::name_of(key).ns);
     if (has(before))
       for (const auto& addr : before->ips) pods_by_addr.remove(addr, key), owner_changed(addr);
     if (has(after))
       for (const auto& addr : after->ips) pods_by_addr.add(addr, key), owner_changed(addr);
   }
+  void pod_gone(const std::string& ns) {
+    const auto it = pods_in.find(ns);
+    if (it == pods_in.end() || --it->second > 0) return;
+    pods_in.erase(it);
+    release_policies(ns);
+  }
+  // Those that were deleted and have nobody left to keep apart.
+  void release_policies(const std::string& ns) {
+    const auto it = lingering.find(ns);
+    if (it == lingering.end()) return;
+    const auto keys = std::move(it->second);
+    lingering.erase(it);
+    for (const std::string& key : keys) change(Kind::kNetworkPolicy, key, [&](table::PackedTable& t) { return t.erase(key); });
+  }
+  // A policy whose namespace goes, or has gone, while there are pods in it.
+  bool lingers(Kind kind, const std::string& key) {
+    if (kind != Kind::kNetworkPolicy || !policies.packed().find(key)) return false;
+    const std::string ns = model::name_of(key).ns;
+    if (!pods_in.contains(ns)) return false;
+    const auto row = namespaces.find(ns);
+    if (row && !row->terminating) return false;
+    lingering[ns].insert(key);
+    return true;
+  }
+  void unlinger(Kind kind, const std::string& key) {
+    if (kind != Kind::kNetworkPolicy || lingering.empty()) return;
+    const auto it = lingering.find(model::name_of(key).ns);
+    if (it == lingering.end()) return;
+    it->second.erase(key);
+    if (it->second.empty()) lingering.erase(it);
+  }
+  void policy_changed(const std::string& key) { changed_policies.insert(key); }
   void service_changed(const std::string& key) { changed_services.insert(service_number(key)); }
   void slice_changed(const std::string& key, const std::optional<model::EndpointSlice>& before,
                      const std::optional<model::EndpointSlice>& after) {
@@ -141,6 +193,10 @@ struct Cluster::Impl {
         return with(services, [&](const auto&, const auto&) { service_changed(key); });
       case Kind::kEndpointSlice:
         return with(slices, [&](const auto& b, const auto& a) { slice_changed(key, b, a); });
+      case Kind::kNetworkPolicy:
+        return with(policies, [&](const auto&, const auto&) { policy_changed(key); });
+      case Kind::kClusterNetworkPolicy:
+        return with(cluster_policies, [&](const auto&, const auto&) { policy_changed(key); });
     }
     return false;
   }
@@ -148,6 +204,7 @@ struct Cluster::Impl {
   bool erase(Kind kind, const std::string& key, std::uint64_t version) {
     problems.clear(Stage::kReflect, object_name(kind, key));
     problems.clear(Stage::kAdmit, object_name(kind, key));
+    if (lingers(kind, key)) return packed(kind).touch(key);
     return change(kind, key, [&](table::PackedTable& t) { return t.erase(key, version); });
   }
 
@@ -186,6 +243,7 @@ void Cluster::put(const SlimObject& object) {
     return;
   }
   const std::string key = model::key_of(*name.row);
+  impl_->unlinger(object.kind, key);
   if (!object.bad_field.empty()) {
     impl_->problems.set(Stage::kReflect, object_name(object.kind, key), {{object.bad_field, object.bad_reason}});
     impl_->packed(object.kind).touch(key);
@@ -202,6 +260,10 @@ void Cluster::put(const SlimObject& object) {
       return impl_->take<model::ServiceCodec>(object, key, reflect_service(object));
     case Kind::kEndpointSlice:
       return impl_->take<model::EndpointSliceCodec>(object, key, reflect_slice(object));
+    case Kind::kNetworkPolicy:
+      return impl_->take<model::PolicyCodec>(object, key, reflect_network_policy(object));
+    case Kind::kClusterNetworkPolicy:
+      return impl_->take<model::PolicyCodec>(object, key, reflect_cluster_network_policy(object));
   }
 }
 
@@ -239,6 +301,9 @@ bool Cluster::restore(Kind kind, std::string_view key, std::string_view row) {
         return model::ServiceCodec::decode(key, row).has_value();
       case Kind::kEndpointSlice:
         return model::EndpointSliceCodec::decode(key, row).has_value();
+      case Kind::kNetworkPolicy:
+      case Kind::kClusterNetworkPolicy:
+        return policy_kind(key) == kind && model::PolicyCodec::decode(key, row).has_value();
     }
     return false;
   };
@@ -256,6 +321,9 @@ std::optional<model::Node> Cluster::find_node(std::string_view name) const { ret
 std::optional<model::Pod> Cluster::find_pod(std::string_view key) const { return impl_->pods.find(key); }
 std::optional<model::Service> Cluster::find_service(std::string_view key) const { return impl_->services.find(key); }
 std::optional<model::EndpointSlice> Cluster::find_slice(std::string_view key) const { return impl_->slices.find(key); }
+std::optional<model::Policy> Cluster::find_policy(std::string_view key) const {
+  return policy_kind(key) == Kind::kNetworkPolicy ? impl_->policies.find(key) : impl_->cluster_policies.find(key);
+}
 
 const std::string& Cluster::service_key(std::uint32_t service) const { return impl_->service_numbers.name(service); }
 std::optional<std::uint32_t> Cluster::service_number(std::string_view key) const { return impl_->service_numbers.find(key); }
@@ -316,7 +384,7 @@ std::vector<net::IpAddr> Cluster::addresses() const {
 
 bool Cluster::has_changes() const {
   return !impl_->changed_services.empty() || !impl_->changed_addresses.empty() || !impl_->changed_nodes.empty() ||
-         !impl_->changed_pods.empty();
+         !impl_->changed_pods.empty() || !impl_->changed_namespaces.empty() || !impl_->changed_policies.empty();
 }
 
 Cluster::Changes Cluster::take_changes() {
@@ -334,16 +402,22 @@ Cluster::Changes Cluster::take_changes() {
   out.addresses.assign(c.changed_addresses.begin(), c.changed_addresses.end());
   out.nodes.assign(c.changed_nodes.begin(), c.changed_nodes.end());
   out.pods.assign(c.changed_pods.begin(), c.changed_pods.end());
+  out.namespaces.assign(c.changed_namespaces.begin(), c.changed_namespaces.end());
+  out.policies.assign(c.changed_policies.begin(), c.changed_policies.end());
   std::sort(out.services.begin(), out.services.end());
   std::sort(out.addresses.begin(), out.addresses.end());
   std::sort(out.nodes.begin(), out.nodes.end());
   std::sort(out.pods.begin(), out.pods.end());
-  const bool large = out.services.size() + out.addresses.size() + out.pods.size() > 4096;
+  std::sort(out.namespaces.begin(), out.namespaces.end());
+  std::sort(out.policies.begin(), out.policies.end());
+  const bool large = out.services.size() + out.addresses.size() + out.pods.size() + out.policies.size() > 4096;
   c.changed_services.clear(), c.changed_addresses.clear(), c.changed_nodes.clear(), c.changed_pods.clear();
+  c.changed_namespaces.clear(), c.changed_policies.clear();
   if (large) {  // a cold sync's buckets go, as clear() would walk them at every change from now on
     c.changed_services = std::unordered_set<std::uint32_t>();
     c.changed_addresses = std::unordered_set<net::IpAddr>();
     c.changed_pods = std::unordered_set<std::string>();
+    c.changed_policies = std::unordered_set<std::string>();
   }
   return out;
 }

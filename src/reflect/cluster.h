@@ -4,7 +4,9 @@
 // index can be kept by comparing the old row with the new one, at a cost of the change.
 // Invariants:
 // - a bad object leaves the old row in force and is listed in problems();
-// - what changed is kept as a set until taken (level-triggered): services by number, addresses, nodes.
+// - what changed is kept as a set until taken (level-triggered): services by number, addresses, nodes;
+// - a NetworkPolicy that is deleted while its namespace goes stays until the last pod of the namespace has gone: they
+//   are deleted in no order (CVE-2024-7598).
 // Belongs to the control thread.
 #pragma once
 
@@ -37,8 +39,13 @@ class Cluster {
   void end_relist(k8s::Kind kind);  // erases what was not listed; marks the table initialized
   bool synced(k8s::Kind kind) const;
   bool all_synced() const;
-  static constexpr k8s::Kind kKinds[] = {k8s::Kind::kNamespace, k8s::Kind::kNode, k8s::Kind::kPod, k8s::Kind::kService,
-                                         k8s::Kind::kEndpointSlice};
+  static constexpr k8s::Kind kKinds[] = {k8s::Kind::kNamespace,
+                                         k8s::Kind::kNode,
+                                         k8s::Kind::kPod,
+                                         k8s::Kind::kService,
+                                         k8s::Kind::kEndpointSlice,
+                                         k8s::Kind::kNetworkPolicy,
+                                         k8s::Kind::kClusterNetworkPolicy};
 
   // Entry of the last known state: bytes of a codec, as table(kind) holds them. False: no row of this version.
   bool restore(k8s::Kind kind, std::string_view key, std::string_view row);
@@ -51,6 +58,7 @@ class Cluster {
   std::optional<model::Pod> find_pod(std::string_view key) const;
   std::optional<model::Service> find_service(std::string_view key) const;
   std::optional<model::EndpointSlice> find_slice(std::string_view key) const;
+  std::optional<model::Policy> find_policy(std::string_view key) const;  // "ns/name", or a ClusterNetworkPolicy's "name"
 
   // Services have small numbers, given at first sight and kept while the agent lives.
   const std::string& service_key(std::uint32_t service) const;
@@ -72,7 +80,11 @@ class Cluster {
     std::vector<net::IpAddr> addresses;   // who has it changed, or on which node
     std::vector<std::string> nodes;
     std::vector<std::string> pods;
-    bool empty() const { return services.empty() && addresses.empty() && nodes.empty() && pods.empty(); }
+    std::vector<std::string> namespaces;
+    std::vector<std::string> policies;  // "ns/name": NetworkPolicy; "name": ClusterNetworkPolicy
+    bool empty() const {
+      return services.empty() && addresses.empty() && nodes.empty() && pods.empty() && namespaces.empty() && policies.empty();
+    }
   };
   Changes take_changes();
   bool has_changes() const;

@@ -152,6 +152,105 @@ TEST_F(ClusterTest, ANodeThatComesLateBringsItsPodsAlong) {
   EXPECT_EQ(cluster_.take_changes().addresses.size(), 2U);  // the node's own, and its pod's
 }
 
+constexpr const char* kDenyAll = R"({"metadata":{"namespace":"old","name":"deny"},"spec":{"podSelector":{}}})";
+
+TEST_F(ClusterTest, PoliciesAndNamespacesAreAmongTheChanges) {
+  put(Kind::kNetworkPolicy, kDenyAll);
+  put(Kind::kClusterNetworkPolicy, R"({"metadata":{"name":"deny"},"spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}})");
+  put(Kind::kNamespace, R"({"metadata":{"name":"old","labels":{"a":"b"}}})");
+  EXPECT_TRUE(cluster_.has_changes());
+  const auto changes = cluster_.take_changes();
+  EXPECT_EQ(changes.policies, (Texts{"deny", "old/deny"}));
+  EXPECT_EQ(changes.namespaces, Texts{"old"});
+  EXPECT_TRUE(cluster_.find_policy("old/deny")->isolates_ingress);
+  EXPECT_EQ(cluster_.find_policy("deny")->tier, model::PolicyTier::kAdmin);
+  put(Kind::kNetworkPolicy, kDenyAll);
+  put(Kind::kNamespace, R"({"metadata":{"name":"old","labels":{"a":"b"},"resourceVersion":"7"}})");
+  EXPECT_FALSE(cluster_.has_changes());
+  put(Kind::kNamespace, R"({"metadata":{"name":"old","labels":{"a":"c"}}})");
+  EXPECT_EQ(cluster_.take_changes().namespaces, Texts{"old"});
+  remove(Kind::kNetworkPolicy, kDenyAll);
+  EXPECT_EQ(cluster_.take_changes().policies, Texts{"old/deny"});
+  EXPECT_FALSE(cluster_.find_policy("old/deny").has_value());
+  EXPECT_TRUE(cluster_.find_policy("deny").has_value());
+}
+
+TEST_F(ClusterTest, APolicyThatCannotBeReadLeavesTheOldOne) {
+  put(Kind::kNetworkPolicy, kDenyAll);
+  put(Kind::kNetworkPolicy, R"({"metadata":{"namespace":"old","name":"deny"},"spec":{"podSelector":{"matchLabels":{"?":"x"}}}})");
+  EXPECT_TRUE(cluster_.find_policy("old/deny").has_value());
+  EXPECT_EQ(problems(),
+            Texts{R"(NetworkPolicy old/deny: spec.podSelector.matchLabels: "?" is not a label's key: the old policy stays in force)"});
+  put(Kind::kNetworkPolicy, kDenyAll);
+  EXPECT_EQ(problems(), Texts{});
+}
+
+TEST_F(ClusterTest, RestoredPoliciesAreOfTheirKind) {
+  put(Kind::kNetworkPolicy, kDenyAll);
+  put(Kind::kClusterNetworkPolicy, R"({"metadata":{"name":"deny"},"spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}})");
+  Cluster other(problems_);
+  const auto bytes = [&](Kind kind, const char* key) { return *cluster_.table(kind).find(key); };
+  EXPECT_TRUE(other.restore(Kind::kNetworkPolicy, "old/deny", bytes(Kind::kNetworkPolicy, "old/deny")));
+  EXPECT_TRUE(other.restore(Kind::kClusterNetworkPolicy, "deny", bytes(Kind::kClusterNetworkPolicy, "deny")));
+  EXPECT_FALSE(other.restore(Kind::kNetworkPolicy, "deny", bytes(Kind::kClusterNetworkPolicy, "deny")));
+  EXPECT_FALSE(other.restore(Kind::kClusterNetworkPolicy, "old/deny", bytes(Kind::kNetworkPolicy, "old/deny")));
+  EXPECT_EQ(other.find_policy("old/deny"), cluster_.find_policy("old/deny"));
+  EXPECT_EQ(other.find_policy("deny"), cluster_.find_policy("deny"));
+}
+
+// CVE-2024-7598: a namespace's objects are deleted in no order, and its pods run on for their grace.
+class GoingNamespace : public ClusterTest {
+ protected:
+  void SetUp() override {
+    put(Kind::kNamespace, R"({"metadata":{"name":"old"}})");
+    put(Kind::kNetworkPolicy, kDenyAll);
+    pod("old", "a", "10.244.0.9");
+    pod("old", "b", "10.244.0.10");
+  }
+  void terminating() { put(Kind::kNamespace, R"({"metadata":{"name":"old"},"status":{"phase":"Terminating"}})"); }
+  void gone(const std::string& name) { remove(Kind::kPod, R"({"metadata":{"namespace":"old","name":")" + name + R"("}})"); }
+  bool in_force() const { return cluster_.find_policy("old/deny").has_value(); }
+};
+
+TEST_F(GoingNamespace, KeepsItsPoliciesUntilItsPodsAreGone) {
+  terminating();
+  remove(Kind::kNetworkPolicy, kDenyAll);
+  EXPECT_TRUE(in_force());
+  cluster_.begin_relist(Kind::kNetworkPolicy);
+  cluster_.end_relist(Kind::kNetworkPolicy);
+  EXPECT_TRUE(in_force());
+  gone("a");
+  remove(Kind::kNamespace, R"({"metadata":{"name":"old"}})");  // seen before the pods' last event
+  EXPECT_TRUE(in_force());
+  (void)cluster_.take_changes();
+  put(Kind::kPod, R"({"metadata":{"namespace":"old","name":"b"},"status":{"phase":"Failed","podIPs":[{"ip":"10.244.0.10"}]}})");
+  EXPECT_FALSE(in_force());
+  EXPECT_EQ(cluster_.take_changes().policies, Texts{"old/deny"});
+}
+
+TEST_F(GoingNamespace, OneThatStaysLosesItsPolicyAtOnce) {
+  remove(Kind::kNetworkPolicy, kDenyAll);
+  EXPECT_FALSE(in_force());
+}
+
+TEST_F(GoingNamespace, ANewNamespaceOfTheNameStartsWithout) {
+  terminating();
+  remove(Kind::kNetworkPolicy, kDenyAll);
+  put(Kind::kNamespace, R"({"metadata":{"name":"old"}})");
+  EXPECT_FALSE(in_force());
+}
+
+TEST_F(GoingNamespace, APolicyThatIsWrittenAgainIsAnObjectAgain) {
+  terminating();
+  remove(Kind::kNetworkPolicy, kDenyAll);
+  put(Kind::kNetworkPolicy, kDenyAll);
+  gone("a");
+  gone("b");
+  EXPECT_TRUE(in_force());
+  remove(Kind::kNetworkPolicy, kDenyAll);
+  EXPECT_FALSE(in_force());
+}
+
 TEST_F(ClusterTest, NamesAreChecked) {
   put(Kind::kPod, R"({"metadata":{"namespace":"a/b","name":"x"}})");
   put(Kind::kPod, R"({"metadata":{"namespace":"a","name":"x\ny"}})");

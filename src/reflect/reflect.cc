@@ -73,7 +73,7 @@ std::string_view never_an_endpoint(const net::IpAddr& addr) {
 }  // namespace
 
 Reflected<model::Name> reflect_name(const SlimObject& object) {
-  const bool namespaced = object.kind != Kind::kNode && object.kind != Kind::kNamespace;
+  const bool namespaced = object.kind != Kind::kNode && object.kind != Kind::kNamespace && object.kind != Kind::kClusterNetworkPolicy;
   if (!is_name(object.meta.name, 253)) return bad<model::Name>("metadata.name", quoted(object.meta.name) + " is not a name");
   if (namespaced && !is_name(object.meta.ns, 63))
     return bad<model::Name>("metadata.namespace", quoted(object.meta.ns) + " is not a namespace's name");

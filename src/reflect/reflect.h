@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "k8s/objects.h"
+#include "model/policy.h"
 #include "model/problems.h"
 #include "model/rows.h"
 
@@ -30,5 +31,8 @@ Reflected<model::Pod> reflect_pod(const k8s::SlimObject& object);
 Reflected<model::Service> reflect_service(const k8s::SlimObject& object);
 // No row and no problem: a slice that belongs to no Service, or lists host names.
 Reflected<model::EndpointSlice> reflect_slice(const k8s::SlimObject& object);
+// What of a policy cannot be honoured is closed, never open: see reflect_policy.cc and docs/policy.md.
+Reflected<model::Policy> reflect_network_policy(const k8s::SlimObject& object);
+Reflected<model::Policy> reflect_cluster_network_policy(const k8s::SlimObject& object);
 
 }  // namespace fairway::reflect

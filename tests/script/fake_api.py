@@ -14,7 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
 
 PATHS = {"Namespace": "/api/v1/namespaces", "Node": "/api/v1/nodes", "Pod": "/api/v1/pods", "Service": "/api/v1/services",
-         "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices"}
+         "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
+         "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
+         "ClusterNetworkPolicy": "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"}
 
 
 class Store:
