@@ -41,14 +41,6 @@ static __always_inline int fw_to_endpoint(struct __sk_buff *skb, struct fw_pkt *
 	return fw_to_node(skb, pkt, ep->node, decrement);
 }
 
-/* A reply to a flow of the node's own processes re-enters where the flow left: elsewhere rp_filter would eat it. */
-static __always_inline int fw_to_host_process(struct __sk_buff *skb, const struct fw_config *cfg)
-{
-	if (bpf_skb_store_bytes(skb, 0, cfg->host_service_mac, 6, 0))
-		return fw_drop(skb, FW_DROP_REWRITE);
-	return bpf_redirect(cfg->host_service_ifindex, BPF_F_INGRESS);
-}
-
 /* A packet to this node's own address, where the node has translated flows: is it a reply to one? */
 static __always_inline int fw_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt)
 {
@@ -64,16 +56,24 @@ static __always_inline int fw_to_own_node(struct __sk_buff *skb, struct fw_pkt *
 	return done && (flags & FW_FLOW_HOST) ? fw_to_host_process(skb, cfg) : FW_PASS;
 }
 
-/* The MTU towards where a translated packet goes; 0: this node, no limit. */
-static __always_inline __u32 fw_translated_mtu(const struct fw_config *cfg, const struct fw_flow *flow)
+/* The MTU towards an address; 0: this node, no limit. */
+static __always_inline __u32 fw_mtu_towards(const struct fw_config *cfg, const struct fw_addr *addr)
 {
-	struct fw_endpoint *ep = fw_find_endpoint(&flow->daddr);
+	struct fw_endpoint *ep = fw_find_endpoint(addr);
 
 	if (!ep)
 		return cfg->uplink_mtu;
 	if (ep->flags & FW_EP_LOCAL)
 		return 0;
 	return ep->flags & FW_EP_NODE ? cfg->uplink_mtu : fw_node_mtu(ep->node);
+}
+
+/* What lo carried fits no pod's veth. */
+static __always_inline __u32 fw_pod_mtu(struct __sk_buff *skb, const struct fw_addr *addr)
+{
+	struct fw_endpoint *ep = fw_find_endpoint(addr);
+
+	return ep && (ep->flags & FW_EP_LOCAL) ? fw_device_mtu(skb, ep->ifindex) : 0;
 }
 
 /* A packet to a frontend, translated but for its way: 0, or the verdict that ends it (never 0 as a verdict).
@@ -91,15 +91,18 @@ FW_GLOBAL int fw_translate(struct __sk_buff *skb, struct fw_pkt *pkt, const stru
 	flow = &scratch_row->flow;
 	if (pkt->icmp_error || (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP))
 		return FW_PASS;
-	why = fw_service_flow(pkt, fe, flow, sender == FW_SENDER_HOST);
-	if (why == FW_DROP_NO_BACKEND)
+	why = fw_service_flow(pkt, fe, flow, sender == FW_SENDER_HOST || sender == FW_SENDER_SELF);
+	if (why == FW_NO_FLOW)
+		return FW_PASS;
+	if (why == FW_DROP_NO_BACKEND && sender != FW_SENDER_WORLD)
 		return fw_refuse(skb, pkt, why, sender);
 	if (why)
 		return fw_drop(skb, why);
 	if (sender == FW_SENDER_POD && pkt->hops <= 1)
 		return fw_answer_icmp(skb, pkt, FW_ANSWER_EXPIRED, 0, sender);
-	mtu = fw_translated_mtu(cfg, flow);
-	if (mtu && fw_wire_size(skb, pkt) > mtu && (pkt->v6 || (pkt->frag_off_be & bpf_htons(FW_IP_DF))))
+	mtu = sender == FW_SENDER_SELF ? fw_pod_mtu(skb, &flow->daddr) : fw_mtu_towards(cfg, &flow->daddr);
+	if (mtu && fw_wire_size(skb, pkt) > mtu &&
+	    (pkt->v6 || sender == FW_SENDER_SELF || (pkt->frag_off_be & bpf_htons(FW_IP_DF))))
 		return fw_answer_icmp(skb, pkt, FW_ANSWER_TOO_BIG, mtu, sender);
 	why = fw_rewrite(skb, pkt, flow);
 	return why ? fw_drop(skb, why) : 0;
@@ -162,7 +165,8 @@ FW_GLOBAL int fw_pod_to_other(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 i
 		return fw_refuse(skb, pkt, FW_DROP_UNKNOWN_SERVICE, FW_SENDER_POD);
 	}
 	if (fw_in_cluster_range(cfg, &pkt->daddr))
-		return FW_PASS; /* a pod we do not know (yet): the kernel's route to its node, or its unreachable route */
+		return FW_PASS; /* a pod we do not know (yet): the kernel's route to its node, or its unreachable route
+				 */
 	if ((if_flags & FW_IF_NAT) && (done = fw_direct_clash(skb, pkt)))
 		return fw_drop(skb, done);
 	if (pkt->hops <= 1)
@@ -191,6 +195,90 @@ FW_GLOBAL int fw_pod_nat(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_fla
 	return pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ? fw_direct_clash(skb, pkt) : 0;
 }
 
+/* A packet to this node's own address, where some frontend has one. `pkt` has its ports. 0: it goes on to the pod that
+ * pkt->daddr is now; else the verdict that ends it. */
+FW_GLOBAL int fw_node_frontend(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 sender)
+{
+	const struct fw_frontend *fe;
+	__u32 flags = 0;
+	int done;
+
+	if (!pkt)
+		return FW_PASS;
+	if (pkt->icmp_error) {
+		/* about what the pod answered: it quotes node:port -> client, which reversed is what the client sent */
+		done = fw_icmp_error_translate(skb, pkt, FW_FLOW_FORWARD, &flags);
+		if (done < 0)
+			return fw_drop(skb, -done);
+		return done ? 0 : FW_PASS;
+	}
+	fe = fw_find_frontend(&pkt->daddr, pkt->dport_be, pkt->protocol);
+	return fe ? fw_translate(skb, pkt, fe, sender) : FW_PASS;
+}
+
+/* pod -> this node: a reply to a process of the node, or to a port of the node that leads to a pod; else FW_NO_FLOW. */
+FW_GLOBAL int fw_pod_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 ep_flags)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_addr client;
+	int done;
+
+	if (!pkt || !cfg)
+		return FW_NO_FLOW;
+	if (ep_flags & FW_EP_NAT) {
+		done = fw_to_own_node(skb, pkt);
+		if (done != FW_PASS)
+			return done;
+	}
+	if (!(cfg->flags & FW_CFG_NODE_FRONTENDS) || fw_parse_l4(skb, pkt))
+		return FW_NO_FLOW;
+	client = pkt->saddr;
+	done = fw_node_frontend(skb, pkt, FW_SENDER_POD);
+	if (done == FW_PASS)
+		return FW_NO_FLOW;
+	if (done)
+		return done;
+	fw_mark_client(&client, skb->ifindex, fw_addr_eq(&client, &pkt->daddr));
+	return fw_to_endpoint(skb, pkt, true);
+}
+
+/* From a pod to which a port of the node leads: is it a reply to a client of that port? It then leaves with the node's
+ * address, the way that the client's packets came. Else FW_NO_FLOW, nothing changed; so too where the kernel is to
+ * answer. */
+FW_GLOBAL int fw_host_port_reply(struct __sk_buff *skb, struct fw_pkt *pkt)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_endpoint *ep;
+	struct fw_flow_key key;
+	__u32 mtu, flags = 0;
+	int done;
+
+	if (!pkt || !cfg || pkt->hops <= 1)
+		return FW_NO_FLOW;
+	mtu = fw_mtu_towards(cfg, &pkt->daddr);
+	if (mtu && fw_wire_size(skb, pkt) > mtu && !fw_parse_l4(skb, pkt)) {
+		/* before it is translated: the pod knows its own address alone */
+		fw_flow_key_of(pkt, FW_FLOW_REPLY, &key);
+		return fw_flow_find(&key, fw_now_s()) ? fw_answer_icmp(skb, pkt, FW_ANSWER_TOO_BIG, mtu, FW_SENDER_POD)
+						      : FW_NO_FLOW;
+	}
+	done = fw_service_reply(skb, pkt, &flags);
+	if (done < 0)
+		return fw_drop(skb, -done);
+	if (!done)
+		return FW_NO_FLOW;
+	ep = fw_find_endpoint(&pkt->daddr);
+	if (ep && (ep->flags & FW_EP_LOCAL))
+		return fw_to_pod(skb, ep, true);
+	if (ep && !(ep->flags & FW_EP_NODE))
+		return fw_to_node(skb, pkt, ep->node, 1);
+	if (flags & FW_FLOW_HOST)
+		return fw_to_host_process(skb, cfg);
+	if (!fw_hop(skb, NULL, true))
+		return fw_drop(skb, FW_DROP_MALFORMED);
+	return bpf_redirect_neigh(cfg->uplink_ifindex, NULL, 0, 0);
+}
+
 static __always_inline bool fw_is_loopback(const struct fw_addr *addr)
 {
 	if (fw_addr_is_v4(addr))
@@ -216,6 +304,11 @@ static __always_inline int fw_pod_in(struct __sk_buff *skb, const struct fw_loca
 	if (for_stack)
 		return FW_PASS;
 
+	if (pod->flags & FW_IF_HOST_PORT) {
+		why = fw_host_port_reply(skb, &pkt);
+		if (why != FW_NO_FLOW)
+			return why;
+	}
 	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
 	if (!ep) {
 		if (fw_is_link_scope(&pkt.daddr))
@@ -225,10 +318,13 @@ static __always_inline int fw_pod_in(struct __sk_buff *skb, const struct fw_loca
 		return fw_pod_to_other(skb, &pkt, pod->flags);
 	}
 	if (ep->flags & FW_EP_NODE) {
+		if (ep->node == 0) {
+			why = fw_pod_to_own_node(skb, &pkt, ep->flags);
+			if (why != FW_NO_FLOW)
+				return why;
+		}
 		why = pod->flags & FW_IF_NAT ? fw_pod_nat(skb, &pkt, pod->flags, 0) : 0;
-		if (why)
-			return fw_drop(skb, why);
-		return ep->node == 0 && (ep->flags & FW_EP_NAT) ? fw_to_own_node(skb, &pkt) : FW_PASS;
+		return why ? fw_drop(skb, why) : FW_PASS;
 	}
 	if (pkt.hops <= 1)
 		return fw_slow_path(skb);
@@ -265,8 +361,8 @@ int pod_in(struct __sk_buff *skb)
 	return fw_pod_in(skb, pod, now);
 }
 
-/* From the node's stack to a pod: what was redirected does not come by here. The node's own answers to a translated flow
- * do, and the errors that the stack made. */
+/* From the node's stack to a pod: what was redirected does not come by here. The node's own answers to a translated
+ * flow do, and the errors that the stack made. */
 SEC("tc")
 int pod_out(struct __sk_buff *skb)
 {
@@ -310,6 +406,21 @@ static __always_inline bool fw_is_martian(const struct fw_config *cfg, const str
 	return ep && (ep->flags & FW_EP_LOCAL);
 }
 
+/* From outside to a port of the node that leads to a pod of it. `pkt` has its ports. */
+static __always_inline int fw_arrive_at_frontend(struct __sk_buff *skb, struct fw_pkt *pkt)
+{
+	struct fw_endpoint *ep = fw_find_endpoint(&pkt->saddr);
+	int done;
+
+	if (ep && (ep->flags & FW_EP_NODE) && ep->node == 0)
+		return FW_PASS; /* our own address as source: the stack has a name for it */
+	done = fw_node_frontend(skb, pkt, FW_SENDER_WORLD);
+	if (done)
+		return done;
+	ep = fw_find_endpoint(&pkt->daddr);
+	return ep && (ep->flags & FW_EP_LOCAL) ? fw_arrive(skb, pkt, ep) : fw_drop(skb, FW_DROP_NO_ENDPOINT);
+}
+
 /* To the node's own address: a masqueraded flow's answer, a host process's, or the node's own business. */
 FW_GLOBAL int fw_arrive_at_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 ep_flags)
 {
@@ -335,7 +446,8 @@ FW_GLOBAL int fw_arrive_at_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32
 			return fw_arrive(skb, pkt, ep);
 		}
 	}
-	return ep_flags & FW_EP_NAT ? fw_to_own_node(skb, pkt) : FW_PASS;
+	done = ep_flags & FW_EP_NAT ? fw_to_own_node(skb, pkt) : FW_PASS;
+	return done == FW_PASS && (cfg->flags & FW_CFG_NODE_FRONTENDS) ? fw_arrive_at_frontend(skb, pkt) : done;
 }
 
 SEC("tc")
@@ -379,7 +491,8 @@ int uplink_out(struct __sk_buff *skb)
 	why = fw_parse_l3(skb, &pkt);
 	if (why)
 		return fw_drop(skb, why);
-	if (!fw_in_cluster_range(cfg, &pkt.saddr) || fw_in_cluster_range(cfg, &pkt.daddr) || fw_is_link_scope(&pkt.daddr))
+	if (!fw_in_cluster_range(cfg, &pkt.saddr) || fw_in_cluster_range(cfg, &pkt.daddr) ||
+	    fw_is_link_scope(&pkt.daddr))
 		return FW_PASS;
 	if (!(cfg->flags & (pkt.v6 ? FW_CFG_MASQUERADE_V6 : FW_CFG_MASQUERADE_V4)))
 		return FW_PASS;
@@ -476,6 +589,26 @@ int host_service_out(struct __sk_buff *skb)
 		return done;
 	fw_mark_client(&client, 0, false);
 	return fw_host_to_backend(skb, &pkt);
+}
+
+/* What the node sends to itself; attached only where an address of the node has frontends. Its own packets to its own
+ * address meet no other device. */
+SEC("tc")
+int loopback_out(struct __sk_buff *skb)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct fw_endpoint *ep;
+	struct fw_pkt pkt = {};
+	int done;
+
+	if (!cfg || !cfg->host_service_ifindex || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt) ||
+	    fw_is_loopback(&pkt.daddr))
+		return FW_PASS;
+	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
+	if (!ep || !(ep->flags & FW_EP_NODE) || ep->node != 0 || fw_parse_l4(skb, &pkt))
+		return FW_PASS;
+	done = fw_node_frontend(skb, &pkt, FW_SENDER_SELF);
+	return done ? done : fw_host_to_backend(skb, &pkt);
 }
 
 SEC("cgroup/connect4")

@@ -12,6 +12,8 @@ enum fw_endpoint_flags {
 			       * keeps it (Datapath::put_endpoint does) */
 	FW_EP_TRACK =
 		1 << 3, /* isolated, or about to be: its flows need conntrack (policy). PolicyTables::set_tracked() */
+	FW_EP_SHAPED = 1 << 4, /* a pod of this node with a limit to what it receives: the queue of its veth's host
+				* side holds it, so packets go there and never by redirect_peer */
 };
 #define FW_EP_KEPT (FW_EP_NAT | FW_EP_TRACK) /* a writer of endpoints keeps them while the same pod has the address */
 
@@ -36,9 +38,11 @@ struct fw_local_if {
 
 /* NAT and HAIRPIN are set by the datapath itself; a writer may write 0, the next translated packet sets them again. */
 enum fw_if_flags {
-	FW_IF_NAT = 1 << 0,	/* has flows translated per packet: its direct flows may clash with them */
-	FW_IF_HAIRPIN = 1 << 1, /* has spoken to itself through a Service: a packet to a VIP may be a reply */
-	FW_IF_TRACK = 1 << 2,	/* as FW_EP_TRACK, for what the pod sends */
+	FW_IF_NAT = 1 << 0,	  /* has flows translated per packet: its direct flows may clash with them */
+	FW_IF_HAIRPIN = 1 << 1,	  /* has spoken to itself through a Service: a packet to a VIP may be a reply */
+	FW_IF_TRACK = 1 << 2,	  /* as FW_EP_TRACK, for what the pod sends */
+	FW_IF_HOST_PORT = 1 << 3, /* written by the agent: a port of the node leads to this pod, so whatever it sends
+				   * may be a reply that leaves with the node's address */
 };
 
 enum fw_node_mode { FW_NODE_NATIVE = 0, FW_NODE_VXLAN = 1 };
@@ -81,7 +85,9 @@ enum fw_config_flags {
 	FW_CFG_MASQUERADE_V4 = 1 << 0,
 	FW_CFG_MASQUERADE_V6 = 1 << 1,
 	FW_CFG_SERVICES_SYNCED =
-		1 << 2, /* set once every Service source has synced; before, an unknown VIP passes on */
+		1 << 2,			/* set once every Service source has synced; before, an unknown VIP passes on */
+	FW_CFG_NODE_FRONTENDS = 1 << 3, /* `frontends` has rows of this node's own addresses: packets to the node are
+					 * looked up. Kept by Datapath (set_node_frontends) */
 };
 
 #endif

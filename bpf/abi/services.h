@@ -28,6 +28,8 @@ enum fw_frontend_flags {
 	FW_FE_LOCAL_EXTERNAL = 1 << 7,
 	FW_FE_NODE_LOCAL =
 		1 << 8, /* the address is on the node's lo and its own stack serves it (DNS): no translation */
+	FW_FE_HOST_PORT = 1 << 9, /* a hostPort: the address is the node's own, the one backend a pod of this node. The
+				   * node's own connections have ports there too: TCP is taken from its SYN on alone */
 };
 
 struct fw_frontend {

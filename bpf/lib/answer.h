@@ -13,8 +13,9 @@
 
 enum fw_answer { FW_ANSWER_PORT_UNREACHABLE = 0, FW_ANSWER_TOO_BIG = 1, FW_ANSWER_EXPIRED = 2 };
 
-/* Where the sender is: behind the device the packet came from, or the node itself, which sent into this device. */
-enum fw_sender { FW_SENDER_POD = 0, FW_SENDER_HOST = 1 };
+/* Where the sender is: behind the device the packet came from, or the node itself, which sent into this device; into
+ * lo, which takes nothing back (FW_SENDER_SELF); or beyond the uplink, where no answer of ours goes. */
+enum fw_sender { FW_SENDER_POD = 0, FW_SENDER_HOST = 1, FW_SENDER_SELF = 2, FW_SENDER_WORLD = 3 };
 
 static __always_inline __u16 fw_csum_fold(__u32 sum)
 {
@@ -27,14 +28,14 @@ static __always_inline __u16 fw_csum_fold(__u32 sum)
 static __always_inline __u32 fw_pseudo_sum(const struct fw_addr *saddr, const struct fw_addr *daddr, __u8 protocol,
 					   __u16 bytes)
 {
-	struct fw_addr pair[2] = { *saddr, *daddr };
+	struct fw_addr pair[2] = {*saddr, *daddr};
 
 	return bpf_csum_diff(NULL, 0, (__be32 *)pair, sizeof(pair), (__u32)bpf_htons(protocol) + bpf_htons(bytes));
 }
 
 /* MACs swapped and a fresh IP header: the frame is cut or grown to `payload` bytes behind it. */
-static __always_inline int fw_answer_headers(struct __sk_buff *skb, const struct fw_addr *from, const struct fw_addr *to,
-					     bool v6, __u8 protocol, __u16 payload)
+static __always_inline int fw_answer_headers(struct __sk_buff *skb, const struct fw_addr *from,
+					     const struct fw_addr *to, bool v6, __u8 protocol, __u16 payload)
 {
 	__u32 l3 = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	__u8 macs[12], swapped[12];
@@ -46,13 +47,15 @@ static __always_inline int fw_answer_headers(struct __sk_buff *skb, const struct
 	if (bpf_skb_store_bytes(skb, 0, swapped, 12, 0))
 		return FW_DROP_REWRITE;
 	if (v6) {
-		struct ipv6hdr ip = { .version = 6, .payload_len = bpf_htons(payload), .nexthdr = protocol, .hop_limit = 64 };
+		struct ipv6hdr ip = {
+			.version = 6, .payload_len = bpf_htons(payload), .nexthdr = protocol, .hop_limit = 64};
 
 		__builtin_memcpy(&ip.saddr, from, 16);
 		__builtin_memcpy(&ip.daddr, to, 16);
 		return bpf_skb_store_bytes(skb, FW_ETH_HLEN, &ip, sizeof(ip), 0) ? FW_DROP_REWRITE : 0;
 	}
-	struct iphdr ip = { .version = 4, .ihl = 5, .tot_len = bpf_htons(sizeof(ip) + payload), .ttl = 64, .protocol = protocol };
+	struct iphdr ip = {
+		.version = 4, .ihl = 5, .tot_len = bpf_htons(sizeof(ip) + payload), .ttl = 64, .protocol = protocol};
 
 	ip.saddr = from->words[3];
 	ip.daddr = to->words[3];
@@ -60,11 +63,30 @@ static __always_inline int fw_answer_headers(struct __sk_buff *skb, const struct
 	return bpf_skb_store_bytes(skb, FW_ETH_HLEN, &ip, sizeof(ip), 0) ? FW_DROP_REWRITE : 0;
 }
 
+/* To a process of the node, at the device whose ingress takes sources that the node itself owns: elsewhere rp_filter
+ * would eat it. */
+static __always_inline int fw_to_host_process(struct __sk_buff *skb, const struct fw_config *cfg)
+{
+	if (bpf_skb_store_bytes(skb, 0, cfg->host_service_mac, 6, 0))
+		return fw_drop(skb, FW_DROP_REWRITE);
+	return bpf_redirect(cfg->host_service_ifindex, BPF_F_INGRESS);
+}
+
 static __always_inline int fw_send_back(struct __sk_buff *skb, __u32 sender)
 {
-	if (sender == FW_SENDER_HOST)
+	const struct fw_config *cfg;
+
+	switch (sender) {
+	case FW_SENDER_HOST:
 		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
-	return bpf_redirect_peer(skb->ifindex, 0);
+	case FW_SENDER_SELF:
+		cfg = fw_get_config();
+		return cfg ? fw_to_host_process(skb, cfg) : TC_ACT_SHOT;
+	case FW_SENDER_WORLD:
+		return TC_ACT_SHOT;
+	default:
+		return bpf_redirect_peer(skb->ifindex, 0);
+	}
 }
 
 /* RFC 9293 3.10.7.1: the answer of a closed port. */
@@ -120,7 +142,9 @@ static __always_inline int fw_answer_icmp4(struct __sk_buff *skb, const struct f
 	if (bpf_skb_load_bytes(skb, FW_ETH_HLEN, out.embedded, FW_EMBED_V4))
 		return FW_DROP_MALFORMED;
 	out.icmp.type = kind == FW_ANSWER_EXPIRED ? FW_ICMP4_TIME_EXCEEDED : FW_ICMP4_UNREACHABLE;
-	out.icmp.code = kind == FW_ANSWER_EXPIRED ? 0 : kind == FW_ANSWER_TOO_BIG ? FW_ICMP4_CODE_FRAG_NEEDED : FW_ICMP4_CODE_PORT;
+	out.icmp.code = kind == FW_ANSWER_EXPIRED   ? 0
+			: kind == FW_ANSWER_TOO_BIG ? FW_ICMP4_CODE_FRAG_NEEDED
+						    : FW_ICMP4_CODE_PORT;
 	if (kind == FW_ANSWER_TOO_BIG)
 		out.icmp.low = bpf_htons(mtu);
 	why = fw_answer_headers(skb, from, to, false, IPPROTO_ICMP, sizeof(out));
@@ -141,8 +165,9 @@ static __always_inline int fw_answer_icmp6(struct __sk_buff *skb, const struct f
 
 	if (bpf_skb_load_bytes(skb, FW_ETH_HLEN, out.embedded, FW_EMBED_V6))
 		return FW_DROP_MALFORMED;
-	out.icmp.type = kind == FW_ANSWER_EXPIRED ? FW_ICMP6_TIME_EXCEEDED :
-			      kind == FW_ANSWER_TOO_BIG ? FW_ICMP6_TOO_BIG : FW_ICMP6_UNREACHABLE;
+	out.icmp.type = kind == FW_ANSWER_EXPIRED   ? FW_ICMP6_TIME_EXCEEDED
+			: kind == FW_ANSWER_TOO_BIG ? FW_ICMP6_TOO_BIG
+						    : FW_ICMP6_UNREACHABLE;
 	out.icmp.code = kind == FW_ANSWER_PORT_UNREACHABLE ? FW_ICMP6_CODE_PORT : 0;
 	if (kind == FW_ANSWER_TOO_BIG)
 		out.icmp.word = bpf_htonl(mtu);
@@ -150,11 +175,13 @@ static __always_inline int fw_answer_icmp6(struct __sk_buff *skb, const struct f
 	if (why)
 		return why;
 	out.icmp.checksum = fw_csum_fold(bpf_csum_diff(NULL, 0, (__be32 *)&out, sizeof(out),
-							  fw_pseudo_sum(from, to, IPPROTO_ICMPV6, sizeof(out))));
-	return bpf_skb_store_bytes(skb, FW_ETH_HLEN + sizeof(struct ipv6hdr), &out, sizeof(out), 0) ? FW_DROP_REWRITE : 0;
+						       fw_pseudo_sum(from, to, IPPROTO_ICMPV6, sizeof(out))));
+	return bpf_skb_store_bytes(skb, FW_ETH_HLEN + sizeof(struct ipv6hdr), &out, sizeof(out), 0) ? FW_DROP_REWRITE
+												    : 0;
 }
 
-/* The ICMP error of `kind` to the packet's sender. A refusal comes from the refused address, the others from the node. */
+/* The ICMP error of `kind` to the packet's sender. A refusal comes from the refused address, the others from the node.
+ */
 FW_GLOBAL int fw_answer_icmp(struct __sk_buff *skb, const struct fw_pkt *pkt, __u32 kind, __u32 mtu, __u32 sender)
 {
 	const struct fw_config *cfg = fw_get_config();

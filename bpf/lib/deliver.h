@@ -49,11 +49,30 @@ static __always_inline bool fw_hop(struct __sk_buff *skb, const __u8 *mac, bool 
 	return true;
 }
 
+/* The largest packet that a device takes. */
+static __always_inline __u32 fw_device_mtu(struct __sk_buff *skb, __u32 ifindex)
+{
+	__u32 mtu = 0;
+
+	return bpf_check_mtu(skb, ifindex, &mtu, 0, 0) < 0 ? 0 : mtu;
+}
+
+/* Through the queue of the veth's host side, which redirect_peer passes by. Unlike it, veth refuses what is too large.
+ */
+FW_GLOBAL int fw_to_shaped_pod(struct __sk_buff *skb, __u32 ifindex)
+{
+	if (!skb->gso_size && skb->len - FW_ETH_HLEN > fw_device_mtu(skb, ifindex))
+		return fw_slow_path(skb);
+	return bpf_redirect(ifindex, 0);
+}
+
 /* Into a pod of this node, from a device's ingress. */
 static __always_inline int fw_to_pod(struct __sk_buff *skb, const struct fw_endpoint *ep, bool decrement)
 {
 	if (!fw_hop(skb, ep->mac, decrement))
 		return fw_drop(skb, FW_DROP_MALFORMED);
+	if (ep->flags & FW_EP_SHAPED)
+		return fw_to_shaped_pod(skb, ep->ifindex);
 	return bpf_redirect_peer(ep->ifindex, 0);
 }
 
@@ -65,8 +84,8 @@ static __always_inline __u32 fw_node_mtu(__u32 id)
 	return node ? node->mtu : 0;
 }
 
-static __always_inline int fw_to_node_native(struct __sk_buff *skb, const struct fw_config *cfg, const struct fw_node *node,
-					     bool v6)
+static __always_inline int fw_to_node_native(struct __sk_buff *skb, const struct fw_config *cfg,
+					     const struct fw_node *node, bool v6)
 {
 	struct bpf_redir_neigh next = {};
 
@@ -87,9 +106,10 @@ static __always_inline int fw_to_node_native(struct __sk_buff *skb, const struct
 	return bpf_redirect_neigh(cfg->uplink_ifindex, &next, sizeof(next), 0);
 }
 
-static __always_inline int fw_to_node_vxlan(struct __sk_buff *skb, const struct fw_config *cfg, const struct fw_node *node)
+static __always_inline int fw_to_node_vxlan(struct __sk_buff *skb, const struct fw_config *cfg,
+					    const struct fw_node *node)
 {
-	struct bpf_tunnel_key key = { .tunnel_id = cfg->vxlan_vni, .tunnel_ttl = 64 };
+	struct bpf_tunnel_key key = {.tunnel_id = cfg->vxlan_vni, .tunnel_ttl = 64};
 	__u64 flags = BPF_F_ZERO_CSUM_TX;
 
 	if (cfg->vxlan_ifindex == 0)
@@ -147,7 +167,8 @@ FW_GLOBAL int fw_to_world(struct __sk_buff *skb, struct fw_pkt *pkt)
 		route.ipv4_src = pkt->saddr.words[3];
 		route.ipv4_dst = pkt->daddr.words[3];
 	}
-	if (bpf_fib_lookup(skb, &route, sizeof(route), 0) != BPF_FIB_LKUP_RET_SUCCESS || route.ifindex != cfg->uplink_ifindex)
+	if (bpf_fib_lookup(skb, &route, sizeof(route), 0) != BPF_FIB_LKUP_RET_SUCCESS ||
+	    route.ifindex != cfg->uplink_ifindex)
 		return FW_PASS;
 	if (!fw_hop(skb, NULL, true))
 		return fw_drop(skb, FW_DROP_MALFORMED);

@@ -13,18 +13,20 @@
 
 #define FW_SLOT_TRIES 8
 #define FW_PORT_TRIES 16
+#define FW_NO_FLOW 0x100 /* no drop reason and no verdict */
 
-static __always_inline const struct fw_frontend *fw_find_frontend(const struct fw_addr *addr, __be16 port, __u8 protocol)
+static __always_inline const struct fw_frontend *fw_find_frontend(const struct fw_addr *addr, __be16 port,
+								  __u8 protocol)
 {
-	struct fw_frontend_key key = { .addr = *addr, .port_be = port, .protocol = protocol };
+	struct fw_frontend_key key = {.addr = *addr, .port_be = port, .protocol = protocol};
 
 	return bpf_map_lookup_elem(&frontends, &key);
 }
 
 static __always_inline bool fw_in_service_range(const struct fw_config *cfg, const struct fw_addr *addr)
 {
-	return fw_addr_is_v4(addr) ? fw_in_range(addr, &cfg->service_v4, cfg->service_v4_len) :
-				     fw_in_range(addr, &cfg->service_v6, cfg->service_v6_len);
+	return fw_addr_is_v4(addr) ? fw_in_range(addr, &cfg->service_v4, cfg->service_v4_len)
+				   : fw_in_range(addr, &cfg->service_v6, cfg->service_v6_len);
 }
 
 /* A live backend of the frontend, copied to `out`: its id, or 0. */
@@ -101,8 +103,10 @@ static __always_inline bool fw_is_own_node(const struct fw_addr *addr)
 }
 
 /* The flow that a packet to a frontend belongs to, made if there is none: `flow` gets the tuple it is to leave with.
- * `from_host`: the client is a process of the node. 0, or a drop reason. */
-FW_GLOBAL int fw_service_flow(const struct fw_pkt *pkt, const struct fw_frontend *fe, struct fw_flow *flow, __u32 from_host)
+ * `from_host`: the client is a process of the node. 0, a drop reason, or FW_NO_FLOW: no flow, and the packet may begin
+ * none. */
+FW_GLOBAL int fw_service_flow(const struct fw_pkt *pkt, const struct fw_frontend *fe, struct fw_flow *flow,
+			      __u32 from_host)
 {
 	struct fw_scratch *scratch_row = fw_get_scratch();
 	struct fw_flow_key key, other;
@@ -131,6 +135,9 @@ FW_GLOBAL int fw_service_flow(const struct fw_pkt *pkt, const struct fw_frontend
 		fw_flow_delete(&other);
 		fw_flow_delete(&key);
 	}
+	/* a reply to the node's own connection, whose port happens to be a hostPort */
+	if ((fe->flags & FW_FE_HOST_PORT) && pkt->protocol == IPPROTO_TCP && !syn)
+		return FW_NO_FLOW;
 	__builtin_memset(flow, 0, sizeof(*flow));
 	flow->backend = fw_pick_backend(fe, be);
 	if (!flow->backend)
@@ -142,7 +149,8 @@ FW_GLOBAL int fw_service_flow(const struct fw_pkt *pkt, const struct fw_frontend
 	flow->daddr = be->addr;
 	flow->sport_be = pkt->sport_be;
 	flow->dport_be = be->port_be;
-	/* hairpin, and the node speaking to itself: a packet from the receiver's own address would be a martian to it */
+	/* hairpin, and the node speaking to itself: a packet from the receiver's own address would be a martian to it
+	 */
 	if (fw_addr_eq(&be->addr, &pkt->saddr) || (from_host && fw_is_own_node(&be->addr)))
 		flow->saddr = pkt->daddr;
 	return fw_flow_create_any_port(&key, flow, 1);
@@ -197,7 +205,8 @@ FW_GLOBAL int fw_direct_clash(struct __sk_buff *skb, struct fw_pkt *pkt)
 	row = fw_flow_find(&key, now_s);
 	if (row) {
 		*flow = *row;
-		if (!syn || !(row->flags & FW_FLOW_REPLIED)) {
+		/* a translated flow's row is a leftover: its frontend is gone */
+		if ((row->flags & FW_FLOW_DIRECT) && (!syn || !(row->flags & FW_FLOW_REPLIED))) {
 			fw_flow_seen(&key, row, pkt, now_s);
 			return fw_rewrite(skb, pkt, flow);
 		}

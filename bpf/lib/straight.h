@@ -6,9 +6,10 @@
  *   pod_in:                 general way: fw_pod_in       to a pod of this node, or to another node's (native, VXLAN)
  *   uplink_in, overlay_in:  general way: fw_arrive       to a pod of this node
  *
- * A row holds all that the general way looked at and is compared in full: device, source MAC, both addresses. It is valid
- * for one epoch. Whoever changes `endpoints`, `local_ifs`, `nodes` or `config` raises the epoch after the change; the general
- * way reads it before it looks anything up, so that a row made from an old answer is never valid in a new epoch. */
+ * A row holds all that the general way looked at and is compared in full: device, source MAC, both addresses. It is
+ * valid for one epoch. Whoever changes `endpoints`, `local_ifs`, `nodes` or `config` raises the epoch after the change;
+ * the general way reads it before it looks anything up, so that a row made from an old answer is never valid in a new
+ * epoch. */
 #ifndef FAIRWAY_LIB_STRAIGHT_H
 #define FAIRWAY_LIB_STRAIGHT_H
 
@@ -19,22 +20,22 @@
 #define FW_STRAIGHT_ROWS 512 /* a power of two */
 
 enum fw_way {
-	FW_WAY_POD = 0,      /* of this node, from a pod of this node */
-	FW_WAY_ARRIVAL = 1,  /* of this node, from another: no hop less, it was counted at the sender's node */
+	FW_WAY_POD = 0,	    /* of this node, from a pod of this node */
+	FW_WAY_ARRIVAL = 1, /* of this node, from another: no hop less, it was counted at the sender's node */
 	FW_WAY_NODE = 2,
 };
 
 struct fw_straight {
 	struct fw_addr saddr;
 	struct fw_addr daddr;
-	__u32 epoch;          /* 0: never written */
+	__u32 epoch; /* 0: never written */
 	__u32 in_ifindex;
 	__u32 out_ifindex;
 	__u8 smac[6];
 	__u8 next_mac[6];
-	__be16 protocol;      /* of the frame */
-	__u16 way;            /* enum fw_way */
-	struct fw_node node;  /* FW_WAY_NODE */
+	__be16 protocol;     /* of the frame */
+	__u16 way;	     /* enum fw_way */
+	struct fw_node node; /* FW_WAY_NODE */
 };
 
 struct {
@@ -52,11 +53,12 @@ static __always_inline struct fw_straight *fw_straight_row(const struct fw_addr 
 	return bpf_map_lookup_elem(&straight, &index);
 }
 
-/* Of a GSO frame, its segments; the frame has no IP options nor extension headers. What this cannot tell is judged by the
- * general way. */
+/* Of a GSO frame, its segments; the frame has no IP options nor extension headers. What this cannot tell is judged by
+ * the general way. */
 static __always_inline bool fw_surely_fits(struct __sk_buff *skb, __u32 mtu, bool v6)
 {
-	const struct tcphdr *tcp = (void *)(long)skb->data + FW_ETH_HLEN + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	const struct tcphdr *tcp =
+		(void *)(long)skb->data + FW_ETH_HLEN + (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	__u32 ip = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 
 	if (!skb->gso_size)
@@ -67,14 +69,16 @@ static __always_inline bool fw_surely_fits(struct __sk_buff *skb, __u32 mtu, boo
 	return ip + tcp->doff * 4 + skb->gso_size <= mtu;
 }
 
-static __always_inline bool fw_straight_matches(struct __sk_buff *skb, const struct fw_straight *row, __u32 now, bool v6)
+static __always_inline bool fw_straight_matches(struct __sk_buff *skb, const struct fw_straight *row, __u32 now,
+						bool v6)
 {
 	const struct ethhdr *eth = (void *)(long)skb->data;
 
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return false;
 	return row->epoch == now && row->in_ifindex == skb->ifindex && row->protocol == (__be16)skb->protocol &&
-	       fw_mac_eq(row->smac, eth->h_source) && (row->way != FW_WAY_NODE || fw_surely_fits(skb, row->node.mtu, v6));
+	       fw_mac_eq(row->smac, eth->h_source) &&
+	       (row->way != FW_WAY_NODE || fw_surely_fits(skb, row->node.mtu, v6));
 }
 
 static __always_inline int fw_straight_go(struct __sk_buff *skb, const struct fw_straight *row, bool v6)
@@ -91,8 +95,8 @@ static __always_inline int fw_straight_go(struct __sk_buff *skb, const struct fw
 	cfg = fw_get_config();
 	if (!cfg || !fw_hop(skb, NULL, true))
 		return FW_NOT_STRAIGHT;
-	return row->node.mode == FW_NODE_VXLAN ? fw_to_node_vxlan(skb, cfg, &row->node) :
-						 fw_to_node_native(skb, cfg, &row->node, v6);
+	return row->node.mode == FW_NODE_VXLAN ? fw_to_node_vxlan(skb, cfg, &row->node)
+					       : fw_to_node_native(skb, cfg, &row->node, v6);
 }
 
 static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now)
@@ -150,14 +154,14 @@ static __always_inline int fw_straight_try(struct __sk_buff *skb, __u32 now)
 }
 
 /* Remembers the general way's verdict, where nothing but addresses decided it: neither end is translated or tracked. */
-FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt, const struct fw_endpoint *ep, __u32 way,
-				__u32 epoch)
+FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt, const struct fw_endpoint *ep,
+				__u32 way, __u32 epoch)
 {
 	struct fw_straight *row;
 	struct fw_node *node;
 	__u32 id;
 
-	if (!pkt || !ep || epoch == 0 || (ep->flags & (FW_EP_NODE | FW_EP_NAT | FW_EP_TRACK)))
+	if (!pkt || !ep || epoch == 0 || (ep->flags & (FW_EP_NODE | FW_EP_NAT | FW_EP_TRACK | FW_EP_SHAPED)))
 		return 0;
 	row = fw_straight_row(&pkt->saddr, &pkt->daddr);
 	if (!row)

@@ -181,6 +181,7 @@ struct Agent::Impl {
   void arm();
   void publish_zone();
   void set_up_node();
+  void set_node_ports();
   void set_pod_network(const model::Node& node);
   void finish_sync();
   void learn_servers();
@@ -388,7 +389,20 @@ void Agent::Impl::set_up_node() {
   route_target.set_device({setup->uplink(), setup->local().vxlan_ifindex, setup->local().vni});
   flow->set_local(setup->local());
   flow->run(Clock::now());
+  set_node_ports();
   set_pod_network(*node);
+}
+
+// What hostPorts stand on.
+void Agent::Impl::set_node_ports() {
+  compile::services::NodePorts ports;
+  ports.addresses = setup->local().addresses;
+  if (setup->local().vxlan_ifindex != 0) ports.overlay_port = hostnet::kVxlanPort;
+  if (const auto config = datapath->config(); config.ok()) {
+    ports.masq_min = config->masq_port_min;
+    ports.masq_max = config->masq_port_max;
+  }
+  problems.set(Stage::kAgent, "hostPorts", local_pods->set_node_ports(ports));
 }
 
 void Agent::Impl::set_pod_network(const model::Node& node) {

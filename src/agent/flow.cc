@@ -12,6 +12,10 @@ using model::Problem;
 using model::Stage;
 using sinks::ServiceSink;
 
+namespace {
+constexpr char kHostPorts[] = "/hostports";  // no Service's key: those have a namespace
+}
+
 Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets targets, FlowConfig config)
     : cluster_(cluster),
       problems_(problems),
@@ -24,6 +28,8 @@ Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets tar
       node_target_(targets.nodes),
       zone_(config_.zone) {
   if (!config_.dns_ips.empty()) cluster_.touch_service(model::key_of(config_.services.dns_service));
+  cluster_.touch_service(kHostPorts);
+  host_ports_number_ = *cluster_.service_number(kHostPorts);
 }
 
 Result<bool> Flow::adopt() {
@@ -198,13 +204,15 @@ std::optional<model::Service> Flow::built_in_dns(std::uint32_t number) const {
 
 void Flow::compile_one(std::uint32_t number, Batch& batch) {
   const std::string object = service_object(number);
+  const bool host_ports = number == host_ports_number_;
   auto service = cluster_.find_service(cluster_.service_key(number));
   // The name goes before its address does.
-  if (!service) zone_.remove_service(model::name_of(cluster_.service_key(number)));
+  if (!service && !host_ports) zone_.remove_service(model::name_of(cluster_.service_key(number)));
   compile::services::Compiled compiled;
   auto slices = cluster_.admitted_slices(number);  // also of a Service that is gone: what it refuses is told anew
   const auto compiled_from = service ? service : built_in_dns(number);
   if (compiled_from) compiled = compile_service(*compiled_from, slices, config_.services);
+  if (host_ports) compiled.frontends = host_ports_;
   auto change = assignment_.set(number, compiled.frontends);
   if (!change.ok()) {
     compiled.problems.push_back({"svc_slots", change.error().message + ": the old state stays in force"});
@@ -219,6 +227,21 @@ void Flow::compile_one(std::uint32_t number, Batch& batch) {
   batch.freed |= !change->frontends_gone.empty() || !change->runs_gone.empty();
   batch.units.emplace_back(number, std::move(*change));
   if (service) batch.rows.insert_or_assign(number, std::pair(std::move(*service), std::move(slices)));
+}
+
+Status Flow::set_host_ports(std::vector<compile::services::Frontend> frontends, TimePoint now) {
+  std::sort(frontends.begin(), frontends.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
+  if (frontends == host_ports_ && !services_.failures().contains(host_ports_number_) && !refused_.contains(host_ports_number_)) return {};
+  host_ports_ = std::move(frontends);
+  run_services({host_ports_number_}, now);
+  if (const auto it = services_.failures().find(host_ports_number_); it != services_.failures().end())
+    return Error(it->second.error).with_context("hostPorts");
+  if (!refused_.contains(host_ports_number_)) return {};
+  std::string why = "no room for their rows";
+  problems_.for_each([&](const std::string& object, const Problem& p) {
+    if (object == service_object(host_ports_number_)) why = p.reason;
+  });
+  return make_error(Code::kUnavailable, "hostPorts: " + why);
 }
 
 // In parts: a cold sync's rows are not all held at once, and one batch call takes thousands of rows as well as all.

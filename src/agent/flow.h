@@ -63,6 +63,10 @@ class Flow {
   // fails. `local` names addresses that CNI has put there.
   Status prune(TimePoint now);
 
+  // Frontends on this node's own addresses that lead to its pods (hostPort): all of them, replacing the last ones. In force on
+  // return, also before the gate opens: CNI ADD waits for them. An error: some are not, and it is kept at.
+  Status set_host_ports(std::vector<compile::services::Frontend> frontends, TimePoint now);
+
   // This node's network was found or changed: all other nodes are compiled anew.
   void set_local(compile::routing::Local local);
   const compile::routing::Local& local() const { return config_.local; }
@@ -99,7 +103,9 @@ class Flow {
   void in_force(const std::vector<std::uint32_t>& numbers, const Batch& batch);
   void run_pods(const std::vector<std::string>& keys);
   void report();
-  std::string service_object(std::uint32_t number) const { return "Service " + cluster_.service_key(number); }
+  std::string service_object(std::uint32_t number) const {
+    return number == host_ports_number_ ? "hostPorts" : "Service " + cluster_.service_key(number);
+  }
 
   reflect::Cluster& cluster_;
   model::Problems& problems_;
@@ -110,6 +116,8 @@ class Flow {
   sinks::ServiceSink services_;
   std::set<std::uint32_t> refused_;   // lost a frontend to another Service, or no ids were free
   std::set<std::uint32_t> reported_;  // Services with a failure in problems_
+  std::vector<compile::services::Frontend> host_ports_;
+  std::uint32_t host_ports_number_ = 0;  // as if they were one Service
 
   compile::routing::NodeIds node_ids_;
   std::map<std::string, std::vector<compile::routing::Route>> node_routes_;

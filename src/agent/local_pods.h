@@ -1,7 +1,9 @@
 // LocalPods: this node's own pods in the datapath. The CNI server announces them here (cni/endpoint_sink.h).
 //
-// Order at add: what may come out of the pod (`local_ifs`), the program on its interface, and last what may go to it
-// (`endpoints`); at removal the reverse. When add() returns, all of it is in force (promise 2).
+// Order at add: what may come out of the pod (`local_ifs`), the program on its interface, what may go to it
+// (`endpoints`), and last its hostPorts; at removal the reverse. When add() returns, all of it is in force (promise 2).
+// A hostPort that cannot be honoured fails add() when all else is done: an ADD is then undone by the caller, and a pod that
+// was there before the agent keeps its network.
 // Belongs to the control thread.
 #pragma once
 
@@ -10,6 +12,7 @@
 
 #include "agent/flow.h"
 #include "cni/endpoint_sink.h"
+#include "compile/services/host_ports.h"
 #include "datapath/datapath.h"
 #include "sinks/node_sinks.h"
 
@@ -24,15 +27,30 @@ class LocalPods final : public cni::EndpointSink {
   Status remove(const model::LocalEndpoint& endpoint) override;
   Status check(const model::LocalEndpoint& endpoint) override;
 
+  // The node's addresses and ports were found or changed: all hostPorts are compiled anew. What cannot be honoured.
+  std::vector<model::Problem> set_node_ports(const compile::services::NodePorts& node);
+
   // Removes rows of `local_ifs` and of local `endpoints` that no announced pod has. Once the CNI server has adopted.
   Status prune();
   std::size_t size() const { return by_ifindex_.size(); }
+  // "default/web", or empty: whose hostPort this is.
+  std::string host_port_owner(const compile::services::FrontendKey& key) const;
 
  private:
+  struct Pod {
+    model::LocalEndpoint endpoint;
+    std::vector<compile::services::Frontend> host_ports;
+  };
+  Result<std::vector<compile::services::Frontend>> host_ports_of(const model::LocalEndpoint& endpoint) const;
+  Status spread_host_ports();
+  Status check_host_ports(const Pod& pod);
+
   datapath::Datapath& datapath_;
   sinks::EndpointTarget& endpoints_;
   Flow& flow_;
-  std::map<std::uint32_t, model::LocalEndpoint> by_ifindex_;
+  std::map<std::uint32_t, Pod> by_ifindex_;
+  compile::services::NodePorts node_ports_;
+  bool pruned_ = false;  // before, pinned hostPorts may be a pod's that is still to be announced
 };
 
 }  // namespace fairway::agent

@@ -144,7 +144,8 @@ std::string frontend_flags(std::uint32_t flags) {
                                                                      {FW_FE_NO_SOCKET_LB, "no-socket-lb"},
                                                                      {FW_FE_LOCAL_INTERNAL, "internal-local"},
                                                                      {FW_FE_LOCAL_EXTERNAL, "external-local"},
-                                                                     {FW_FE_NODE_LOCAL, "node-local"}};
+                                                                     {FW_FE_NODE_LOCAL, "node-local"},
+                                                                     {FW_FE_HOST_PORT, "host-port"}};
   std::string out;
   for (const auto& [bit, name] : kNames)
     if ((flags & bit) != 0) out += (out.empty() ? "" : ",") + std::string(name);
@@ -165,9 +166,12 @@ Result<Table> frontends(const View& view) {
     }
     if (row.count > 64) backends += fmt::format(",… {} in all", row.count);
     const auto owner = view.flow.assignment().owner(key);
+    const bool host_port = (row.flags & FW_FE_HOST_PORT) != 0;
+    const std::string name = host_port ? view.local_pods.host_port_owner(compile::services::from_abi(key))
+                             : owner   ? view.cluster.service_key(*owner)
+                                       : "";
     t.add({datapath::from_abi(key.addr).to_string(), ntohs(key.port_be), net::to_string(static_cast<net::Protocol>(key.protocol)),
-           owner ? view.cluster.service_key(*owner) : "-", frontend_flags(row.flags), fmt::format("{}+{}", row.slot_base, row.count),
-           backends});
+           name.empty() ? "-" : name, frontend_flags(row.flags), fmt::format("{}+{}", row.slot_base, row.count), backends});
   }
   return t;
 }
@@ -188,8 +192,11 @@ Result<Table> endpoints(const View& view) {
     const auto ip = datapath::from_abi(addr);
     const auto node = view.cluster.node_of(ip);
     std::string flags;
-    for (const auto& [bit, name] :
-         {std::pair<unsigned, const char*>{FW_EP_LOCAL, "local"}, {FW_EP_NODE, "node"}, {FW_EP_NAT, "nat"}, {FW_EP_TRACK, "track"}})
+    for (const auto& [bit, name] : {std::pair<unsigned, const char*>{FW_EP_LOCAL, "local"},
+                                    {FW_EP_NODE, "node"},
+                                    {FW_EP_NAT, "nat"},
+                                    {FW_EP_TRACK, "track"},
+                                    {FW_EP_SHAPED, "shaped"}})
       if ((row.flags & bit) != 0) flags += (flags.empty() ? "" : ",") + std::string(name);
     net::MacAddr mac;
     std::copy(std::begin(row.mac), std::end(row.mac), mac.bytes.begin());

@@ -11,25 +11,28 @@
 namespace fairway::cni {
 namespace {
 
-constexpr std::size_t kMaxWaiting = 16;                      // calls about one attachment
-constexpr std::size_t kMaxListed = 20;                       // warnings of one kind
+constexpr std::size_t kMaxWaiting = 16;  // calls about one attachment
 
 Status ensure_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST) return errno_error(errno, "create " + path);
   return {};
 }
 
-std::string name_of(const model::LocalEndpoint& endpoint) {
-  return endpoint.pod.name.empty() ? "sandbox " + endpoint.sandbox_id : "pod " + endpoint.pod.to_string();
-}
-
 }  // namespace
 
 hostnet::PodLink pod_link_of(const model::LocalEndpoint& endpoint) {
-  return {.host_name = endpoint.host_ifname, .host_mac = endpoint.host_mac, .host_ifindex = endpoint.host_ifindex, .pod_name = endpoint.ifname,
-          .pod_mac = endpoint.pod_mac, .pod_ifindex = endpoint.pod_ifindex, .ips = endpoint.ips, .mtu = endpoint.mtu,
-          .ingress_rate_bits = endpoint.bandwidth.ingress_rate, .ingress_burst_bits = endpoint.bandwidth.ingress_burst,
-          .egress_rate_bits = endpoint.bandwidth.egress_rate, .egress_burst_bits = endpoint.bandwidth.egress_burst};
+  return {.host_name = endpoint.host_ifname,
+          .host_mac = endpoint.host_mac,
+          .host_ifindex = endpoint.host_ifindex,
+          .pod_name = endpoint.ifname,
+          .pod_mac = endpoint.pod_mac,
+          .pod_ifindex = endpoint.pod_ifindex,
+          .ips = endpoint.ips,
+          .mtu = endpoint.mtu,
+          .ingress_rate_bits = endpoint.bandwidth.ingress_rate,
+          .ingress_burst_bits = endpoint.bandwidth.ingress_burst,
+          .egress_rate_bits = endpoint.bandwidth.egress_rate,
+          .egress_burst_bits = endpoint.bandwidth.egress_burst};
 }
 
 WallTime wall_now() { return std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now()); }
@@ -46,7 +49,8 @@ Result<std::unique_ptr<CniServer>> CniServer::create(io::Loop& loop, CniServerCo
 
 ServerImpl::ServerImpl(io::Loop& loop, CniServerConfig config, EndpointSink& sink, EndpointStore store)
     : loop_(loop), config_(std::move(config)), sink_(sink), store_(std::move(store)) {
-  for (const auto& [key, row] : store_.all()) if (!row.finished) unfinished_.insert(key);
+  for (const auto& [key, row] : store_.all())
+    if (!row.finished) unfinished_.insert(key);
 }
 
 ServerImpl::~ServerImpl() { alive_.reset(); }
@@ -55,8 +59,10 @@ Status ServerImpl::start() {
   FW_ASSIGN(workers_, Workers::start(config_.workers));
   // The reaper's thread posts itself: its destructor joins it, so `this` outlives the call.
   FW_ASSIGN(reaper_, Reaper::start([this, alive = alive_watch_](const std::vector<std::string>& names, Status status) {
-    loop_.post([this, alive, names, outcome = std::move(status)] { if (!alive.expired()) reaped(names, outcome); });
-  }));
+              loop_.post([this, alive, names, outcome = std::move(status)] {
+                if (!alive.expired()) reaped(names, outcome);
+              });
+            }));
   return {};
 }
 
@@ -73,7 +79,8 @@ void ServerImpl::set_unavailable(std::string reason, bool running_pods_suffer) {
 
 std::vector<model::LocalEndpoint> ServerImpl::endpoints() const {
   std::vector<model::LocalEndpoint> out;
-  for (const auto& [key, row] : store_.all()) if (row.finished) out.push_back(row.endpoint);
+  for (const auto& [key, row] : store_.all())
+    if (row.finished) out.push_back(row.endpoint);
   return out;
 }
 
@@ -82,15 +89,10 @@ std::vector<std::string> ServerImpl::warnings() const {
   for (auto& text : store_.ipam().exhausted(wall_now())) out.push_back(std::move(text));
   for (const auto& [key, why] : unannounced_) out.push_back("sandbox " + key.container_id + " is not in the datapath: " + why);
   for (const auto& key : lost_) out.push_back("sandbox " + key.container_id + " has lost its interface " + key.ifname);
-  for (const auto& key : unfreed_) out.push_back("sandbox " + key.container_id + " is deleted, but its addresses could not be freed in the journal");
-  for (const auto* text : {&reap_warning_, &spool_warning_, &mtu_warning_}) if (!text->empty()) out.push_back(*text);
-  std::size_t host_ports = 0;
-  for (const auto& [key, row] : store_.all()) {
-    if (row.endpoint.port_mappings.empty() || ++host_ports > kMaxListed) continue;
-    const auto& mapping = row.endpoint.port_mappings.front();
-    out.push_back(name_of(row.endpoint) + ": hostPort " + std::to_string(mapping.host_port) + "/" + std::string(net::to_string(mapping.protocol)) + " is not honoured yet");
-  }
-  if (host_ports > kMaxListed) out.push_back(std::to_string(host_ports - kMaxListed) + " more pods with hostPorts that are not honoured yet");
+  for (const auto& key : unfreed_)
+    out.push_back("sandbox " + key.container_id + " is deleted, but its addresses could not be freed in the journal");
+  for (const auto* text : {&reap_warning_, &spool_warning_, &mtu_warning_})
+    if (!text->empty()) out.push_back(*text);
   return out;
 }
 
@@ -117,10 +119,17 @@ void ServerImpl::handle(std::string_view body, Done done) {
 
 void ServerImpl::dispatch(CniRequest request, Done done) {
   switch (request.command) {
-    case Command::kVersion: done({200, render_versions()}); return;
-    case Command::kStatus: done(status(request)); return;
-    case Command::kGc: collect(std::move(request), std::move(done)); return;
-    default: break;
+    case Command::kVersion:
+      done({200, render_versions()});
+      return;
+    case Command::kStatus:
+      done(status(request));
+      return;
+    case Command::kGc:
+      collect(std::move(request), std::move(done));
+      return;
+    default:
+      break;
   }
   const Attachment key = request.attachment;
   const std::string version = request.version;
@@ -138,18 +147,23 @@ void ServerImpl::dispatch(CniRequest request, Done done) {
     job->done = finish;
     add(std::move(job));
   });
-  if (!accepted) reply_error(version, {ErrorCode::kTryAgainLater, "too many calls for sandbox " + key.container_id + " are waiting", {}}, done);
+  if (!accepted)
+    reply_error(version, {ErrorCode::kTryAgainLater, "too many calls for sandbox " + key.container_id + " are waiting", {}}, done);
 }
 
 CniReply ServerImpl::status(const CniRequest& request) const {
-  const auto refuse = [&](ErrorCode code, const std::string& text) { return CniReply{http_status(code), render_error(request.version, {code, text, {}})}; };
+  const auto refuse = [&](ErrorCode code, const std::string& text) {
+    return CniReply{http_status(code), render_error(request.version, {code, text, {}})};
+  };
   if (!unavailable_.empty()) return refuse(running_pods_suffer_ ? ErrorCode::kLimitedConnectivity : ErrorCode::kNotAvailable, unavailable_);
   if (store_.ranges().empty()) return refuse(ErrorCode::kNotAvailable, "the pod ranges of this node are not known yet");
   return {200, ""};
 }
 
 void ServerImpl::post(std::function<void()> task) {
-  loop_.post([alive = alive_watch_, call = std::move(task)] { if (!alive.expired()) call(); });
+  loop_.post([alive = alive_watch_, call = std::move(task)] {
+    if (!alive.expired()) call();
+  });
 }
 
 bool ServerImpl::exclusive(const Attachment& key, std::function<void()> task) {
@@ -165,7 +179,10 @@ bool ServerImpl::exclusive(const Attachment& key, std::function<void()> task) {
 
 void ServerImpl::release(const Attachment& key) {
   const auto row = busy_.find(key);
-  if (row->second.empty()) { busy_.erase(row); return; }
+  if (row->second.empty()) {
+    busy_.erase(row);
+    return;
+  }
   auto next = std::move(row->second.front());
   row->second.pop_front();
   post(std::move(next));

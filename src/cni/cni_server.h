@@ -24,24 +24,24 @@
 namespace fairway::cni {
 
 struct CniServerConfig {
-  std::string state_dir;                       // holds the journal, ipam.journal
-  std::string spool_dir;                       // DELs that the plugin kept while no agent answered; same as in the conflist
-  std::chrono::seconds cool_down{30};          // a freed address is not given again for so long
-  std::chrono::seconds gc_grace{60};           // GC leaves an endpoint younger than this whose namespace still exists
-  unsigned workers = 2;                        // more only queue at the rtnl lock
+  std::string state_dir;               // holds the journal, ipam.journal
+  std::string spool_dir;               // DELs that the plugin kept while no agent answered; same as in the conflist
+  std::chrono::seconds cool_down{30};  // a freed address is not given again for so long
+  std::chrono::seconds gc_grace{60};   // GC leaves an endpoint younger than this whose namespace still exists
+  unsigned workers = 2;                // more only queue at the rtnl lock
   // Called as each step of docs/cni.md is done, on whichever thread did it. Tests end the process in it.
   std::function<void(std::string_view step)> on_step;
 };
 
 // What the node gives to its pods. Known once the Node object, or its copy on disk, has been read.
 struct PodNetwork {
-  std::vector<net::Prefix> pod_cidrs;          // of this node, at most one a family
-  std::uint32_t mtu = 1500;                    // of the pods' interfaces: underlay minus encapsulation
-  std::vector<net::IpAddr> reserved;           // within pod_cidrs, not for pods
+  std::vector<net::Prefix> pod_cidrs;  // of this node, at most one a family
+  std::uint32_t mtu = 1500;            // of the pods' interfaces: underlay minus encapsulation
+  std::vector<net::IpAddr> reserved;   // within pod_cidrs, not for pods
 };
 
 struct CniReply {
-  int http_status = 200;                       // 200, or 400/500/503 with a CNI error object
+  int http_status = 200;  // 200, or 400/500/503 with a CNI error object
   std::string body;
 };
 
@@ -51,7 +51,8 @@ class CniServer {
   static Result<std::unique_ptr<CniServer>> create(io::Loop& loop, CniServerConfig config, EndpointSink& sink);
   virtual ~CniServer() = default;
 
-  // Sets or changes the network; pods that have addresses keep them, a new MTU is set on their interfaces too. Until it is set, ADD answers 11 and STATUS 50.
+  // Sets or changes the network; pods that have addresses keep them, a new MTU is set on their interfaces too. Until it is set, ADD answers
+  // 11 and STATUS 50.
   virtual void set_network(PodNetwork network) = 0;
   // A reason why ADD must be refused for now ("datapath not loaded"), or empty. STATUS shows it: 50, or 51 where
   // running pods suffer too.
@@ -65,13 +66,13 @@ class CniServer {
   // One request body (at most 1 MiB). `done` is called exactly once, on the loop, perhaps before handle() returns.
   virtual void handle(std::string_view body, std::function<void(CniReply)> done) = 0;
 
-  virtual std::vector<model::LocalEndpoint> endpoints() const = 0;   // finished ADDs, by sandbox id
-  // What `fairway status` must say: hostPorts not yet honoured, exhausted ranges, failed adoptions.
+  virtual std::vector<model::LocalEndpoint> endpoints() const = 0;  // finished ADDs, by sandbox id
+  // What `fairway status` must say: exhausted ranges, failed adoptions.
   virtual std::vector<std::string> warnings() const = 0;
 
   struct Stats {
     std::uint64_t added = 0, deleted = 0, failed = 0, collected = 0, spooled = 0;
-    std::size_t in_use = 0, cooling = 0;       // addresses
+    std::size_t in_use = 0, cooling = 0;  // addresses
   };
   virtual Stats stats() const = 0;
 };

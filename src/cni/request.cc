@@ -107,14 +107,16 @@ Command parse_command(const json::object& body) {
 void require_version(const CniRequest& request, std::string_view lowest, std::string_view what) {
   // All supported versions are of the form d.d.d with single digits, so text order is version order.
   if (std::string_view(request.version) < lowest) {
-    refuse(ErrorCode::kIncompatibleVersion, std::string(what) + " needs cniVersion " + std::string(lowest) + " or later, the configuration has " + request.version);
+    refuse(ErrorCode::kIncompatibleVersion,
+           std::string(what) + " needs cniVersion " + std::string(lowest) + " or later, the configuration has " + request.version);
   }
 }
 
 void parse_version(const json::object& config, CniRequest& request) {
   const std::string version = text_field(config, "cniVersion", "cniVersion");
   if (std::find(std::begin(kSupportedVersions), std::end(kSupportedVersions), version) == std::end(kSupportedVersions)) {
-    refuse(ErrorCode::kIncompatibleVersion, "incompatible CNI version: the configuration has " + quoted(version) + ", supported are 0.3.1, 0.4.0, 1.0.0, 1.1.0");
+    refuse(ErrorCode::kIncompatibleVersion,
+           "incompatible CNI version: the configuration has " + quoted(version) + ", supported are 0.3.1, 0.4.0, 1.0.0, 1.1.0");
   }
   request.version = version;
 }
@@ -123,11 +125,13 @@ void parse_attachment(const json::object& body, CniRequest& request) {
   auto& [id, ifname] = request.attachment;
   id = environment_field(body, "containerId", "CNI_CONTAINERID", kMaxIdBytes);
   ifname = environment_field(body, "ifname", "CNI_IFNAME", kMaxIdBytes);
-  if (!is_valid_id(id)) refuse_environment("CNI_CONTAINERID", quoted(id) + " must begin with a letter or digit, followed by these, '_', '.' or '-'");
+  if (!is_valid_id(id))
+    refuse_environment("CNI_CONTAINERID", quoted(id) + " must begin with a letter or digit, followed by these, '_', '.' or '-'");
   if (!is_valid_ifname(ifname)) refuse_environment("CNI_IFNAME", quoted(ifname) + " is not an interface name");
   request.netns = environment_field(body, "netns", "CNI_NETNS", kMaxPathBytes);
   if (request.netns.empty() && request.command != Command::kDel) refuse_environment("CNI_NETNS", "is required");
-  if (!request.netns.empty() && (request.netns.front() != '/' || request.netns.find('\0') != std::string::npos)) refuse_environment("CNI_NETNS", quoted(request.netns) + " is not an absolute path");
+  if (!request.netns.empty() && (request.netns.front() != '/' || request.netns.find('\0') != std::string::npos))
+    refuse_environment("CNI_NETNS", quoted(request.netns) + " is not an absolute path");
 }
 
 // "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0"
@@ -159,7 +163,8 @@ void parse_ips(const json::object& runtime, CniRequest& request) {
   for (const auto& text : texts_field(runtime, "ips", path)) {
     const net::IpAddr ip = parse_ip(text, path);
     for (const auto& other : request.ips) {
-      if (other.family() == ip.family()) refuse_config(path, "more than one address of a family: " + other.to_string() + " and " + ip.to_string());
+      if (other.family() == ip.family())
+        refuse_config(path, "more than one address of a family: " + other.to_string() + " and " + ip.to_string());
     }
     request.ips.push_back(ip);
   }
@@ -177,7 +182,8 @@ void parse_mac(const json::object& runtime, CniRequest& request) {
 void parse_port_mappings(const json::object& runtime, CniRequest& request) {
   const json::array* array = array_field(runtime, "portMappings", "runtimeConfig.portMappings");
   if (array == nullptr) return;
-  if (array->size() > kMaxPortMappings) refuse_config("runtimeConfig.portMappings", "more than " + std::to_string(kMaxPortMappings) + " entries");
+  if (array->size() > kMaxPortMappings)
+    refuse_config("runtimeConfig.portMappings", "more than " + std::to_string(kMaxPortMappings) + " entries");
   for (std::size_t i = 0; i < array->size(); ++i) {
     const std::string path = "runtimeConfig.portMappings[" + std::to_string(i) + "]";
     if (!(*array)[i].is_object()) refuse_config(path, "is not an object");
@@ -185,14 +191,19 @@ void parse_port_mappings(const json::object& runtime, CniRequest& request) {
     model::PortMapping mapping;
     mapping.host_port = static_cast<std::uint16_t>(number_field(item, "hostPort", path + ".hostPort", 65535));
     mapping.container_port = static_cast<std::uint16_t>(number_field(item, "containerPort", path + ".containerPort", 65535));
-    if (mapping.host_port == 0) continue;                    // runtimes list ports without a hostPort too
+    if (mapping.host_port == 0) continue;  // runtimes list ports without a hostPort too
     if (mapping.container_port == 0) refuse_config(path + ".containerPort", "is required");
     std::string protocol = text_field(item, "protocol", path + ".protocol");
-    std::transform(protocol.begin(), protocol.end(), protocol.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+    std::transform(protocol.begin(), protocol.end(), protocol.begin(),
+                   [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
     const auto number = net::parse_protocol(protocol.empty() ? "TCP" : protocol);
     if (!number) refuse_config(path + ".protocol", quoted(protocol) + " is none of tcp, udp, sctp");
     mapping.protocol = *number;
+    if (mapping.protocol == net::Protocol::kSctp) refuse_config(path + ".protocol", "SCTP is not supported");
     if (const std::string ip = text_field(item, "hostIP", path + ".hostIP"); !ip.empty()) mapping.host_ip = parse_ip(ip, path + ".hostIP");
+    if (mapping.host_ip && mapping.host_ip->is_loopback())
+      refuse_config(path + ".hostIP",
+                    mapping.host_ip->to_string() + " is a loopback address: a hostPort is on addresses of the node that others reach");
     request.port_mappings.push_back(mapping);
   }
 }
@@ -211,8 +222,10 @@ void parse_bandwidth(const json::object& runtime, CniRequest& request) {
 void parse_dns(const json::object& config, CniRequest& request) {
   const json::object* dns = object_field(config, "dns", "dns");
   if (dns == nullptr) return;
-  request.dns = {.nameservers = texts_field(*dns, "nameservers", "dns.nameservers"), .search = texts_field(*dns, "search", "dns.search"),
-                 .options = texts_field(*dns, "options", "dns.options"), .domain = text_field(*dns, "domain", "dns.domain")};
+  request.dns = {.nameservers = texts_field(*dns, "nameservers", "dns.nameservers"),
+                 .search = texts_field(*dns, "search", "dns.search"),
+                 .options = texts_field(*dns, "options", "dns.options"),
+                 .domain = text_field(*dns, "domain", "dns.domain")};
 }
 
 void parse_previous_result(const json::object& config, CniRequest& request) {
@@ -236,7 +249,8 @@ void parse_valid_attachments(const json::object& config, CniRequest& request) {
   if (array->size() > kMaxAttachments) refuse_config(path, "more than " + std::to_string(kMaxAttachments) + " entries");
   for (const auto& item : *array) {
     if (!item.is_object()) refuse_config(path, "holds something that is not an object");
-    Attachment attachment{text_field(item.get_object(), "containerID", path + ".containerID"), text_field(item.get_object(), "ifname", path + ".ifname")};
+    Attachment attachment{text_field(item.get_object(), "containerID", path + ".containerID"),
+                          text_field(item.get_object(), "ifname", path + ".ifname")};
     if (attachment.container_id.empty() || attachment.ifname.empty()) refuse_config(path, "an entry lacks containerID or ifname");
     request.valid_attachments.push_back(std::move(attachment));
   }
@@ -251,7 +265,8 @@ void parse_config(const json::object& config, CniRequest& request) {
   if (request.command == Command::kGc) parse_valid_attachments(config, request);
   if (request.command == Command::kCheck) parse_previous_result(config, request);
   if (request.command != Command::kAdd) return;
-  if (field(config, "prevResult") != nullptr) refuse_config("prevResult", "fairway-cni makes the pod's interface: it must be the first plugin of the list");
+  if (field(config, "prevResult") != nullptr)
+    refuse_config("prevResult", "fairway-cni makes the pod's interface: it must be the first plugin of the list");
   parse_dns(config, request);
   const json::object* runtime = object_field(config, "runtimeConfig", "runtimeConfig");
   if (runtime == nullptr) return;
@@ -262,7 +277,8 @@ void parse_config(const json::object& config, CniRequest& request) {
 }
 
 void parse(std::string_view text, CniRequest& request) {
-  if (text.size() > kMaxRequestBytes) refuse(ErrorCode::kDecode, "the request is larger than " + std::to_string(kMaxRequestBytes) + " bytes");
+  if (text.size() > kMaxRequestBytes)
+    refuse(ErrorCode::kDecode, "the request is larger than " + std::to_string(kMaxRequestBytes) + " bytes");
   json::error_code failed;
   json::parse_options options;
   options.max_depth = kMaxDepth;
@@ -273,7 +289,7 @@ void parse(std::string_view text, CniRequest& request) {
   request.command = parse_command(body);
   const json::value* config = field(body, "config");
   if (config == nullptr || !config->is_object()) refuse(ErrorCode::kDecode, "cannot decode the network configuration: not a JSON object");
-  if (request.command == Command::kVersion) return;          // asks for the versions, so any will do
+  if (request.command == Command::kVersion) return;  // asks for the versions, so any will do
   parse_version(config->get_object(), request);
   if (request.command == Command::kAdd || request.command == Command::kDel || request.command == Command::kCheck) {
     parse_attachment(body, request);
@@ -289,9 +305,7 @@ std::variant<CniRequest, RequestError> parse_request(std::string_view body) {
   try {
     parse(body, request);
     return request;
-  } catch (Refusal& refusal) {
-    return RequestError{std::move(refusal.error), request.version};
-  }
+  } catch (Refusal& refusal) { return RequestError{std::move(refusal.error), request.version}; }
 }
 
 }  // namespace fairway::cni

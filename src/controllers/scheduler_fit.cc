@@ -40,11 +40,19 @@ Misfit check_resources(const Json& pod, const NodeView& view) {
   return misfit;
 }
 
-std::set<std::string> host_ports(const Json& pod) {
-  std::set<std::string> ports;
+struct HostPort {
+  std::string port;  // "TCP/80"
+  std::string ip;    // empty: any
+  bool clashes(const HostPort& other) const { return port == other.port && (ip.empty() || other.ip.empty() || ip == other.ip); }
+};
+
+std::vector<HostPort> host_ports(const Json& pod) {
+  std::vector<HostPort> ports;
   for (const auto& container : items(pod, "spec", "containers")) {
     for (const auto& port : items(container, "ports")) {
-      if (const auto n = count(port, "hostPort")) ports.insert(fmt::format("{}/{}", text(port, "protocol"), n));
+      const auto n = count(port, "hostPort");
+      const auto ip = text(port, "hostIP");
+      if (n) ports.push_back({fmt::format("{}/{}", text(port, "protocol"), n), ip == "0.0.0.0" || ip == "::" ? "" : std::string(ip)});
     }
   }
   return ports;
@@ -55,7 +63,9 @@ bool ports_clash(const Json& pod, const NodeView& view) {
   if (wanted.empty()) return false;
   return std::any_of(view.pods.begin(), view.pods.end(), [&](const Json* other) {
     const auto taken = host_ports(*other);
-    return std::any_of(wanted.begin(), wanted.end(), [&](const auto& port) { return taken.contains(port); });
+    return std::any_of(wanted.begin(), wanted.end(), [&](const auto& port) {
+      return std::any_of(taken.begin(), taken.end(), [&](const auto& that) { return port.clashes(that); });
+    });
   });
 }
 

@@ -75,5 +75,20 @@ TEST(Scheduler, RunningPodsCountAgainstMemoryAndHostPorts) {
   EXPECT_NE(choose_node(big, {{&n1, {&big}}}).message.find("free ports"), std::string::npos);
 }
 
+TEST(Scheduler, HostPortsClashByProtocolPortAndAddress) {
+  const Json n1 = node(1);
+  const auto with = [](const char* port) { return pod(fmt::format(R"({{"containers":[{{"name":"c","ports":[{}]}}]}})", port).c_str()); };
+  const Json any = with(R"({"hostPort":80,"protocol":"TCP"})"), zero = with(R"({"hostPort":80,"protocol":"TCP","hostIP":"0.0.0.0"})");
+  const Json one = with(R"({"hostPort":80,"protocol":"TCP","hostIP":"172.30.0.11"})"),
+             two = with(R"({"hostPort":80,"protocol":"TCP","hostIP":"172.30.0.12"})");
+  const Json udp = with(R"({"hostPort":80,"protocol":"UDP"})"), other = with(R"({"hostPort":81,"protocol":"TCP"})");
+  for (const Json* clash : {&any, &zero, &one}) {
+    EXPECT_EQ(choose_node(*clash, {{&n1, {&any}}}).node, "");
+    EXPECT_EQ(choose_node(*clash, {{&n1, {&one}}}).node, "");
+    EXPECT_EQ(choose_node(*clash, {{&n1, {&udp, &other}}}).node, "node-1");
+  }
+  EXPECT_EQ(choose_node(two, {{&n1, {&one}}}).node, "node-1");
+}
+
 }  // namespace
 }  // namespace fairway::controllers

@@ -147,7 +147,9 @@ Status Attachments::detach(const Attachment& a) {
     if (const int rc = bpf_tc_detach(&tc.hook, &opts); rc < 0 && rc != -ENODEV && rc != -ENOENT && rc != -EINVAL)
       return errno_error(-rc, "detach " + describe(a));
   }
-  // A pin is a link's last reference: the link goes with it.
+  // A pin is a link's last reference, but the link goes a moment after it; until then the program could not be attached anew.
+  if (sys::Fd link(bpf_obj_get(pin_of(a).c_str())); link && a.kind == Attachment::Kind::kTcx)
+    (void)bpf_link_detach(link.get());  // what fails here, goes with the pin
   return unlink_pin(pin_of(a));
 }
 

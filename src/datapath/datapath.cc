@@ -28,6 +28,7 @@ namespace {
 
 constexpr long kBpfFsMagic = 0xcafe4a11;
 constexpr std::uint32_t kZero = 0;
+constexpr std::uint32_t kLoopback = 1;  // lo, in every network namespace
 
 struct SocketProgram {
   const char* name;
@@ -101,6 +102,7 @@ class KernelDatapath final : public Datapath {
   Status attach_host_service(std::uint32_t ifindex) override;
   Status attach_cgroup(const std::string& path) override;
   Status activate() override;
+  Status set_node_frontends(bool any) override;
   Status set_config(const fw_config& config) override;
   Result<fw_config> config() const override { return config_->lookup(kZero); }
   Status put_endpoint(const fw_addr& addr, const fw_endpoint& row) override;
@@ -180,6 +182,7 @@ class KernelDatapath final : public Datapath {
   std::unique_ptr<FdMap<fw_track_key, fw_track>> track_new_, track_;
   std::unique_ptr<TrackSweep> track_sweep_;
   std::uint32_t host_service_ifindex_ = 0;
+  bool node_frontends_ = false;
 };
 
 Result<std::unique_ptr<Datapath>> KernelDatapath::open(const DatapathConfig& config) {
@@ -214,6 +217,7 @@ Status KernelDatapath::open_maps() {
   FW_TRY(open_policy_maps());
   FW_ASSIGN(const fw_config now, config_->lookup(kZero));
   host_service_ifindex_ = now.host_service_ifindex;
+  node_frontends_ = (now.flags & FW_CFG_NODE_FRONTENDS) != 0;
   return {};
 }
 
@@ -247,6 +251,17 @@ Status KernelDatapath::attach_host_service(std::uint32_t ifindex) {
   return set_config(now);
 }
 
+// The flag is never set without the program, whatever dies in between.
+Status KernelDatapath::set_node_frontends(bool any) {
+  if (any == node_frontends_) return {};
+  if (any) FW_TRY(attach("loopback_out", kLoopback));
+  FW_ASSIGN(fw_config row, config_->lookup(kZero));
+  row.flags = any ? row.flags | FW_CFG_NODE_FRONTENDS : row.flags & ~static_cast<__u32>(FW_CFG_NODE_FRONTENDS);
+  FW_TRY(config_->update(kZero, row));
+  node_frontends_ = any;
+  return any ? Status{} : attachments_->detach_device("loopback_out", kLoopback);
+}
+
 Status KernelDatapath::attach_cgroup(const std::string& path) {
   for (const SocketProgram& one : kSocketPrograms) {
     const int fd = programs_->program_fd(one.name);
@@ -258,6 +273,8 @@ Status KernelDatapath::attach_cgroup(const std::string& path) {
 
 Status KernelDatapath::set_config(const fw_config& config) {
   fw_config row = config;
+  row.flags &= ~static_cast<__u32>(FW_CFG_NODE_FRONTENDS);
+  if (node_frontends_) row.flags |= FW_CFG_NODE_FRONTENDS;
   if (row.masq_port_min == 0 && row.masq_port_max == 0) {
     row.masq_port_min = FW_MASQ_PORT_MIN;
     row.masq_port_max = FW_MASQ_PORT_MAX;

@@ -68,7 +68,8 @@ struct MapInfo {
   bool adopted = false;     // found pinned by open()
 };
 struct AttachmentInfo {
-  std::string kind;           // the program: pod_in, pod_out, uplink_in, uplink_out, overlay_in, host_service_out, sock_*
+  // The program: pod_in, pod_out, uplink_in, uplink_out, overlay_in, host_service_out, loopback_out, sock_*.
+  std::string kind;
   std::uint32_t ifindex = 0;  // 0 for the cgroup's
 };
 struct Count {
@@ -110,6 +111,10 @@ class Datapath : public PolicyTables {
   // Does nothing where open() has done it already.
   virtual Status activate() = 0;
 
+  // Whether `frontends` has rows of this node's own addresses: then, and only then, are packets to the node looked up, also
+  // those that it sends to itself (a program on lo's egress). Kept over restarts. Set it after the rows, take it back before.
+  virtual Status set_node_frontends(bool any) = 0;
+  // FW_CFG_NODE_FRONTENDS of `config` counts for nothing: that is set_node_frontends()'s.
   virtual Status set_config(const fw_config& config) = 0;
   virtual Result<fw_config> config() const = 0;
   // Writes an endpoint's row and keeps the flags that others set (FW_EP_KEPT), while the same pod (generation) has the

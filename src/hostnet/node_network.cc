@@ -161,9 +161,9 @@ Result<ServiceVeth> ensure_host_service_veth(const ServiceVethSpec& spec) {
   out.peer.ifindex = peer.index;
   io::NetlinkBatch batch;
   for (const auto index : {host.index, peer.index}) {
-    // Replies enter with sources that are routed elsewhere: strict reverse-path filtering would eat them. 2 is loose,
-    // and the larger of `all` and the device's own counts.
-    batch.change_link({.index = index, .mtu = spec.mtu, .no_link_local = true, .rp_filter = 2});
+    // Replies enter with sources that are routed elsewhere, or are the node's own (a hostPort's): strict reverse-path
+    // filtering would eat them. 2 is loose, and the larger of `all` and the device's own counts.
+    batch.change_link({.index = index, .mtu = spec.mtu, .no_link_local = true, .rp_filter = 2, .accept_local = true});
     batch.change_link({.index = index, .up = true});
   }
   for (const auto& range : spec.service_ranges) {

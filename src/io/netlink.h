@@ -89,8 +89,9 @@ struct LinkChange {
   std::optional<bool> up;
   std::optional<std::uint32_t> mtu;
   std::optional<std::uint32_t> group;
-  bool no_link_local = false;    // IPv6 addr_gen_mode none: no automatic fe80:: address
-  std::optional<int> rp_filter;  // IPv4 conf of this device
+  bool no_link_local = false;        // IPv6 addr_gen_mode none: no automatic fe80:: address
+  std::optional<int> rp_filter;      // IPv4 conf of this device
+  std::optional<bool> accept_local;  // likewise: packets whose source is an address of this machine
 };
 
 struct TunnelKey {  // `encap ip id ID dst REMOTE`

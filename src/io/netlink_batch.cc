@@ -203,12 +203,13 @@ void NetlinkBatch::change_link(const LinkChange& change) {
   }
   if (change.mtu) message.u32(IFLA_MTU, *change.mtu);
   if (change.group) message.u32(IFLA_GROUP, *change.group);
-  if (change.no_link_local || change.rp_filter) {
+  if (change.no_link_local || change.rp_filter || change.accept_local) {
     nlattr* spec = message.open(IFLA_AF_SPEC);
-    if (change.rp_filter) {
+    if (change.rp_filter || change.accept_local) {
       nlattr* v4 = message.open(AF_INET);
       nlattr* conf = message.open(IFLA_INET_CONF);
-      message.u32(IPV4_DEVCONF_RP_FILTER, static_cast<std::uint32_t>(*change.rp_filter));
+      if (change.rp_filter) message.u32(IPV4_DEVCONF_RP_FILTER, static_cast<std::uint32_t>(*change.rp_filter));
+      if (change.accept_local) message.u32(IPV4_DEVCONF_ACCEPT_LOCAL, *change.accept_local ? 1 : 0);
       message.close(conf);
       message.close(v4);
     }

@@ -12,7 +12,7 @@ TEST(Load, VerifierBudget) {
   FW_CLUSTER(cluster, {});
   const auto versions = cluster.datapath(1).versions();
   ASSERT_TRUE(versions.ok()) << versions.error().message;
-  EXPECT_EQ(versions->programs.size(), 10u);
+  EXPECT_EQ(versions->programs.size(), 11u);
   for (const datapath::ProgramInfo& program : versions->programs) {
     RecordProperty(program.name, static_cast<int>(program.verified_insns));
     std::printf("    %-18s %6u instructions verified\n", program.name.c_str(), program.verified_insns);

@@ -347,10 +347,44 @@ void Cluster::set_service(int number, net::SocketAddr vip, net::Protocol protoco
   must(dp.frontends().update(key, front));
 }
 
+void Cluster::set_host_port(const Pod& pod, std::uint16_t host_port, std::uint16_t port, net::Protocol protocol, bool v6) {
+  datapath::Datapath& dp = datapath(pod.node);
+  set_service(pod.node, {node_ip(pod.node, v6), host_port}, protocol, {{{pod.ip(v6), port}, pod.node}}, FW_FE_HOST_PORT);
+  fw_local_if row = *dp.local_ifs().lookup(pod.ifindex);
+  row.flags |= FW_IF_HOST_PORT;
+  must(dp.local_ifs().update(pod.ifindex, row));
+  in(node_netns(pod.node), [&] { must(dp.set_node_frontends(true)); });
+}
+
+void Cluster::remove_frontend(int number, net::SocketAddr at, net::Protocol protocol) {
+  fw_frontend_key key{};
+  key.addr = datapath::to_abi(at.addr);
+  key.port_be = htons(at.port);
+  key.protocol = static_cast<__u8>(protocol);
+  must(datapath(number).frontends().remove(key));
+}
+
+void Cluster::shape(const Pod& pod) {
+  for (const net::IpAddr& addr : {pod.v4, pod.v6}) {
+    fw_endpoint row = *datapath(pod.node).endpoints().lookup(datapath::to_abi(addr));
+    row.flags |= FW_EP_SHAPED;
+    must(datapath(pod.node).put_endpoint(datapath::to_abi(addr), row));
+  }
+}
+
+std::uint64_t Cluster::through_queue(const Pod& pod) const {
+  const std::string text = ip("-n " + node_netns(pod.node) + " -s -j link show dev v" + pod.netns.substr(prefix_.size() + 1));
+  const std::string key = "\"packets\":";
+  const auto at = text.find(key, text.find("\"tx\":"));
+  if (at == std::string::npos) throw std::runtime_error("no counters in " + text);
+  return std::stoull(text.substr(at + key.size()));
+}
+
 void Cluster::add_host_service(int number) {
   Node& node = nodes_.at(number);
   const std::string n = "-n " + node.netns + " ";
   ip(n + "link add fwsvc0 type veth peer name fwsvc1");
+  in(node.netns, [] { write_sysctl("ipv4/conf/fwsvc0/accept_local", "1"); });
   ip(n + "link set fwsvc0 up");
   ip(n + "link set fwsvc1 up");
   ip(n + "route add 10.96.0.0/16 via 169.254.1.2 dev fwsvc0 onlink src " + node_ip(number, false).to_string());

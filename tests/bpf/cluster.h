@@ -63,6 +63,12 @@ class Cluster {
   // Writes a Service to the node's maps, make before break.
   void set_service(int node, net::SocketAddr vip, net::Protocol protocol, const std::vector<Backend>& backends,
                    std::uint32_t flags = FW_FE_CLUSTER_IP);
+  // A port of the pod's node that leads to the pod, as the agent writes it.
+  void set_host_port(const Pod& pod, std::uint16_t host_port, std::uint16_t port, net::Protocol protocol, bool v6);
+  void remove_frontend(int node, net::SocketAddr at, net::Protocol protocol);
+  // Marks the pod as one whose host side's queue holds a limit, and counts the packets that went through that queue.
+  void shape(const Pod& pod);
+  std::uint64_t through_queue(const Pod& pod) const;
   void set_flags(int node, std::uint32_t flags);
   std::uint64_t count(int node, std::string_view name);
   // Makes the node's veth for host processes to Services, with the service ranges routed to it.

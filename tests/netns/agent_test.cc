@@ -166,6 +166,12 @@ class AgentTest : public ::testing::Test {
     return out;
   }
   std::optional<json::value> ask(const std::string& target) { return request(dir_ / "run/agent.sock", "GET", target); }
+  // The host side of the only pod's veth, or empty.
+  std::string host_link() {
+    const std::string links = sys::run({"ip", "-o", "link", "show", "group", "26231"}).value_or(sys::RunResult{}).out;
+    const auto begin = links.find(": ") + 2, end = links.find_first_of("@:", begin);
+    return links.empty() ? "" : links.substr(begin, end - begin);
+  }
   void api(const std::string& target, std::string body = "") { ASSERT_TRUE(request("", "POST", target, std::move(body)).has_value()); }
   bool status(const char* field) {
     const auto s = ask("/v1/status");
@@ -243,6 +249,61 @@ TEST_F(AgentTest, AColdBootNeedsNoApiServer) {
   EXPECT_NE(table("endpoints").find("\"local\""), std::string::npos);
   EXPECT_TRUE(sys::remove_netns(dir_ / "pod").ok());
   api_->signal(SIGCONT);
+}
+
+// A pod's hostPort is in force when ADD answers; another's wish for it is refused and leaves nothing; it outlives the agent,
+// also one that meets no API server, and goes with its pod.
+TEST_F(AgentTest, HostPorts) {
+  const auto call = [&](const std::string& command, const std::string& id, const std::string& runtime) {
+    const fs::path netns = dir_ / id;
+    if (!fs::exists(netns)) EXPECT_TRUE(sys::create_netns(netns).ok());
+    const auto answer = request(
+        dir_ / "run/agent.sock", "POST", "/v1/cni",
+        R"({"command":")" + command + R"(","containerId":")" + id + R"(","netns":")" + netns.string() +
+            R"(","ifname":"eth0","args":"K8S_POD_NAMESPACE=default;K8S_POD_NAME=)" + id +
+            R"(","path":"/x","config":{"cniVersion":"1.1.0","name":"fairway","type":"fairway-cni","runtimeConfig":)" + runtime + "}}");
+    return answer ? json::serialize(*answer) : "";
+  };
+  const std::string web = R"({"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}],"bandwidth":{"ingressRate":8000000}})";
+  const std::string row = R"("172.30.9.10",8080,"TCP","default/c1","host-port",)";
+  ASSERT_NE(call("ADD", "c1", web).find("\"ips\""), std::string::npos);
+  EXPECT_NE(table("frontends").find(row), std::string::npos) << table("frontends");
+  EXPECT_NE(table("endpoints").find("local,shaped"), std::string::npos) << table("endpoints");
+  EXPECT_NE(table("attachments").find("loopback_out"), std::string::npos);
+  const std::string clash = call("ADD", "c2", web);
+  EXPECT_NE(clash.find("hostPort 172.30.9.10:8080/TCP belongs to pod default/c1"), std::string::npos) << clash;
+  EXPECT_NE(clash.find("\"code\":11"), std::string::npos) << clash;
+  EXPECT_EQ(table("local-pods").find("default/c2"), std::string::npos);
+  const std::string masquerade = call("ADD", "c2", R"({"portMappings":[{"hostPort":61000,"containerPort":80}]})");
+  EXPECT_NE(masquerade.find("masquerade ports"), std::string::npos) << masquerade;
+  const std::string foreign = call("ADD", "c2", R"({"portMappings":[{"hostPort":81,"containerPort":80,"hostIP":"172.30.9.11"}]})");
+  EXPECT_NE(foreign.find("hostIP 172.30.9.11 is not an address of this node"), std::string::npos) << foreign;
+  EXPECT_NE(table("frontends").find(row), std::string::npos) << "what was refused took nothing with it";
+
+  const std::string before = table("frontends");
+  api_->signal(SIGSTOP);
+  agent_->end(SIGKILL);
+  start_agent();
+  until("adoption", [&] { return table("local-pods").find("default/c1") != std::string::npos; });
+  EXPECT_EQ(table("frontends"), before);
+  api_->signal(SIGCONT);
+  until("sync", [&] { return status("pruned"); });
+  EXPECT_EQ(table("frontends"), before) << "nothing of it was pruned or written anew";
+  EXPECT_NE(table("attachments").find("loopback_out"), std::string::npos);
+
+  call("DEL", "c1", "{}");
+  EXPECT_EQ(table("frontends").find("8080"), std::string::npos) << table("frontends");
+  EXPECT_EQ(table("attachments").find("loopback_out"), std::string::npos) << table("attachments");
+  ASSERT_NE(call("ADD", "c2", web).find("\"ips\""), std::string::npos) << "the port is free again";
+  // A pod that went while no agent was there: its port goes with the sync.
+  agent_->end(SIGKILL);
+  EXPECT_TRUE(sys::remove_netns(dir_ / "c2").ok());
+  (void)sys::run({"ip", "link", "del", host_link()});
+  start_agent();
+  until("sync", [&] { return status("pruned"); });
+  until("the port's end", [&] { return table("frontends").find("8080") == std::string::npos; });
+  EXPECT_EQ(table("attachments").find("loopback_out"), std::string::npos);
+  EXPECT_TRUE(sys::remove_netns(dir_ / "c1").ok());
 }
 
 TEST_F(AgentTest, ARelistSweepsAndBrokenEventsHarmNothing) {

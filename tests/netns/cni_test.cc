@@ -283,7 +283,6 @@ TEST_F(CniTest, FixedAddressMacAndHostPortAreKept) {
   EXPECT_EQ(answer.ips().at(0), "10.244.7.77");
   EXPECT_EQ(answer.parsed().at("interfaces").at(1).at("mac").as_string(), "02:11:22:33:44:55");
   EXPECT_EQ(check("web", a, answer).exit_code, 0);
-  EXPECT_NE(warnings().find("hostPort 8080/TCP is not honoured yet"), std::string::npos) << warnings();
   const Answer second = call("ADD", "web2", pod("b"), conf);
   EXPECT_EQ(second.code(), 11) << second.out;
   EXPECT_NE(second.message().find("in use by sandbox web"), std::string::npos) << second.out;
