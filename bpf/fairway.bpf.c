@@ -9,6 +9,7 @@
  *   |         |<-----redirect_peer----- uplink_in / overlay_in <----------------------------
  *   +---------+<--pod_out-- the node's stack (its own answers and errors; what was redirected does not come by)
  *   processes of the node --> host_service_out (egress of the veth to which the service ranges are routed)
+ *   processes of the node --> its own address, where a port of it leads to a pod: loopback_out (egress of lo)
  *   connect() of any process in the node's cgroup --> sock_lb (connect4, connect6) */
 #include "lib/base.h"
 
@@ -16,113 +17,17 @@
 #include "lib/antispoof.h"
 #include "lib/deliver.h"
 #include "lib/masquerade.h"
+#include "lib/node_frontend.h"
 #include "lib/service.h"
 #include "lib/sock_lb.h"
 #include "lib/straight.h"
+#include "lib/translate.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 static __always_inline bool fw_is_ip(const struct __sk_buff *skb)
 {
 	return skb->protocol == bpf_htons(ETH_P_IP) || skb->protocol == bpf_htons(ETH_P_IPV6);
-}
-
-/* A packet that was translated on its way in, and now goes to a pod's or a node's address. */
-static __always_inline int fw_to_endpoint(struct __sk_buff *skb, struct fw_pkt *pkt, bool decrement)
-{
-	struct fw_endpoint *ep = fw_find_endpoint(&pkt->daddr);
-
-	if (!ep)
-		return fw_to_world(skb, pkt);
-	if (ep->flags & FW_EP_NODE)
-		return FW_PASS;
-	if (ep->flags & FW_EP_LOCAL)
-		return fw_to_pod(skb, ep, decrement);
-	return fw_to_node(skb, pkt, ep->node, decrement);
-}
-
-/* A packet to this node's own address, where the node has translated flows: is it a reply to one? */
-static __always_inline int fw_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt)
-{
-	const struct fw_config *cfg = fw_get_config();
-	__u32 flags = 0;
-	int done;
-
-	if (!cfg || cfg->host_service_ifindex == 0)
-		return FW_PASS;
-	done = fw_service_reply(skb, pkt, &flags);
-	if (done < 0)
-		return fw_drop(skb, -done);
-	return done && (flags & FW_FLOW_HOST) ? fw_to_host_process(skb, cfg) : FW_PASS;
-}
-
-/* The MTU towards an address; 0: this node, no limit. */
-static __always_inline __u32 fw_mtu_towards(const struct fw_config *cfg, const struct fw_addr *addr)
-{
-	struct fw_endpoint *ep = fw_find_endpoint(addr);
-
-	if (!ep)
-		return cfg->uplink_mtu;
-	if (ep->flags & FW_EP_LOCAL)
-		return 0;
-	return ep->flags & FW_EP_NODE ? cfg->uplink_mtu : fw_node_mtu(ep->node);
-}
-
-/* What lo carried fits no pod's veth. */
-static __always_inline __u32 fw_pod_mtu(struct __sk_buff *skb, const struct fw_addr *addr)
-{
-	struct fw_endpoint *ep = fw_find_endpoint(addr);
-
-	return ep && (ep->flags & FW_EP_LOCAL) ? fw_device_mtu(skb, ep->ifindex) : 0;
-}
-
-/* A packet to a frontend, translated but for its way: 0, or the verdict that ends it (never 0 as a verdict).
- * What does not fit or has no hop left is answered here, before it is translated: the sender knows the VIP alone. */
-FW_GLOBAL int fw_translate(struct __sk_buff *skb, struct fw_pkt *pkt, const struct fw_frontend *fe, __u32 sender)
-{
-	const struct fw_config *cfg = fw_get_config();
-	struct fw_scratch *scratch_row = fw_get_scratch();
-	struct fw_flow *flow;
-	__u32 mtu;
-	int why;
-
-	if (!pkt || !fe || !cfg || !scratch_row)
-		return fw_drop(skb, FW_DROP_NO_CONFIG);
-	flow = &scratch_row->flow;
-	if (pkt->icmp_error || (pkt->protocol != IPPROTO_TCP && pkt->protocol != IPPROTO_UDP))
-		return FW_PASS;
-	why = fw_service_flow(pkt, fe, flow, sender == FW_SENDER_HOST || sender == FW_SENDER_SELF);
-	if (why == FW_NO_FLOW)
-		return FW_PASS;
-	if (why == FW_DROP_NO_BACKEND && sender != FW_SENDER_WORLD)
-		return fw_refuse(skb, pkt, why, sender);
-	if (why)
-		return fw_drop(skb, why);
-	if (sender == FW_SENDER_POD && pkt->hops <= 1)
-		return fw_answer_icmp(skb, pkt, FW_ANSWER_EXPIRED, 0, sender);
-	mtu = sender == FW_SENDER_SELF ? fw_pod_mtu(skb, &flow->daddr) : fw_mtu_towards(cfg, &flow->daddr);
-	if (mtu && fw_wire_size(skb, pkt) > mtu &&
-	    (pkt->v6 || sender == FW_SENDER_SELF || (pkt->frag_off_be & bpf_htons(FW_IP_DF))))
-		return fw_answer_icmp(skb, pkt, FW_ANSWER_TOO_BIG, mtu, sender);
-	why = fw_rewrite(skb, pkt, flow);
-	return why ? fw_drop(skb, why) : 0;
-}
-
-/* Marks the client, so that replies to it are looked up, and its direct flows are checked for clashes. */
-static __always_inline void fw_mark_client(const struct fw_addr *client, __u32 ifindex, bool hairpin)
-{
-	struct fw_endpoint *ep = bpf_map_lookup_elem(&endpoints, client);
-	struct fw_local_if *pod = bpf_map_lookup_elem(&local_ifs, &ifindex);
-	__u32 want = FW_IF_NAT | (hairpin ? FW_IF_HAIRPIN : 0), *now = fw_get_epoch();
-	bool changed;
-
-	changed = (ep && !(ep->flags & FW_EP_NAT)) || (pod && (pod->flags & want) != want);
-	if (ep && !(ep->flags & FW_EP_NAT))
-		__sync_fetch_and_or(&ep->flags, FW_EP_NAT);
-	if (pod && (pod->flags & want) != want)
-		__sync_fetch_and_or(&pod->flags, want);
-	if (now && changed)
-		__sync_fetch_and_add(now, 1);
 }
 
 /* pod -> an address that no endpoint has: a Service, or beyond the cluster. */
@@ -193,90 +98,6 @@ FW_GLOBAL int fw_pod_nat(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_fla
 	if (done)
 		return done == FW_DROP_FRAGMENT ? 0 : done;
 	return pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ? fw_direct_clash(skb, pkt) : 0;
-}
-
-/* A packet to this node's own address, where some frontend has one. `pkt` has its ports. 0: it goes on to the pod that
- * pkt->daddr is now; else the verdict that ends it. */
-FW_GLOBAL int fw_node_frontend(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 sender)
-{
-	const struct fw_frontend *fe;
-	__u32 flags = 0;
-	int done;
-
-	if (!pkt)
-		return FW_PASS;
-	if (pkt->icmp_error) {
-		/* about what the pod answered: it quotes node:port -> client, which reversed is what the client sent */
-		done = fw_icmp_error_translate(skb, pkt, FW_FLOW_FORWARD, &flags);
-		if (done < 0)
-			return fw_drop(skb, -done);
-		return done ? 0 : FW_PASS;
-	}
-	fe = fw_find_frontend(&pkt->daddr, pkt->dport_be, pkt->protocol);
-	return fe ? fw_translate(skb, pkt, fe, sender) : FW_PASS;
-}
-
-/* pod -> this node: a reply to a process of the node, or to a port of the node that leads to a pod; else FW_NO_FLOW. */
-FW_GLOBAL int fw_pod_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 ep_flags)
-{
-	const struct fw_config *cfg = fw_get_config();
-	struct fw_addr client;
-	int done;
-
-	if (!pkt || !cfg)
-		return FW_NO_FLOW;
-	if (ep_flags & FW_EP_NAT) {
-		done = fw_to_own_node(skb, pkt);
-		if (done != FW_PASS)
-			return done;
-	}
-	if (!(cfg->flags & FW_CFG_NODE_FRONTENDS) || fw_parse_l4(skb, pkt))
-		return FW_NO_FLOW;
-	client = pkt->saddr;
-	done = fw_node_frontend(skb, pkt, FW_SENDER_POD);
-	if (done == FW_PASS)
-		return FW_NO_FLOW;
-	if (done)
-		return done;
-	fw_mark_client(&client, skb->ifindex, fw_addr_eq(&client, &pkt->daddr));
-	return fw_to_endpoint(skb, pkt, true);
-}
-
-/* From a pod to which a port of the node leads: is it a reply to a client of that port? It then leaves with the node's
- * address, the way that the client's packets came. Else FW_NO_FLOW, nothing changed; so too where the kernel is to
- * answer. */
-FW_GLOBAL int fw_host_port_reply(struct __sk_buff *skb, struct fw_pkt *pkt)
-{
-	const struct fw_config *cfg = fw_get_config();
-	struct fw_endpoint *ep;
-	struct fw_flow_key key;
-	__u32 mtu, flags = 0;
-	int done;
-
-	if (!pkt || !cfg || pkt->hops <= 1)
-		return FW_NO_FLOW;
-	mtu = fw_mtu_towards(cfg, &pkt->daddr);
-	if (mtu && fw_wire_size(skb, pkt) > mtu && !fw_parse_l4(skb, pkt)) {
-		/* before it is translated: the pod knows its own address alone */
-		fw_flow_key_of(pkt, FW_FLOW_REPLY, &key);
-		return fw_flow_find(&key, fw_now_s()) ? fw_answer_icmp(skb, pkt, FW_ANSWER_TOO_BIG, mtu, FW_SENDER_POD)
-						      : FW_NO_FLOW;
-	}
-	done = fw_service_reply(skb, pkt, &flags);
-	if (done < 0)
-		return fw_drop(skb, -done);
-	if (!done)
-		return FW_NO_FLOW;
-	ep = fw_find_endpoint(&pkt->daddr);
-	if (ep && (ep->flags & FW_EP_LOCAL))
-		return fw_to_pod(skb, ep, true);
-	if (ep && !(ep->flags & FW_EP_NODE))
-		return fw_to_node(skb, pkt, ep->node, 1);
-	if (flags & FW_FLOW_HOST)
-		return fw_to_host_process(skb, cfg);
-	if (!fw_hop(skb, NULL, true))
-		return fw_drop(skb, FW_DROP_MALFORMED);
-	return bpf_redirect_neigh(cfg->uplink_ifindex, NULL, 0, 0);
 }
 
 static __always_inline bool fw_is_loopback(const struct fw_addr *addr)

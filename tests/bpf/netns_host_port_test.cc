@@ -155,7 +155,9 @@ TEST_P(HostPorts, GoneWithItsPod) {
     const sys::Fd tcp = client_in(cluster, from, Kind::kTcp, v6());
     EXPECT_EQ(connect_to(tcp, {cluster.node_ip(1, v6()), 8080}), ECONNREFUSED);
   }
-  for (const auto& one : cluster.datapath(1).stats()->attachments) EXPECT_NE(one.kind, "loopback_out");
+  const auto stats = cluster.datapath(1).stats();
+  ASSERT_TRUE(stats.ok());
+  for (const auto& one : stats->attachments) EXPECT_NE(one.kind, "loopback_out");
 }
 
 // what goes to a limited pod goes through the queue of its veth's host side, on every way
