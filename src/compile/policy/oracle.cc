@@ -17,7 +17,7 @@ struct Question {
   net::IpAddr peer;
   std::uint8_t protocol;
   std::uint16_t port;
-  std::vector<const model::Pod*> peer_pods;    // live ones that own the address: one, but for a moment as an address is used again
+  std::vector<const model::Pod*> peer_pods;  // live ones that own the address: one, but for a moment as an address is used again
   std::vector<const model::Node*> peer_nodes;
 };
 
@@ -44,7 +44,8 @@ bool selects(const ClusterState& state, const model::PodSelector& selector, cons
 template <typename Owners, typename Holds>
 bool holds_for(const Owners& owners, PolicyAction action, Holds holds) {
   if (owners.empty()) return false;
-  return action == PolicyAction::kDeny ? std::any_of(owners.begin(), owners.end(), holds) : std::all_of(owners.begin(), owners.end(), holds);
+  return action == PolicyAction::kDeny ? std::any_of(owners.begin(), owners.end(), holds)
+                                       : std::all_of(owners.begin(), owners.end(), holds);
 }
 
 bool in_network(const model::PolicyPeer& peer, const net::IpAddr& addr) {
@@ -54,8 +55,8 @@ bool in_network(const model::PolicyPeer& peer, const net::IpAddr& addr) {
 
 bool has_named_port(const model::Pod& pod, const model::PolicyPort& wanted, const Question& q) {
   return std::any_of(pod.ports.begin(), pod.ports.end(), [&](const model::NamedPort& p) {
-    return p.name == wanted.name && (!wanted.protocol || *wanted.protocol == p.protocol) && static_cast<std::uint8_t>(p.protocol) == q.protocol &&
-           p.port == q.port;
+    return p.name == wanted.name && (!wanted.protocol || *wanted.protocol == p.protocol) &&
+           static_cast<std::uint8_t>(p.protocol) == q.protocol && p.port == q.port;
   });
 }
 
@@ -65,12 +66,13 @@ bool has_ports(std::uint8_t protocol) {
 }
 
 bool in_range(const model::PolicyPort& wanted, const Question& q) {
-  return has_ports(q.protocol) && (!wanted.protocol || static_cast<std::uint8_t>(*wanted.protocol) == q.protocol) && wanted.first <= q.port &&
-         q.port <= wanted.last;
+  return has_ports(q.protocol) && (!wanted.protocol || static_cast<std::uint8_t>(*wanted.protocol) == q.protocol) &&
+         wanted.first <= q.port && q.port <= wanted.last;
 }
 
 // `peer` nullptr: all peers. `port` nullptr: all ports.
-bool pair_matches(const Question& q, const model::Policy& policy, PolicyAction action, const model::PolicyPeer* peer, const model::PolicyPort* port) {
+bool pair_matches(const Question& q, const model::Policy& policy, PolicyAction action, const model::PolicyPeer* peer,
+                  const model::PolicyPort* port) {
   const bool named = port != nullptr && !port->name.empty();
   if (named && q.direction == Direction::kIngress && !has_named_port(q.subject, *port, q)) return false;
   if (port != nullptr && !named && !in_range(*port, q)) return false;
@@ -82,7 +84,8 @@ bool pair_matches(const Question& q, const model::Policy& policy, PolicyAction a
   }
   if (peer->kind == model::PolicyPeer::Kind::kNodes)
     return !named_there && holds_for(q.peer_nodes, action, [&](const model::Node* n) { return model::matches(peer->nodes, n->labels); });
-  return holds_for(q.peer_pods, action, [&](const model::Pod* pod) { return selects(q.state, peer->pods, policy.id.ns, *pod) && has_name(pod); });
+  return holds_for(q.peer_pods, action,
+                   [&](const model::Pod* pod) { return selects(q.state, peer->pods, policy.id.ns, *pod) && has_name(pod); });
 }
 
 bool rule_matches(const Question& q, const model::Policy& policy, const model::PolicyRule& rule) {

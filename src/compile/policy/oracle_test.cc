@@ -46,7 +46,11 @@ class Oracle : public ::testing::Test {
     state.nodes = {{"n1", {{"zone", "1"}}, {ip("172.30.0.11")}}, {"n2", {{"zone", "2"}}, {ip("172.30.0.12")}}};
     for (const auto& [ns, name, addr] : std::vector<std::tuple<std::string, std::string, std::string>>{
              {"x", "a", "10.0.0.1"}, {"x", "b", "10.0.0.2"}, {"x", "c", "10.0.0.3"}, {"y", "a", "10.0.1.1"}, {"y", "b", "10.0.1.2"}})
-      state.pods.push_back({.id = {ns, name}, .uid = ns + name, .node = "n1", .ips = {ip(addr)}, .labels = {{"pod", name}},
+      state.pods.push_back({.id = {ns, name},
+                            .uid = ns + name,
+                            .node = "n1",
+                            .ips = {ip(addr)},
+                            .labels = {{"pod", name}},
                             .ports = {{"web", Protocol::kTcp, static_cast<std::uint16_t>(name == "b" ? 81 : 80)}}});
   }
   model::Pod& pod(const std::string& key) {
@@ -78,11 +82,16 @@ class Oracle : public ::testing::Test {
     p.tier = tier, p.priority = priority, p.subject.namespaces = LabelSelector{}, p.ingress = std::move(rules);
     return p;
   }
-  OracleVerdict judge(const std::string& subject, Direction d, const std::string& peer, std::uint16_t port = 80, std::uint8_t protocol = kTcp) {
+  OracleVerdict judge(const std::string& subject, Direction d, const std::string& peer, std::uint16_t port = 80,
+                      std::uint8_t protocol = kTcp) {
     return judge_naively(state, pod(subject), d, peer.find('/') == std::string::npos ? ip(peer) : pod(peer).ips[0], protocol, port);
   }
-  bool in(const std::string& from, std::uint16_t port = 80, std::uint8_t protocol = kTcp) { return judge("x/a", kIn, from, port, protocol).allowed; }
-  bool out(const std::string& to, std::uint16_t port = 80, std::uint8_t protocol = kTcp) { return judge("x/a", kOut, to, port, protocol).allowed; }
+  bool in(const std::string& from, std::uint16_t port = 80, std::uint8_t protocol = kTcp) {
+    return judge("x/a", kIn, from, port, protocol).allowed;
+  }
+  bool out(const std::string& to, std::uint16_t port = 80, std::uint8_t protocol = kTcp) {
+    return judge("x/a", kOut, to, port, protocol).allowed;
+  }
   ClusterState state;
 };
 
@@ -161,7 +170,8 @@ TEST_F(Oracle, BlocksHoldForEveryAddress) {
   EXPECT_TRUE(in("172.30.0.12"));
   p.ingress = {rule({block("::/0")})};
   EXPECT_TRUE(in("2001:db8::1") && !in("x/b"));
-  p.ingress = {rule({block("10.0.0.0/16", {cidr("10.0.1.0/24")})}), rule({block("10.0.1.2/32")})};  // union: another rule's except is its own
+  p.ingress = {rule({block("10.0.0.0/16", {cidr("10.0.1.0/24")})}),
+               rule({block("10.0.1.2/32")})};  // union: another rule's except is its own
   EXPECT_TRUE(in("y/b") && !in("y/a"));
 }
 
@@ -225,7 +235,8 @@ TEST_F(Oracle, TiersInTheirOrder) {
   cluster(PolicyTier::kAdmin, 10, "second", {rule({b}, {}, PolicyAction::kAllow)});
   EXPECT_TRUE(in("x/b") && in("x/c"));  // it isolates nobody
   EXPECT_EQ(judge("x/a", kIn, "x/b").rule.to_string(), "ClusterNetworkPolicy second ingress[0]");
-  cluster(PolicyTier::kAdmin, 5, "first", {rule({c}, {}, PolicyAction::kPass), rule({b}, {tcp(81)}, PolicyAction::kDeny), rule({c}, {}, PolicyAction::kDeny)});
+  cluster(PolicyTier::kAdmin, 5, "first",
+          {rule({c}, {}, PolicyAction::kPass), rule({b}, {tcp(81)}, PolicyAction::kDeny), rule({c}, {}, PolicyAction::kDeny)});
   EXPECT_TRUE(in("x/b", 80) && !in("x/b", 81) && in("x/c"));
   cluster(PolicyTier::kBaseline, 1, "base", {rule({}, {}, PolicyAction::kDeny)});
   EXPECT_TRUE(in("x/b", 80) && !in("x/c") && !in("192.0.2.1"));
@@ -237,7 +248,8 @@ TEST_F(Oracle, TiersInTheirOrder) {
 }
 
 TEST_F(Oracle, PassOfTheLastTierAllows) {
-  cluster(PolicyTier::kBaseline, 1, "base", {rule({pods_of({}, label("pod", "b"))}, {}, PolicyAction::kPass), rule({}, {}, PolicyAction::kDeny)});
+  cluster(PolicyTier::kBaseline, 1, "base",
+          {rule({pods_of({}, label("pod", "b"))}, {}, PolicyAction::kPass), rule({}, {}, PolicyAction::kDeny)});
   EXPECT_TRUE(in("x/b") && !in("x/c"));
 }
 

@@ -1,0 +1,256 @@
+// The engine against the oracle, and step by step against all at once: FAIRWAY_POLICY_CASES multiplies how many clusters (default 1).
+#include "compile/policy/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "abi/policy.h"
+#include "compile/policy/random_cluster.h"
+
+namespace fairway::compile::policy {
+namespace {
+
+constexpr Direction kBoth[] = {Direction::kIngress, Direction::kEgress};
+
+std::uint64_t scaled(std::uint64_t cases) {
+  const char* times = std::getenv("FAIRWAY_POLICY_CASES");
+  return cases * (times != nullptr ? std::strtoull(times, nullptr, 10) : 1);
+}
+
+// The tables of one bank as the kernel holds them, by Deltas alone.
+struct Tables {
+  std::map<std::uint32_t, SubjectRow> subjects;
+  std::map<net::IpAddr, PeerClass> peers;
+  std::map<net::Prefix, PeerClass> cidrs;
+  std::map<net::Protocol, std::vector<PortClass>> ports;
+  std::map<VerdictKey, VerdictRow> verdicts;
+  bool operator==(const Tables&) const = default;
+
+  Tables() {
+    for (const auto p : {net::Protocol::kTcp, net::Protocol::kUdp, net::Protocol::kSctp}) ports[p].resize(65536);
+  }
+  template <typename Map, typename Changes>
+  static void play(Map& map, const Changes& changes, const char* what) {
+    std::set<typename Map::key_type> seen;
+    for (const auto& [key, row] : changes) {
+      EXPECT_TRUE(seen.insert(key).second) << what << ": one row, told twice in a Delta";
+      if (row) {
+        EXPECT_FALSE(map.contains(key) && map.at(key) == *row) << what << ": told without a change";
+        map[key] = *row;
+      } else {
+        EXPECT_EQ(map.erase(key), 1U) << what << ": removed, but not there";
+      }
+    }
+  }
+  void apply(const Delta& d) {
+    play(subjects, d.subjects, "subjects");
+    play(peers, d.peers, "peers");
+    play(cidrs, d.cidrs, "cidrs");
+    play(verdicts, d.verdicts, "verdicts");
+    for (const auto& r : d.ports) std::fill(ports[r.protocol].begin() + r.first, ports[r.protocol].begin() + r.last + 1, r.port_class);
+  }
+
+  // The trie knows 128 bits, of no families.
+  static bool holds(const net::Prefix& p, const net::IpAddr& addr) {
+    const unsigned length = p.length() + (p.family() == net::Family::kV4 ? 96 : 0);
+    for (unsigned i = 0; i < length; ++i)
+      if (((p.addr().bytes()[i / 8] ^ addr.bytes()[i / 8]) >> (7 - i % 8) & 1) != 0) return false;
+    return true;
+  }
+  PeerClass class_of(const net::IpAddr& addr) const {
+    if (const auto at = peers.find(addr); at != peers.end()) return at->second;
+    PeerClass out = FW_PEER_NONE;
+    unsigned best = 0;
+    for (const auto& [prefix, peer] : cidrs) {
+      const unsigned length = 1 + prefix.length() + (prefix.family() == net::Family::kV4 ? 96 : 0);
+      if (length > best && holds(prefix, addr)) best = length, out = peer;
+    }
+    return out;
+  }
+  VerdictRow judge(std::uint32_t ifindex, Direction direction, const net::IpAddr& peer, Probe probe) const {
+    const auto subject = subjects.find(ifindex);
+    if (subject == subjects.end()) return {Verdict::kAllow, 0};
+    const bool in = direction == Direction::kIngress;
+    const Fallback fallback = in ? subject->second.ingress : subject->second.egress;
+    if (fallback == Fallback::kOpen) return {Verdict::kAllow, 0};
+    const auto table = ports.find(static_cast<net::Protocol>(probe.protocol));
+    const PortClass port = table == ports.end() ? PortClass{FW_PORT_NONE} : table->second[probe.port];
+    const PeerClass peer_class = class_of(peer);
+    for (const auto& [c, p] : {std::pair<PeerClass, PortClass>{peer_class, port}, {peer_class, FW_PORT_ANY}, {FW_PEER_ANY, port}})
+      if (const auto row = verdicts.find({subject->second.id, c, p, direction}); row != verdicts.end()) return row->second;
+    return {fallback == Fallback::kAllow ? Verdict::kAllow : Verdict::kDeny,
+            in ? subject->second.ingress_rule : subject->second.egress_rule};
+  }
+
+  // What it means, whatever the numbers: each is called by those who have it.
+  std::string meaning(const Engine& engine) const {
+    std::map<SubjectId, std::string> subject_names;
+    std::map<PeerClass, std::string> peer_names{{FW_PEER_ANY, "any peer"}, {FW_PEER_NONE, "unnamed"}};
+    std::map<PortClass, std::string> port_names{{FW_PORT_ANY, "any port"}};
+    for (const auto& [ifindex, row] : subjects) subject_names[row.id] += " " + std::to_string(ifindex);
+    for (const auto& [addr, peer] : peers) peer_names[peer] += " " + addr.to_string();
+    for (const auto& [prefix, peer] : cidrs) peer_names[peer] += " " + prefix.to_string();
+    for (const auto& [protocol, table] : ports)
+      for (std::uint32_t i = 0; i < 65536; ++i)
+        if (i == 0 || table[i] != table[i - 1])
+          port_names[table[i]] += " " + std::to_string(static_cast<int>(protocol)) + ":" + std::to_string(i);
+    const auto rule = [&](RuleId id) {
+      const auto* name = engine.find_rule(id);
+      return id == 0 ? std::string("-") : name == nullptr ? std::string("unknown rule") : name->to_string();
+    };
+    std::set<std::string> lines;
+    const auto add = [&](auto... parts) {
+      std::ostringstream line;
+      ((line << parts << "|"), ...);
+      lines.insert(line.str());
+    };
+    for (const auto& [ifindex, row] : subjects)
+      add("subject", subject_names[row.id], static_cast<int>(row.ingress), static_cast<int>(row.egress), rule(row.ingress_rule),
+          rule(row.egress_rule));
+    for (const auto& [addr, peer] : peers) add("peer", addr.to_string(), peer_names[peer]);
+    for (const auto& [prefix, peer] : cidrs) add("cidr", prefix.to_string(), peer_names[peer]);
+    for (const auto& [port, name] : port_names) add("port", port == FW_PORT_NONE ? "none" : "some", name);
+    for (const auto& [key, row] : verdicts) {
+      EXPECT_TRUE(subject_names.contains(key.subject) && peer_names.contains(key.peer) && port_names.contains(key.port))
+          << "a row that no packet can find";
+      add("verdict", subject_names[key.subject], peer_names[key.peer], port_names[key.port], static_cast<int>(key.direction),
+          static_cast<int>(row.verdict), rule(row.rule));
+    }
+    std::string out;
+    for (const auto& l : lines) out += l + "\n";
+    return out;
+  }
+};
+
+// Where several NetworkPolicy rules allow, any of them may be named.
+bool rule_allows(const ClusterState& state, const RuleName& name, const model::Pod& subject, Direction direction, const net::IpAddr& peer,
+                 Probe probe) {
+  if (name.policies.size() != 1 || name.policies[0].tier != model::PolicyTier::kNetworkPolicy || name.rule < 0) return false;
+  ClusterState alone = state;
+  std::erase_if(alone.policies, [&](const auto& p) { return p.id != name.policies[0].policy; });
+  if (alone.policies.size() != 1) return false;
+  auto& p = alone.policies[0];
+  auto& rules = direction == Direction::kIngress ? p.ingress : p.egress;
+  if (!(direction == Direction::kIngress ? p.isolates_ingress : p.isolates_egress)) return false;
+  rules = {rules.at(static_cast<std::size_t>(name.rule))};
+  return judge_naively(alone, subject, direction, peer, probe.protocol, probe.port).allowed;
+}
+
+// Every local pod, direction, address and port.
+std::size_t compare_all(const RandomCluster& cluster, const Engine& engine, const Tables* tables) {
+  static const auto addresses = RandomCluster::addresses();
+  static const auto probes = RandomCluster::probes();
+  std::size_t cases = 0;
+  for (const auto& local : cluster.locals) {
+    const model::Pod* pod = cluster.find_pod(local.pod);
+    const bool known = pod != nullptr && !pod->terminated && !pod->host_network;
+    for (const Direction direction : kBoth) {
+      for (const auto& addr : addresses) {
+        if (known && std::find(pod->ips.begin(), pod->ips.end(), addr) != pod->ips.end()) continue;  // itself: never asked
+        const auto own_node = [&](const auto& n) {
+          return n.name == pod->node && std::find(n.addresses.begin(), n.addresses.end(), addr) != n.addresses.end();
+        };
+        if (known && std::any_of(cluster.state.nodes.begin(), cluster.state.nodes.end(), own_node)) continue;
+        for (const Probe probe : probes) {
+          ++cases;
+          const auto mine = engine.judge(local.ifindex, direction, addr, probe.protocol, probe.port);
+          OracleVerdict truth{local.unknown == Engine::Unknown::kOpen, {}};
+          if (known) truth = judge_naively(cluster.state, *pod, direction, addr, probe.protocol, probe.port);
+          const RuleName* name = engine.find_rule(mine.rule);
+          const auto where = [&] {
+            return pod->id.to_string() + (direction == Direction::kIngress ? " from " : " to ") + addr.to_string() + " " +
+                   std::to_string(probe.protocol) + ":" + std::to_string(probe.port) + " by " +
+                   (name != nullptr ? name->to_string() : "none") + ", truth by " + truth.rule.to_string();
+          };
+          EXPECT_EQ(mine.allowed, truth.allowed) << where();
+          if (known) {
+            const bool right = name == nullptr ? truth.rule.policies.empty()
+                                               : *name == truth.rule || (truth.allowed && truth.rule.policies.size() == 1 &&
+                                                                         truth.rule.policies[0].tier == model::PolicyTier::kNetworkPolicy &&
+                                                                         rule_allows(cluster.state, *name, *pod, direction, addr, probe));
+            EXPECT_TRUE(right) << where();
+          }
+          if (tables != nullptr) {
+            const auto row = tables->judge(local.ifindex, direction, addr, probe);
+            EXPECT_EQ(row.verdict == Verdict::kAllow, mine.allowed) << where();
+            EXPECT_EQ(row.rule, mine.rule) << where();
+          }
+          if (::testing::Test::HasFailure()) return cases;
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+TEST(Engine, CompiledIsAsTheOracleSays) {
+  std::size_t cases = 0;
+  for (std::uint64_t seed = 1; seed <= scaled(150); ++seed) {
+    RandomCluster cluster(seed, seed % 2 == 0);
+    Engine engine;
+    cluster.fill(engine);
+    Tables tables;
+    tables.apply(engine.compile());
+    cases += compare_all(cluster, engine, &tables);
+    if (HasFailure()) FAIL() << "seed " << seed;
+  }
+  RecordProperty("cases", std::to_string(cases));
+  EXPECT_GT(cases, 100'000U);
+}
+
+// A number that is given up keeps its meaning for one Delta more. (A subject may be silent meanwhile: its rules name no direction.)
+class Quarantine {
+ public:
+  void look(const Tables& now) {
+    std::set<std::uint64_t> used;
+    for (const auto& [a, c] : now.peers) used.insert(std::uint64_t{2} << 40 | c);
+    for (const auto& [p, c] : now.cidrs) used.insert(std::uint64_t{2} << 40 | c);
+    for (const auto& [p, table] : now.ports)
+      for (std::size_t i = 0; i < table.size(); ++i)
+        if (i == 0 || table[i] != table[i - 1]) used.insert(std::uint64_t{3} << 40 | table[i]);
+    for (const auto id : used)
+      EXPECT_FALSE(gone_.contains(id) && id % (1ULL << 40) > FW_PEER_NONE) << (id >> 40) << ": " << id % (1ULL << 40) << " again at once";
+    gone_.clear();
+    for (const auto id : before_)
+      if (!used.contains(id)) gone_.insert(id);
+    before_ = std::move(used);
+  }
+
+ private:
+  std::set<std::uint64_t> before_, gone_;
+};
+
+TEST(Engine, StepByStepIsAsAllAtOnce) {
+  for (std::uint64_t seed = 1; seed <= scaled(40); ++seed) {
+    RandomCluster cluster(1000 + seed, seed % 2 == 0);
+    Engine engine;
+    Tables tables;
+    Quarantine quarantine;
+    cluster.fill(engine);
+    for (int step = 0; step < 60; ++step) {
+      for (std::uint32_t n = 1 + cluster.random.below(3); n > 0; --n) cluster.step(engine);
+      const Delta delta = engine.compile();
+      tables.apply(delta);
+      if (!delta.empty()) quarantine.look(tables);
+      EXPECT_TRUE(engine.compile().empty()) << "nothing has changed since";
+      Tables whole;
+      whole.apply(engine.whole());
+      EXPECT_TRUE(whole == tables) << "what Deltas made is not the whole";
+      Engine fresh;
+      cluster.feed(fresh);
+      fresh.compile();
+      Tables again;
+      again.apply(fresh.whole());
+      EXPECT_EQ(tables.meaning(engine), again.meaning(fresh));
+      if (step % 10 == 0) compare_all(cluster, engine, &tables);
+      if (HasFailure()) FAIL() << "seed " << seed << " step " << step;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fairway::compile::policy
