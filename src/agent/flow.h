@@ -114,8 +114,7 @@ class Flow {
 
   compile::services::Assignment assignment_;
   sinks::ServiceSink services_;
-  std::set<std::uint32_t> refused_;   // lost a frontend to another Service, or no ids were free
-  std::set<std::uint32_t> reported_;  // Services with a failure in problems_
+  std::set<std::uint32_t> refused_;  // lost a frontend to another Service, or no ids were free
   std::vector<compile::services::Frontend> host_ports_;
   std::uint32_t host_ports_number_ = 0;  // as if they were one Service
 

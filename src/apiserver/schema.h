@@ -88,7 +88,6 @@ struct Message {
   std::deque<Field> fields;
   std::unordered_map<std::string_view, const Field*> by_name;
   bool preserve_unknown = false;
-  bool prune_unknown = false;              // CRDs: unknown fields are dropped
   std::shared_ptr<const Type> additional;  // CRDs: properties and additionalProperties at once
 
   const Field* find(std::string_view field) const {

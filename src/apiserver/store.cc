@@ -154,14 +154,6 @@ const Store::Objects& Store::objects(std::string_view collection) const {
   return at == collections_.end() ? kNone : at->second.objects;
 }
 
-std::vector<std::string> Store::collections() const {
-  std::vector<std::string> names;
-  for (const auto& [name, collection] : collections_) {
-    if (!collection.objects.empty()) names.push_back(name);
-  }
-  return names;
-}
-
 Result<ObjectPtr> Store::put(std::string_view name, Json value) {
   ObjectPtr object = make_object(std::move(value), revision_ + 1);
   if (object->text.size() > kMaxObjectBytes)

@@ -60,7 +60,6 @@ class Store {
   std::uint64_t revision() const { return revision_; }
   ObjectPtr get(std::string_view collection, std::string_view ns, std::string_view name) const;
   const Objects& objects(std::string_view collection) const;
-  std::vector<std::string> collections() const;
 
   // Sets metadata.resourceVersion. The object's key is its own namespace and name. kExhausted: larger than kMaxObjectBytes.
   Result<ObjectPtr> put(std::string_view collection, Json object);

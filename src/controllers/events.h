@@ -49,7 +49,6 @@ class Events {
 
 inline constexpr Events::About kPodType{"v1", "Pod", "pods"};
 inline constexpr Events::About kNodeType{"v1", "Node", "nodes"};
-inline constexpr Events::About kServiceType{"v1", "Service", "services"};
 inline constexpr Events::About kDeploymentType{"apps/v1", "Deployment", "deployments"};
 inline constexpr Events::About kReplicaSetType{"apps/v1", "ReplicaSet", "replicasets"};
 inline constexpr Events::About kDaemonSetType{"apps/v1", "DaemonSet", "daemonsets"};

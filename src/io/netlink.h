@@ -132,16 +132,6 @@ struct ShaperSpec {  // tbf at the root of a device: limits what leaves by it
   std::uint32_t burst_bytes = 0;
 };
 
-struct RuleSpec {  // `from SRC lookup TABLE`, or by mark
-  net::Family family = net::Family::kV4;
-  std::uint32_t priority = 0;
-  std::uint32_t table = 254;
-  std::optional<net::Prefix> from;
-  std::optional<net::Prefix> to;
-  std::uint32_t mark = 0;
-  std::uint32_t mark_mask = 0;
-};
-
 // Requests in order. The kernel goes on after a failed one: the caller undoes.
 // "replace" and "ensure" requests are idempotent; "delete" of what is not there is no error.
 class NetlinkBatch {
@@ -160,10 +150,7 @@ class NetlinkBatch {
   void replace_route(const RouteSpec& spec);
   void delete_route(const RouteSpec& spec);
   void replace_neighbour(const NeighbourSpec& spec);
-  void delete_neighbour(std::uint32_t link, const net::IpAddr& addr);
   void replace_shaper(const ShaperSpec& spec);
-  void ensure_rule(const RuleSpec& spec);
-  void delete_rule(const RuleSpec& spec);
   bool empty() const { return requests_.empty(); }
   std::size_t size() const { return requests_.size(); }
 

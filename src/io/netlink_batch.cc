@@ -2,7 +2,6 @@
 #include <arpa/inet.h>
 #include <endian.h>
 #include <libmnl/libmnl.h>
-#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/ip.h>
@@ -116,27 +115,6 @@ void put_address(Message& message, const AddressSpec& spec) {
                                                                      : RT_SCOPE_UNIVERSE;
   message.addr(IFA_LOCAL, spec.addr);
   message.addr(IFA_ADDRESS, spec.addr);
-}
-
-void put_rule(Message& message, const RuleSpec& spec) {
-  auto& body = message.body<fib_rule_hdr>();
-  body.family = family_number(spec.family);
-  body.action = FR_ACT_TO_TBL;
-  body.table = RT_TABLE_UNSPEC;
-  message.u32(FRA_TABLE, spec.table);
-  message.u32(FRA_PRIORITY, spec.priority);
-  if (spec.from) {
-    body.src_len = static_cast<std::uint8_t>(spec.from->length());
-    message.addr(FRA_SRC, spec.from->addr());
-  }
-  if (spec.to) {
-    body.dst_len = static_cast<std::uint8_t>(spec.to->length());
-    message.addr(FRA_DST, spec.to->addr());
-  }
-  if (spec.mark != 0 || spec.mark_mask != 0) {
-    message.u32(FRA_FWMARK, spec.mark);
-    message.u32(FRA_FWMASK, spec.mark_mask);
-  }
 }
 
 std::string on_link(std::uint32_t link) { return " on link " + std::to_string(link); }
@@ -318,15 +296,6 @@ void NetlinkBatch::replace_neighbour(const NeighbourSpec& spec) {
   append(message.header(), Forgive::kNothing, "set neighbour " + spec.addr.to_string() + on_link(spec.link));
 }
 
-void NetlinkBatch::delete_neighbour(std::uint32_t link, const net::IpAddr& addr) {
-  Message message(RTM_DELNEIGH, 0);
-  auto& body = message.body<ndmsg>();
-  body.ndm_family = family_number(addr.family());
-  body.ndm_ifindex = static_cast<int>(link);
-  message.addr(NDA_DST, addr);
-  append(message.header(), Forgive::kMissing, "delete neighbour " + addr.to_string() + on_link(link));
-}
-
 void NetlinkBatch::replace_shaper(const ShaperSpec& spec) {
   constexpr std::uint64_t kLatencyMs = 25;  // longest wait in the queue
   Message message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
@@ -346,18 +315,6 @@ void NetlinkBatch::replace_shaper(const ShaperSpec& spec) {
   if (spec.rate_bytes_per_second > UINT32_MAX) message.u64(TCA_TBF_RATE64, spec.rate_bytes_per_second);
   message.close(options);
   append(message.header(), Forgive::kNothing, "set bandwidth" + on_link(spec.link));
-}
-
-void NetlinkBatch::ensure_rule(const RuleSpec& spec) {
-  Message message(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
-  put_rule(message, spec);
-  append(message.header(), Forgive::kExisting, "add rule " + std::to_string(spec.priority));
-}
-
-void NetlinkBatch::delete_rule(const RuleSpec& spec) {
-  Message message(RTM_DELRULE, 0);
-  put_rule(message, spec);
-  append(message.header(), Forgive::kMissing, "delete rule " + std::to_string(spec.priority));
 }
 
 }  // namespace fairway::io

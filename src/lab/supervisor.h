@@ -57,7 +57,6 @@ class Supervisor {
   std::string bin_dir_;  // where fairway, fairway-agent and fairway-cni are
   std::string cgroup_;   // <cgroup2>/fairway-lab
   sys::Fd lock_;
-  Fabric fabric_;
   std::unique_ptr<Child> server_;
   std::map<std::string, Node> nodes_;
   std::unique_ptr<io::HttpServer> control_;

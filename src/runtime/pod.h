@@ -46,7 +46,6 @@ class Pod {
   PodFacts facts() const;
   std::int64_t grace_seconds() const;  // what its object says now
   bool terminating() const { return removed_ || find(object_, "metadata.deletionTimestamp"); }
-  const std::vector<std::unique_ptr<Container>>& init_containers() const { return init_; }
   const std::vector<std::unique_ptr<Container>>& containers() const { return regular_; }
   Container* find_container(const std::string& name) const;
   const ConfigObjects& config_objects() const { return objects_; }
