@@ -14,12 +14,12 @@ agent::FlowConfig flow_config() {
 
 }  // namespace
 
-FairwayFlow::FairwayFlow(datapath::Datapath& datapath)
-    : frontends_(datapath.frontends(), maps_),
-      slots_(datapath.svc_slots(), maps_),
-      backends_(datapath.backends(), maps_),
-      endpoints_(datapath.endpoints()),
-      nodes_(datapath.nodes()),
+FairwayFlow::FairwayFlow(Node& node)
+    : frontends_(node.datapath().frontends(), maps_),
+      slots_(node.datapath().svc_slots(), maps_),
+      backends_(node.datapath().backends(), maps_),
+      endpoints_(node.datapath().endpoints()),
+      nodes_(node.datapath().nodes()),
       cluster_(problems_),
       slice_decoder_(k8s::Kind::kEndpointSlice),
       slice_stream_(slice_decoder_, [this](const k8s::WatchEvent& event) {
@@ -29,7 +29,13 @@ FairwayFlow::FairwayFlow(datapath::Datapath& datapath)
   agent::FlowTargets targets{.services = {.frontends = frontends_, .slots = slots_, .backends = backends_},
                              .endpoints = endpoints_,
                              .nodes = nodes_,
-                             .routes = routes_};
+                             .routes = routes_,
+                             .reserve = [this, &node](const datapath::Room& rows) {
+                               const auto begin = std::chrono::steady_clock::now();
+                               Status status = node.reserve(rows);
+                               growth_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+                               return status;
+                             }};
   flow_ = std::make_unique<agent::Flow>(cluster_, problems_, targets, flow_config());
 }
 

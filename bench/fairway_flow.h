@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agent/flow.h"
+#include "core/sandbox.h"
 #include "datapath/datapath.h"
 #include "k8s/decode.h"
 #include "k8s/watch_stream.h"
@@ -16,15 +17,16 @@ namespace fairway::bench {
 
 class FairwayFlow {
  public:
-  // Rows go to the maps of `datapath`, which outlives this.
-  explicit FairwayFlow(datapath::Datapath& datapath);
+  // Rows go to the maps of the node's datapath; it outlives this.
+  explicit FairwayFlow(Node& node);
 
   // The initial lists: pages of Services and of EndpointSlices; the other kinds are empty. Ends with the rows applied.
   Status list(const std::vector<std::string>& services, const std::vector<std::string>& slices);
   // Bytes of the slices' watch, taken through to the maps.
   Status slice_event(const std::string& line);
 
-  double map_seconds() const { return maps_.seconds; }  // spent in the maps' calls
+  double map_seconds() const { return maps_.seconds; }       // spent in the maps' calls
+  double growth_seconds() const { return growth_seconds_; }  // spent in making the tables larger
   std::size_t rows_written() const { return maps_.rows; }
   const compile::services::Assignment& assignment() const { return flow_->assignment(); }
 
@@ -33,6 +35,7 @@ class FairwayFlow {
   void settle();
 
   MapTime maps_;
+  double growth_seconds_ = 0;
   TimedMap<fw_frontend_key, fw_frontend> frontends_;
   TimedMap<std::uint32_t, std::uint32_t> slots_;
   TimedMap<std::uint32_t, fw_backend> backends_;

@@ -48,6 +48,9 @@ class Node {
 
   const Netns& netns() const { return netns_; }
   datapath::Datapath& datapath() { return *datapath_; }
+  Status reserve(const datapath::Room& rows) {
+    return netns_.run([&] { return datapath_->reserve(rows); });
+  }
   net::IpAddr pod_addr(unsigned n) const { return net::IpAddr::v4(0x0af40000u + (index_ << 8) + n); }
   net::IpAddr underlay() const { return net::IpAddr::v4(0xac1e0000u + index_); }
   std::uint32_t uplink_ifindex() const { return uplink_; }

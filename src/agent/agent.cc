@@ -52,25 +52,6 @@ constexpr std::chrono::seconds kTick{1};  // ids cool down, setup and prune are 
 constexpr std::size_t kSweepRows = 4096;  // of the flow table, a tick
 constexpr unsigned kAbsent = 3;           // answers of 404 in a row until the objects of an API count as gone
 
-datapath::MapSizes small_sizes() {
-  datapath::MapSizes sizes;
-  sizes.endpoints = 8192;
-  sizes.local_ifs = 512;
-  sizes.nodes = 1024;
-  sizes.frontends = 8192;
-  sizes.svc_slots = 32768;
-  sizes.backends = 16384;
-  sizes.flows_new = 4096;
-  sizes.flows = 32768;
-  sizes.fragments = 512;
-  sizes.sock_origin = 4096;
-  sizes.pol_peers = 8192;
-  sizes.pol_verdicts = 16384;
-  sizes.track_new = 4096;
-  sizes.track = 16384;
-  return sizes;
-}
-
 // The resolvers of the machine, less ourselves.
 std::vector<net::SocketAddr> resolv_conf(const std::vector<net::IpAddr>& own) {
   std::vector<net::SocketAddr> out;
@@ -236,14 +217,17 @@ Status Agent::Impl::start() {
 Status Agent::Impl::start_datapath() {
   datapath::DatapathConfig config;
   config.bpf_dir = options.bpf_dir;
-  if (options.small_maps) config.sizes = small_sizes();
+  config.most_rows = options.most_rows;
   FW_ASSIGN(datapath, datapath::Datapath::open(config));
   endpoint_target = std::make_unique<sinks::EndpointTarget>(datapath->endpoints());
   node_target = std::make_unique<sinks::NodeTarget>(datapath->nodes());
-  flow = std::make_unique<Flow>(
-      cluster, problems,
-      FlowTargets{{datapath->frontends(), datapath->svc_slots(), datapath->backends()}, *endpoint_target, *node_target, route_target},
-      flow_config());
+  flow = std::make_unique<Flow>(cluster, problems,
+                                FlowTargets{{datapath->frontends(), datapath->svc_slots(), datapath->backends()},
+                                            *endpoint_target,
+                                            *node_target,
+                                            route_target,
+                                            [this](const datapath::Room& rows) { return datapath->reserve(rows); }},
+                                flow_config());
   FW_ASSIGN(const bool adopted, flow->adopt());
   if (adopted)
     log::info("agent", "adopted the pinned datapath: {} frontends, {} backends", flow->assignment().frontends(),

@@ -20,7 +20,9 @@ Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets tar
     : cluster_(cluster),
       problems_(problems),
       config_(std::move(config)),
-      assignment_(static_cast<std::uint32_t>(targets.services.slots.capacity()), config_.generation),
+      reserve_(std::move(targets.reserve)),
+      slots_(targets.services.slots),
+      assignment_(static_cast<std::uint32_t>(slots_.capacity()), config_.generation),
       services_(targets.services, assignment_),
       endpoints_(targets.endpoints),
       nodes_(targets.nodes),
@@ -70,6 +72,7 @@ void Flow::run(TimePoint now) {
     run_nodes(names);
   }
   const auto changes = cluster_.take_changes();
+  make_room({.endpoints = cluster_.address_count() + claimed_.size(), .nodes = cluster_.table(k8s::Kind::kNode).size()});
   run_nodes(changes.nodes);
   run_addresses(changes.addresses);
   // Nodes before what points to them; Services last, as their backends should be reachable.
@@ -80,6 +83,24 @@ void Flow::run(TimePoint now) {
   in_force(services_.retry(now), {});
   run_pods(changes.pods);
   report();
+}
+
+// --- room
+
+bool Flow::make_room(datapath::Room need) {
+  if (!reserve_) return false;
+  const Status status = reserve_(need);
+  if (status.ok()) problems_.clear(Stage::kApply, "Tables");
+  else problems_.set(Stage::kApply, "Tables", {{"size", status.error().message}});
+  assignment_.grow_slots(static_cast<std::uint32_t>(slots_.capacity()));
+  return status.ok();
+}
+
+// `share` of the batch's Services are compiled: the others will need as much again, and the tables grow once.
+void Flow::make_room_for_services(double share) {
+  const auto all = [share](std::size_t rows) { return static_cast<std::size_t>(static_cast<double>(rows) / share); };
+  make_room(
+      {.frontends = all(assignment_.frontends()), .svc_slots = all(assignment_.slots_used()), .backends = all(assignment_.backends())});
 }
 
 // --- nodes, routes, endpoints
@@ -214,6 +235,8 @@ void Flow::compile_one(std::uint32_t number, Batch& batch) {
   if (compiled_from) compiled = compile_service(*compiled_from, slices, config_.services);
   if (host_ports) compiled.frontends = host_ports_;
   auto change = assignment_.set(number, compiled.frontends);
+  if (!change.ok() && change.error().code == Code::kExhausted && make_room({.svc_slots = 2UL * assignment_.slots()}))
+    change = assignment_.set(number, compiled.frontends);
   if (!change.ok()) {
     compiled.problems.push_back({"svc_slots", change.error().message + ": the old state stays in force"});
     refused_.insert(number);
@@ -260,6 +283,7 @@ void Flow::run_services(std::vector<std::uint32_t> numbers, TimePoint now) {
       for (const std::uint32_t number : again)
         if (std::find(part.begin(), part.end(), number) == part.end()) compile_one(number, batch);
     }
+    make_room_for_services(static_cast<double>(begin + part.size()) / static_cast<double>(numbers.size()));
     in_force(services_.apply(std::move(batch.units), now), batch);
   }
 }

@@ -19,6 +19,7 @@
 #include "compile/routing/compile.h"
 #include "compile/services/assign.h"
 #include "compile/services/compile.h"
+#include "datapath/room.h"
 #include "reconcile/reconciler.h"
 #include "reflect/cluster.h"
 #include "sinks/node_sinks.h"
@@ -40,6 +41,8 @@ struct FlowTargets {
   reconcile::Target<net::IpAddr, fw_endpoint>& endpoints;
   reconcile::Target<std::uint32_t, fw_node>& nodes;
   reconcile::Target<net::Prefix, compile::routing::Route>& routes;
+  // Makes the tables large enough, before rows are written that would not fit. Empty: they have the size that they have.
+  std::function<Status(const datapath::Room&)> reserve;
 };
 
 class Flow {
@@ -90,6 +93,8 @@ class Flow {
   void run_node(const std::string& name);
   void drop_node(const std::string& name);
   void drop_route(const compile::routing::Route& route);
+  bool make_room(datapath::Room need);
+  void make_room_for_services(double share);
   void run_addresses(const std::vector<net::IpAddr>& addrs);
   std::optional<fw_endpoint> endpoint_of(const net::IpAddr& addr) const;
   void run_services(std::vector<std::uint32_t> numbers, TimePoint now);
@@ -112,6 +117,8 @@ class Flow {
   FlowConfig config_;
   bool open_ = false, restored_ = false, adopted_ = false, nodes_stale_ = false;
 
+  std::function<Status(const datapath::Room&)> reserve_;
+  datapath::Map<std::uint32_t, std::uint32_t>& slots_;
   compile::services::Assignment assignment_;
   sinks::ServiceSink services_;
   std::set<std::uint32_t> refused_;  // lost a frontend to another Service, or no ids were free

@@ -54,7 +54,7 @@ Result<net::SocketAddr> parse_upstream(std::string_view text) {
 
 struct Raw {
   std::vector<std::string> cluster, service, dns, upstream;
-  std::string datapath = "auto", map_size = "default";
+  std::string datapath = "auto";
 };
 
 Status convert(const Raw& raw, Options& out) {
@@ -75,7 +75,6 @@ Status convert(const Raw& raw, Options& out) {
     if (std::none_of(out.service_ranges.begin(), out.service_ranges.end(), [&](const auto& r) { return r.contains(ip); }))
       return make_error(Code::kInvalid, "--dns-ip " + ip.to_string() + " lies in no --service-cidr");
   out.datapath = *compile::routing::parse_mode(raw.datapath);
-  out.small_maps = raw.map_size == "small";
   return {};
 }
 
@@ -108,8 +107,8 @@ Parsed parse_options(int argc, char** argv) {
   app.add_option("--cluster-domain", o.cluster_domain, "The cluster's DNS domain")->capture_default_str();
   app.add_option("--upstream", raw.upstream,
                  "DNS server for names beyond the cluster, IP or IP:PORT, or none (default: those of /etc/resolv.conf)");
-  app.add_option("--map-size", raw.map_size, "Size of the kernel's tables; small: a lab")
-      ->check(CLI::IsMember({"small", "default"}))
+  app.add_option("--most-rows", o.most_rows, "Where the kernel's tables stop growing with the cluster")
+      ->check(CLI::Range(64U, datapath::kMostRows))
       ->capture_default_str();
   app.add_option("--vni", o.vni, "VXLAN network identifier")->check(CLI::Range(1, 0xffffff))->capture_default_str();
   app.add_flag("-v,--verbose", o.verbose, "Log every change");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compile/routing/compile.h"
+#include "datapath/datapath.h"
 #include "net/ip.h"
 
 namespace fairway::agent {
@@ -24,7 +25,7 @@ struct Options {
   std::string cluster_domain = "cluster.local";
   std::vector<net::SocketAddr> upstreams;  // empty: /etc/resolv.conf
   bool no_upstreams = false;               // names beyond the cluster are refused at once
-  bool small_maps = false;
+  std::uint32_t most_rows = datapath::kMostRows;
   std::uint32_t vni = 1;
   bool verbose = false;
 };

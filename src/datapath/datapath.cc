@@ -10,10 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <optional>
 
 #include "datapath/attach.h"
@@ -75,13 +78,6 @@ std::uint64_t kernel_memory(int fd) {
   return bytes;
 }
 
-template <AbiType K, AbiType V>
-Result<std::unique_ptr<FdMap<K, V>>> typed_map(const Programs& programs, const char* name) {
-  FW_ASSIGN(sys::Fd fd, programs.map_fd(name));
-  FW_ASSIGN(auto map, (FdMap<K, V>::from_fd(std::move(fd))));
-  return std::make_unique<FdMap<K, V>>(std::move(map));
-}
-
 class KernelDatapath final : public Datapath {
  public:
   static Result<std::unique_ptr<Datapath>> open(const DatapathConfig& config);
@@ -103,6 +99,7 @@ class KernelDatapath final : public Datapath {
   Status attach_cgroup(const std::string& path) override;
   Status activate() override;
   Status set_node_frontends(bool any) override;
+  Status reserve(const Room& rows) override;
   Status set_config(const fw_config& config) override;
   Result<fw_config> config() const override { return config_->lookup(kZero); }
   Status put_endpoint(const fw_addr& addr, const fw_endpoint& row) override;
@@ -150,9 +147,19 @@ class KernelDatapath final : public Datapath {
   }
   Status open_maps();
   Status open_policy_maps();
+  Status grow();
+  Status keep_client_marks();
   template <AbiType K, AbiType V>
-  Result<std::unique_ptr<RememberedMap<K, V>>> remembered_map(const char* name) const {
-    FW_ASSIGN(auto map, (typed_map<K, V>(*programs_, name)));
+  Result<std::unique_ptr<FdMap<K, V>>> typed_map(const char* name) {
+    FW_ASSIGN(sys::Fd fd, programs_->map_fd(name));
+    FW_ASSIGN(auto opened, (FdMap<K, V>::from_fd(std::move(fd))));
+    auto map = std::make_unique<FdMap<K, V>>(std::move(opened));
+    rebind_[name] = [map = map.get()](sys::Fd other) { return map->rebind(std::move(other)); };
+    return map;
+  }
+  template <AbiType K, AbiType V>
+  Result<std::unique_ptr<RememberedMap<K, V>>> remembered_map(const char* name) {
+    FW_ASSIGN(auto map, (typed_map<K, V>(name)));
     return std::make_unique<RememberedMap<K, V>>(std::move(map), *epoch_);
   }
   Status swap_attached() {
@@ -183,6 +190,12 @@ class KernelDatapath final : public Datapath {
   std::unique_ptr<TrackSweep> track_sweep_;
   std::uint32_t host_service_ifindex_ = 0;
   bool node_frontends_ = false;
+  std::string maps_dir_;
+  MapSizes sizes_;
+  std::uint32_t most_rows_ = kMostRows;
+  std::map<std::string, std::function<Status(sys::Fd)>> rebind_;  // by map
+  bool swap_owed_ = false;                                        // larger maps are there, some attachment has the old programs
+  sys::Fd old_endpoints_;
 };
 
 Result<std::unique_ptr<Datapath>> KernelDatapath::open(const DatapathConfig& config) {
@@ -192,7 +205,13 @@ Result<std::unique_ptr<Datapath>> KernelDatapath::open(const DatapathConfig& con
   FW_TRY(make_dir(maps_dir));
   FW_TRY(make_dir(links_dir));
   auto self = std::make_unique<KernelDatapath>();
-  FW_ASSIGN(self->programs_, Programs::load(maps_dir, config.sizes));
+  self->maps_dir_ = maps_dir;
+  self->sizes_ = config.sizes;
+  self->most_rows_ = config.most_rows;
+  MapSizes& s = self->sizes_;
+  for (std::uint32_t* size : {&s.endpoints, &s.nodes, &s.frontends, &s.svc_slots, &s.backends, &s.pol_peers, &s.pol_cidrs, &s.pol_verdicts})
+    *size = std::min(*size, config.most_rows);
+  FW_ASSIGN(self->programs_, Programs::load(maps_dir, s));
   const bool tcx = !config.prefer_clsact && has_tcx(self->programs_->program_fd("pod_in"));
   self->attachments_ = std::make_unique<Attachments>(links_dir, tcx ? AttachMode::kTcx : AttachMode::kClsact);
   FW_TRY(self->open_maps());
@@ -207,11 +226,11 @@ Status KernelDatapath::open_maps() {
   FW_ASSIGN(endpoints_, (remembered_map<fw_addr, fw_endpoint>("endpoints")));
   FW_ASSIGN(local_ifs_, (remembered_map<std::uint32_t, fw_local_if>("local_ifs")));
   FW_ASSIGN(nodes_, (remembered_map<std::uint32_t, fw_node>("nodes")));
-  FW_ASSIGN(frontends_, (typed_map<fw_frontend_key, fw_frontend>(*programs_, "frontends")));
-  FW_ASSIGN(svc_slots_, (typed_map<std::uint32_t, std::uint32_t>(*programs_, "svc_slots")));
-  FW_ASSIGN(backends_, (typed_map<std::uint32_t, fw_backend>(*programs_, "backends")));
-  FW_ASSIGN(flows_new_, (typed_map<fw_flow_key, fw_flow>(*programs_, "flows_new")));
-  FW_ASSIGN(flows_, (typed_map<fw_flow_key, fw_flow>(*programs_, "flows")));
+  FW_ASSIGN(frontends_, (typed_map<fw_frontend_key, fw_frontend>("frontends")));
+  FW_ASSIGN(svc_slots_, (typed_map<std::uint32_t, std::uint32_t>("svc_slots")));
+  FW_ASSIGN(backends_, (typed_map<std::uint32_t, fw_backend>("backends")));
+  FW_ASSIGN(flows_new_, (typed_map<fw_flow_key, fw_flow>("flows_new")));
+  FW_ASSIGN(flows_, (typed_map<fw_flow_key, fw_flow>("flows")));
   FW_ASSIGN(sys::Fd sweep_fd, programs_->map_fd("flows"));
   sweep_ = std::make_unique<FlowSweep>(std::move(sweep_fd));
   FW_TRY(open_policy_maps());
@@ -224,14 +243,14 @@ Status KernelDatapath::open_maps() {
 Status KernelDatapath::open_policy_maps() {
   FW_ASSIGN(sys::Fd state_fd, programs_->map_fd("pol_state"));
   FW_ASSIGN(generation_, SharedWord::open(std::move(state_fd)));
-  FW_ASSIGN(pol_subjects_, (typed_map<std::uint32_t, fw_subject>(*programs_, "pol_subjects")));
-  FW_ASSIGN(pol_peers_, (typed_map<fw_addr, fw_peer_class>(*programs_, "pol_peers")));
-  FW_ASSIGN(pol_cidrs_, (typed_map<fw_cidr_key, fw_peer_class>(*programs_, "pol_cidrs")));
-  FW_ASSIGN(pol_ports_, (typed_map<std::uint32_t, fw_port_chunk>(*programs_, "pol_ports")));
-  FW_ASSIGN(pol_verdicts_, (typed_map<fw_verdict_key, fw_verdict_row>(*programs_, "pol_verdicts")));
-  FW_ASSIGN(pol_hits_, (typed_map<fw_hit_key, fw_hit>(*programs_, "pol_hits")));
-  FW_ASSIGN(track_new_, (typed_map<fw_track_key, fw_track>(*programs_, "track_new")));
-  FW_ASSIGN(track_, (typed_map<fw_track_key, fw_track>(*programs_, "track")));
+  FW_ASSIGN(pol_subjects_, (typed_map<std::uint32_t, fw_subject>("pol_subjects")));
+  FW_ASSIGN(pol_peers_, (typed_map<fw_addr, fw_peer_class>("pol_peers")));
+  FW_ASSIGN(pol_cidrs_, (typed_map<fw_cidr_key, fw_peer_class>("pol_cidrs")));
+  FW_ASSIGN(pol_ports_, (typed_map<std::uint32_t, fw_port_chunk>("pol_ports")));
+  FW_ASSIGN(pol_verdicts_, (typed_map<fw_verdict_key, fw_verdict_row>("pol_verdicts")));
+  FW_ASSIGN(pol_hits_, (typed_map<fw_hit_key, fw_hit>("pol_hits")));
+  FW_ASSIGN(track_new_, (typed_map<fw_track_key, fw_track>("track_new")));
+  FW_ASSIGN(track_, (typed_map<fw_track_key, fw_track>("track")));
   FW_ASSIGN(sys::Fd sweep_fd, programs_->map_fd("track"));
   track_sweep_ = std::make_unique<TrackSweep>(std::move(sweep_fd));
   return {};
@@ -241,6 +260,69 @@ Status KernelDatapath::activate() {
   if (!programs_->pending()) return {};
   FW_TRY(swap_attached());
   return programs_->commit();
+}
+
+Status KernelDatapath::reserve(const Room& rows) {
+  struct Table {
+    std::string_view name;
+    std::size_t need, have;
+    std::uint32_t& size;
+  };
+  const Table tables[] = {{"endpoints", rows.endpoints, endpoints_->capacity(), sizes_.endpoints},
+                          {"nodes", rows.nodes, nodes_->capacity(), sizes_.nodes},
+                          {"frontends", rows.frontends, frontends_->capacity(), sizes_.frontends},
+                          {"svc_slots", rows.svc_slots, svc_slots_->capacity(), sizes_.svc_slots},
+                          {"backends", rows.backends, backends_->capacity(), sizes_.backends},
+                          {"pol_peers", rows.pol_peers, pol_peers_->capacity(), sizes_.pol_peers},
+                          {"pol_cidrs", rows.pol_cidrs, pol_cidrs_->capacity(), sizes_.pol_cidrs},
+                          {"pol_verdicts", rows.pol_verdicts, pol_verdicts_->capacity(), sizes_.pol_verdicts}};
+  bool larger = swap_owed_;
+  for (const Table& t : tables) {
+    if (t.need > most_rows_)
+      return make_error(Code::kExhausted, "table " + std::string(t.name) + ": " + std::to_string(t.need) + " rows are asked for, and " +
+                                              std::to_string(most_rows_) + " are the most");
+    t.size = static_cast<std::uint32_t>(t.have);
+    if (t.need <= t.have) continue;
+    t.size = static_cast<std::uint32_t>(std::min<std::size_t>(std::bit_ceil(t.need + t.need / 4), most_rows_));
+    larger = true;
+  }
+  if (!larger) return {};
+  if (programs_->pending()) return make_error(Code::kUnavailable, "the tables grow once the new programs are in force");
+  Status grown = grow();
+  if (!grown.ok()) return std::move(grown).error().with_context("make the tables larger");
+  return {};
+}
+
+// The old programs and their maps live on while they are attached anywhere.
+Status KernelDatapath::grow() {
+  if (!swap_owed_) {
+    FW_ASSIGN(old_endpoints_, programs_->map_fd("endpoints"));
+    FW_ASSIGN(auto fresh, Programs::load(maps_dir_, sizes_));
+    programs_ = std::move(fresh);
+    swap_owed_ = true;
+    for (const auto& [name, rebind] : rebind_) {
+      FW_ASSIGN(sys::Fd fd, programs_->map_fd(name));
+      FW_TRY(rebind(std::move(fd)));
+    }
+  }
+  FW_TRY(swap_attached());
+  FW_TRY(keep_client_marks());
+  swap_owed_ = false;
+  return {};
+}
+
+// A pod that had its first translated packet between the copy of the rows and the swap was marked in the old row alone.
+Status KernelDatapath::keep_client_marks() {
+  FW_ASSIGN(const auto old, (FdMap<fw_addr, fw_endpoint>::from_fd(std::move(old_endpoints_))));
+  FW_ASSIGN(const auto rows, old.dump());
+  for (const auto& [addr, row] : rows) {
+    if ((row.flags & FW_EP_NAT) == 0) continue;
+    auto now = endpoints_->lookup(addr);
+    if (!now.ok() || now->generation != row.generation || (now->flags & FW_EP_NAT) != 0) continue;
+    now->flags |= FW_EP_NAT;
+    FW_TRY(endpoints_->update(addr, *now));
+  }
+  return {};
 }
 
 Status KernelDatapath::attach_host_service(std::uint32_t ifindex) {

@@ -21,34 +21,38 @@
 #include "base/result.h"
 #include "datapath/map.h"
 #include "datapath/policy_tables.h"
+#include "datapath/room.h"
 
 namespace fairway::datapath {
 
-// Rows. The defaults hold 30,000 Services of 4 endpoints and 50,000 pods, dual-stack; hashes allocate rows on demand:
-// 17 MiB while all is empty, most of it the hashes' buckets.
+// Rows. What grows with the cluster (struct Room) starts small and grows by reserve(), never shrinks, and is found again by
+// the next agent; what grows with traffic has a fixed size. Hashes allocate rows on demand, but pay 16 bytes for each
+// that they may ever have.
 struct MapSizes {
-  std::uint32_t endpoints = 131072;
+  std::uint32_t endpoints = 4096;
   std::uint32_t local_ifs = 1024;
-  std::uint32_t nodes = 16384;
-  std::uint32_t frontends = 131072;
-  std::uint32_t svc_slots = 524288;
-  std::uint32_t backends = 262144;
+  std::uint32_t nodes = 1024;
+  std::uint32_t frontends = 4096;
+  std::uint32_t svc_slots = 16384;
+  std::uint32_t backends = 8192;
   std::uint32_t flows_new = 8192;  // LRU, allocated at once
   std::uint32_t flows = 131072;
   std::uint32_t fragments = 1024;    // LRU
   std::uint32_t sock_origin = 8192;  // LRU
-  std::uint32_t pol_peers = 131072;
+  std::uint32_t pol_peers = 4096;
   std::uint32_t pol_cidrs = 65536;  // a trie: nothing while empty
-  std::uint32_t pol_verdicts = 65536;
+  std::uint32_t pol_verdicts = 4096;
   std::uint32_t pol_hits = 1024;   // LRU
   std::uint32_t track_new = 8192;  // LRU
   std::uint32_t track = 65536;
 };
+inline constexpr std::uint32_t kMostRows = 1U << 23;
 
 struct DatapathConfig {
   std::string bpf_dir = "/sys/fs/bpf/fairway";
   MapSizes sizes;
-  bool prefer_clsact = false;  // clsact even where the kernel has tcx
+  std::uint32_t most_rows = kMostRows;  // of a table that grows: beyond it is full
+  bool prefer_clsact = false;           // clsact even where the kernel has tcx
 };
 
 enum class AttachMode { kTcx, kClsact };
@@ -110,6 +114,12 @@ class Datapath : public PolicyTables {
   // Swaps older programs that wait for their successors' maps to be filled. Call once every source has synced.
   // Does nothing where open() has done it already.
   virtual Status activate() = 0;
+
+  // Makes the tables large enough, with room to spare, where they are not: larger ones with the same rows, and all programs
+  // swapped to them, in one step per attachment. No packet is lost, and no row of ours; it takes some 0.1 s. kExhausted
+  // beyond most_rows, kUnavailable before activate(); after an error the rows that there were are in force, and the next
+  // call goes on.
+  virtual Status reserve(const Room& rows) = 0;
 
   // Whether `frontends` has rows of this node's own addresses: then, and only then, are packets to the node looked up, also
   // those that it sends to itself (a program on lo's egress). Kept over restarts. Set it after the rows, take it back before.

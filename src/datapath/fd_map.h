@@ -21,6 +21,12 @@ class FdMap final : public Map<K, V> {
     return FdMap(std::move(raw));
   }
   FdMap(FdMap&& other) noexcept : raw_(std::move(other.raw_)) {}
+  // Another map of the same layout takes its place: who holds a reference to this goes on with that.
+  Status rebind(sys::Fd fd) {
+    FW_ASSIGN(FdMap fresh, from_fd(std::move(fd)));
+    raw_ = std::move(fresh.raw_);
+    return {};
+  }
 
   std::string_view name() const override { return raw_.name(); }
   std::size_t capacity() const override { return raw_.capacity(); }

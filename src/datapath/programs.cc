@@ -48,6 +48,13 @@ bool is_transient(const bpf_map* map) {
   return bpf_map__is_internal(map) || std::strcmp(bpf_map__name(map), "scratch") == 0 || std::strcmp(bpf_map__name(map), "straight") == 0;
 }
 
+// Sized by the cluster, not by the configuration (struct Room).
+bool grows(std::string_view map) {
+  for (const std::string_view name : {"endpoints", "nodes", "frontends", "svc_slots", "backends", "pol_peers", "pol_cidrs", "pol_verdicts"})
+    if (map == name) return true;
+  return false;
+}
+
 bool is_cgroup_program(const bpf_program* program) { return bpf_program__type(program) == BPF_PROG_TYPE_CGROUP_SOCK_ADDR; }
 
 Result<sys::Fd> make_abi_mark() {
@@ -147,6 +154,8 @@ Status Programs::adopt_maps() {
     if (bpf_obj_get_info_by_fd(fd.get(), &info, &size) < 0) return errno_error(errno, "read pinned map " + name);
     const bool same_rows = abi_matches_ && info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
                            info.value_size == bpf_map__value_size(map) && info.map_flags == bpf_map__map_flags(map);
+    // What has grown stays so, also where its layout is another: the rows will be as many.
+    if (grows(name)) bpf_map__set_max_entries(map, std::max(info.max_entries, bpf_map__max_entries(map)));
     if (!same_rows) continue;
     if (info.max_entries == bpf_map__max_entries(map)) {
       if (const int rc = bpf_map__reuse_fd(map, fd.get()); rc < 0) return errno_error(-rc, "reuse pinned map " + name);

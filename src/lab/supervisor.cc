@@ -150,7 +150,7 @@ ChildSpec Supervisor::agent_spec(const NodeSpec& node, const Node& state) const 
       bin_dir_ + "/fairway-agent", "--node-name", node.name, "--kubeconfig", layout_.node_kubeconfig(node.name),
       "--run-dir", layout_.node_run(node.name), "--state-dir", layout_.node_state(node.name),
       "--bpf-dir", layout_.node_bpf(node.name) + "/fairway", "--cgroup", cgroup_ + "/" + node.name,
-      "--datapath", spec_.datapath, "--map-size", "small",
+      "--datapath", spec_.datapath,
       "--cluster-cidr", join_families(spec_, pod_range(v4).to_string(), pod_range(v6).to_string()),
       "--service-cidr", join_families(spec_, service_range(v4).to_string(), service_range(v6).to_string()),
       "--dns-ip", join_families(spec_, dns_address(v4).to_string(), dns_address(v6).to_string())};

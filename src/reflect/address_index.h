@@ -127,6 +127,7 @@ class PodsByAddress {
   void for_each(Visit visit) const {
     for (const auto& [addr, keys] : keys_) visit(addr);
   }
+  std::size_t size() const { return keys_.size(); }
 
  private:
   boost::unordered_flat_map<net::IpAddr, NameSet, std::hash<net::IpAddr>> keys_;

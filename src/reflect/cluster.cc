@@ -382,6 +382,8 @@ std::vector<net::IpAddr> Cluster::addresses() const {
   return out;
 }
 
+std::size_t Cluster::address_count() const { return impl_->pods_by_addr.size() + impl_->node_by_addr.size(); }
+
 bool Cluster::has_changes() const {
   return !impl_->changed_services.empty() || !impl_->changed_addresses.empty() || !impl_->changed_nodes.empty() ||
          !impl_->changed_pods.empty() || !impl_->changed_namespaces.empty() || !impl_->changed_policies.empty();

@@ -74,6 +74,7 @@ class Cluster {
   std::vector<std::string> pods_of(const net::IpAddr& addr) const;
   // All addresses that pods or nodes have, in no order.
   std::vector<net::IpAddr> addresses() const;
+  std::size_t address_count() const;
 
   struct Changes {
     std::vector<std::uint32_t> services;  // the Service, a slice of it, or who has an address of it

@@ -85,6 +85,55 @@ TEST_P(Swap, UnderFlowsWithoutALoss) {
   for (const datapath::MapInfo& map : stats->maps) EXPECT_TRUE(map.adopted) << map.name;
 }
 
+// What grows with the cluster: larger tables under the same flows, again and again, and for the next agent too.
+TEST_P(Swap, TablesGrowUnderFlowsWithoutALoss) {
+  FW_CLUSTER(cluster, {.prefer_clsact = GetParam()});
+  const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
+  const net::IpAddr vip = ip("10.96.0.10");
+  cluster.set_service(1, {vip, 80}, net::Protocol::kTcp, {{{b.v4, 8080}, 1}});
+  cluster.set_service(1, {vip, 53}, net::Protocol::kUdp, {{{b.v4, 5353}, 1}});
+  BusyFlows flows(cluster, a, b, vip);
+  const auto rows = cluster.datapath(1).frontends().dump();
+  for (std::size_t size = 2000; size < 100'000; size *= 2) {
+    const int before = flows.rounds;
+    datapath::Datapath& dp = cluster.datapath(1);
+    cluster.in(cluster.node_netns(1), [&] {
+      ASSERT_TRUE(dp.reserve({.endpoints = size, .nodes = size, .frontends = size, .svc_slots = size, .backends = size}).ok());
+    });
+    EXPECT_GE(dp.endpoints().capacity(), size);
+    EXPECT_GE(dp.svc_slots().capacity(), size);
+    const std::size_t now = dp.backends().capacity();
+    EXPECT_TRUE(dp.reserve({.backends = size}).ok());
+    EXPECT_EQ(dp.backends().capacity(), now) << "there was room";
+    while (flows.rounds < before + 20) std::this_thread::yield();
+  }
+  cluster.close(1);
+  cluster.restart(1);
+  flows.stop();
+  EXPECT_EQ(flows.lost, 0);
+  EXPECT_GE(cluster.datapath(1).frontends().capacity(), 100'000u) << "the next agent finds them as large";
+  EXPECT_EQ(cluster.datapath(1).frontends().dump()->size(), rows->size());
+  EXPECT_EQ(tcp_echo(cluster, a.netns, {vip, 80}, b.netns, {b.v4, 8080}), "");
+}
+
+TEST(Growth, EndsWhereItIsTold) {
+  FW_CLUSTER(cluster, {});
+  cluster.close(1);
+  datapath::DatapathConfig config = cluster.datapath_config(1);
+  config.most_rows = 2048;
+  cluster.in(cluster.node_netns(1), [&] {
+    auto opened = datapath::Datapath::open(config);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    EXPECT_TRUE((*opened)->reserve({.backends = 1500}).ok());
+    EXPECT_EQ((*opened)->backends().capacity(), 2048u);
+    const Status refused = (*opened)->reserve({.frontends = 2049});
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, Code::kExhausted);
+    EXPECT_NE(refused.error().message.find("frontends"), std::string::npos) << refused.error().message;
+    EXPECT_EQ((*opened)->frontends().capacity(), 256u);
+  });
+}
+
 TEST(Adoption, MapsOfAnotherSizeKeepTheirRows) {
   FW_CLUSTER(cluster, {});
   const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");

@@ -140,8 +140,7 @@ class AgentTest : public ::testing::Test {
         std::vector<std::string>{
             AGENT,           "--node-name",    "n1",           "--kubeconfig",       dir_ / "kubeconfig", "--run-dir",  dir_ / "run",
             "--state-dir",   dir_ / "state",   "--bpf-dir",    dir_ / "bpf/fairway", "--cgroup",          cgroup_,      "--cluster-cidr",
-            "10.244.0.0/16", "--service-cidr", "10.96.0.0/16", "--dns-ip",           "10.96.0.10",        "--map-size", "small",
-            "--upstream",    "172.30.9.11"},
+            "10.244.0.0/16", "--service-cidr", "10.96.0.0/16", "--dns-ip",           "10.96.0.10",        "--upstream", "172.30.9.11"},
         dir_ / "agent.log");
   }
   std::optional<json::value> request(const std::string& unix_path, const std::string& method, const std::string& target,

@@ -125,6 +125,7 @@ struct Assignment::Impl {
 
   SlotRuns runs;
   std::vector<std::uint32_t> slots;  // the array as it should be: runs in use, up to their counts
+  std::uint32_t slots_end = 0;       // beyond the last slot that was ever in use
 
   std::vector<std::uint32_t> cooling_backends[2];
   std::vector<Run> cooling_runs[2];
@@ -178,6 +179,7 @@ struct Assignment::Impl {
     if (slot(index) == id) return;
     if (index >= slots.size()) slots.resize(std::max<std::size_t>(index + 1, slots.size() + slots.size() / 4));
     slots[index] = id;
+    slots_end = std::max(slots_end, index + 1);
     change.slots.emplace_back(index, id);
   }
 
@@ -485,6 +487,10 @@ void Assignment::cool_down() {
   a.cooling_backends[0].clear();
   a.cooling_runs[0].clear();
 }
+
+void Assignment::grow_slots(std::uint32_t slots) { impl_->runs.grow(slots); }
+std::uint32_t Assignment::slots() const { return impl_->runs.size(); }
+std::uint32_t Assignment::slots_used() const { return impl_->slots_end; }
 
 bool Assignment::has_frontend(const fw_frontend_key& key) const { return impl_->frontend_numbers.find(key).has_value(); }
 std::optional<fw_backend> Assignment::backend(std::uint32_t id) const {

@@ -62,6 +62,11 @@ class Assignment {
 
   // `service`: the caller's number for it, small. No frontends: the Service is gone.
   Result<Change> set(std::uint32_t service, const std::vector<Frontend>& frontends);
+  // The array of slots has become longer.
+  void grow_slots(std::uint32_t slots);
+  std::uint32_t slots() const;       // how many there are, used or not
+  std::uint32_t slots_used() const;  // up to the last one that ever was in use
+
   // All rows of a Service, for repeating what failed. Writes only.
   Change rows_of(std::uint32_t service) const;
   // The ids of a change that has been applied are free again (after they have cooled down).

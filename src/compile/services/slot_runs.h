@@ -25,6 +25,16 @@ class SlotRuns {
   }
   static std::uint32_t capacity_for(std::uint32_t count) { return std::bit_ceil(std::max(count, kSmallest)); }
 
+  // More slots behind those there are: as many again, until there are `slots`.
+  void grow(std::uint32_t slots) {
+    while (size_ < slots && size_ >= kSmallest && size_ < (1U << 31)) {
+      const Run added{size_, size_};
+      size_ *= 2;
+      free(added);
+    }
+  }
+  std::uint32_t size() const { return size_; }
+
   // The lowest that fits; nothing if there is none.
   std::optional<Run> allocate(std::uint32_t count) {
     if (count > size_) return std::nullopt;
