@@ -310,6 +310,22 @@ TEST(Assignment, AHalfAppliedChangeIsMended) {
   EXPECT_EQ(assignment.set(1, {})->backends_gone.size(), 2U);
 }
 
+TEST(SlotRuns, GrowBehindWhatThereIs) {
+  SlotRuns runs(8);
+  const auto first = runs.allocate(8);
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(runs.allocate(4));
+  runs.grow(32);
+  EXPECT_EQ(runs.size(), 32u);
+  const auto half = runs.allocate(16);
+  ASSERT_TRUE(half);
+  EXPECT_EQ(half->base, 16u);
+  EXPECT_EQ(runs.allocate(8)->base, 8u);
+  EXPECT_FALSE(runs.allocate(4));
+  runs.free(*first), runs.free(*half), runs.free({8, 8});
+  EXPECT_EQ(runs.allocate(32)->base, 0u) << "old and new slots come together again";
+}
+
 TEST(SlotRuns, NeverOverlapAndComeTogetherAgain) {
   std::mt19937 random(5);
   SlotRuns runs(1024);
