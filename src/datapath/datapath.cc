@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -31,6 +33,7 @@ namespace {
 
 constexpr long kBpfFsMagic = 0xcafe4a11;
 constexpr std::uint32_t kZero = 0;
+constexpr std::size_t kGrowing = 8;     // members of Room
 constexpr std::uint32_t kLoopback = 1;  // lo, in every network namespace
 
 struct SocketProgram {
@@ -100,6 +103,7 @@ class KernelDatapath final : public Datapath {
   Status activate() override;
   Status set_node_frontends(bool any) override;
   Status reserve(const Room& rows) override;
+  bool fits(const Room& rows) const override;
   Status set_config(const fw_config& config) override;
   Result<fw_config> config() const override { return config_->lookup(kZero); }
   Status put_endpoint(const fw_addr& addr, const fw_endpoint& row) override;
@@ -147,6 +151,12 @@ class KernelDatapath final : public Datapath {
   }
   Status open_maps();
   Status open_policy_maps();
+  struct Growing {
+    std::string_view name;
+    std::size_t need, have;
+    std::uint32_t* size;
+  };
+  std::array<Growing, kGrowing> growing(const Room& rows, MapSizes& sizes) const;
   Status grow();
   Status keep_client_marks();
   template <AbiType K, AbiType V>
@@ -262,31 +272,33 @@ Status KernelDatapath::activate() {
   return programs_->commit();
 }
 
+// What grows: how many rows are wanted, how many fit, and where its next size is written.
+std::array<KernelDatapath::Growing, kGrowing> KernelDatapath::growing(const Room& rows, MapSizes& sizes) const {
+  return {{{"endpoints", rows.endpoints, endpoints_->capacity(), &sizes.endpoints},
+           {"nodes", rows.nodes, nodes_->capacity(), &sizes.nodes},
+           {"frontends", rows.frontends, frontends_->capacity(), &sizes.frontends},
+           {"svc_slots", rows.svc_slots, svc_slots_->capacity(), &sizes.svc_slots},
+           {"backends", rows.backends, backends_->capacity(), &sizes.backends},
+           {"pol_peers", rows.pol_peers, pol_peers_->capacity(), &sizes.pol_peers},
+           {"pol_cidrs", rows.pol_cidrs, pol_cidrs_->capacity(), &sizes.pol_cidrs},
+           {"pol_verdicts", rows.pol_verdicts, pol_verdicts_->capacity(), &sizes.pol_verdicts}}};
+}
+
+bool KernelDatapath::fits(const Room& rows) const {
+  MapSizes unused;
+  const auto tables = growing(rows, unused);
+  return !swap_owed_ && std::all_of(tables.begin(), tables.end(), [](const Growing& t) { return t.need <= t.have; });
+}
+
 Status KernelDatapath::reserve(const Room& rows) {
-  struct Table {
-    std::string_view name;
-    std::size_t need, have;
-    std::uint32_t& size;
-  };
-  const Table tables[] = {{"endpoints", rows.endpoints, endpoints_->capacity(), sizes_.endpoints},
-                          {"nodes", rows.nodes, nodes_->capacity(), sizes_.nodes},
-                          {"frontends", rows.frontends, frontends_->capacity(), sizes_.frontends},
-                          {"svc_slots", rows.svc_slots, svc_slots_->capacity(), sizes_.svc_slots},
-                          {"backends", rows.backends, backends_->capacity(), sizes_.backends},
-                          {"pol_peers", rows.pol_peers, pol_peers_->capacity(), sizes_.pol_peers},
-                          {"pol_cidrs", rows.pol_cidrs, pol_cidrs_->capacity(), sizes_.pol_cidrs},
-                          {"pol_verdicts", rows.pol_verdicts, pol_verdicts_->capacity(), sizes_.pol_verdicts}};
-  bool larger = swap_owed_;
-  for (const Table& t : tables) {
+  if (fits(rows)) return {};
+  for (const Growing& t : growing(rows, sizes_)) {
     if (t.need > most_rows_)
       return make_error(Code::kExhausted, "table " + std::string(t.name) + ": " + std::to_string(t.need) + " rows are asked for, and " +
                                               std::to_string(most_rows_) + " are the most");
-    t.size = static_cast<std::uint32_t>(t.have);
-    if (t.need <= t.have) continue;
-    t.size = static_cast<std::uint32_t>(std::min<std::size_t>(std::bit_ceil(t.need + t.need / 4), most_rows_));
-    larger = true;
+    const std::size_t next = t.need > t.have ? std::min<std::size_t>(std::bit_ceil(t.need + t.need / 4), most_rows_) : t.have;
+    *t.size = static_cast<std::uint32_t>(next);
   }
-  if (!larger) return {};
   if (programs_->pending()) return make_error(Code::kUnavailable, "the tables grow once the new programs are in force");
   Status grown = grow();
   if (!grown.ok()) return std::move(grown).error().with_context("make the tables larger");

@@ -120,6 +120,8 @@ class Datapath : public PolicyTables {
   // beyond most_rows, kUnavailable before activate(); after an error the rows that there were are in force, and the next
   // call goes on.
   virtual Status reserve(const Room& rows) = 0;
+  // Whether reserve() has nothing to do.
+  virtual bool fits(const Room& rows) const = 0;
 
   // Whether `frontends` has rows of this node's own addresses: then, and only then, are packets to the node looked up, also
   // those that it sends to itself (a program on lo's egress). Kept over restarts. Set it after the rows, take it back before.
