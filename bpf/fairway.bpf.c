@@ -18,6 +18,7 @@
 #include "lib/deliver.h"
 #include "lib/masquerade.h"
 #include "lib/node_frontend.h"
+#include "lib/pod_leaves.h"
 #include "lib/service.h"
 #include "lib/sock_lb.h"
 #include "lib/straight.h"
@@ -34,23 +35,26 @@ static __always_inline bool fw_is_ip(const struct __sk_buff *skb)
 FW_GLOBAL int fw_pod_to_other(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_flags)
 {
 	const struct fw_config *cfg = fw_get_config();
+	struct fw_scratch *scratch_row = fw_get_scratch();
 	const struct fw_frontend *fe;
-	struct fw_addr client;
+	struct fw_addr *client;
 	__u32 flags = 0;
+	bool known;
 	int done;
 
-	if (!pkt || !cfg)
+	if (!pkt || !cfg || !scratch_row)
 		return fw_drop(skb, FW_DROP_NO_CONFIG);
-	client = pkt->saddr;
+	client = &scratch_row->client;
+	*client = pkt->saddr;
 	if (if_flags & FW_IF_HAIRPIN) {
 		done = fw_service_reply(skb, pkt, &flags);
 		if (done < 0)
 			return fw_drop(skb, -done);
 		if (done)
-			return fw_to_endpoint(skb, pkt, true);
+			return fw_to_endpoint(skb, pkt, if_flags);
 	}
 	done = fw_parse_l4(skb, pkt);
-	if (done == FW_DROP_FRAGMENT && !fw_in_service_range(cfg, &pkt->daddr))
+	if (done == FW_DROP_FRAGMENT && !(if_flags & FW_IF_TRACK) && !fw_in_service_range(cfg, &pkt->daddr))
 		return fw_to_world(skb, pkt); /* uplink_out decides */
 	if (done)
 		return fw_drop(skb, done);
@@ -61,43 +65,23 @@ FW_GLOBAL int fw_pod_to_other(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 i
 		done = fw_translate(skb, pkt, fe, FW_SENDER_POD);
 		if (done)
 			return done;
-		fw_mark_client(&client, skb->ifindex, fw_addr_eq(&client, &pkt->daddr));
-		return fw_to_endpoint(skb, pkt, true);
+		fw_mark_client(client, skb->ifindex, fw_addr_eq(client, &pkt->daddr));
+		return fw_to_endpoint(skb, pkt, if_flags);
 	}
-	if (fw_in_service_range(cfg, &pkt->daddr)) {
-		if (!(cfg->flags & FW_CFG_SERVICES_SYNCED))
-			return FW_PASS;
+	if (fw_in_service_range(cfg, &pkt->daddr) && (cfg->flags & FW_CFG_SERVICES_SYNCED))
 		return fw_refuse(skb, pkt, FW_DROP_UNKNOWN_SERVICE, FW_SENDER_POD);
-	}
-	if (fw_in_cluster_range(cfg, &pkt->daddr))
-		return FW_PASS; /* a pod we do not know (yet): the kernel's route to its node, or its unreachable route
-				 */
-	if ((if_flags & FW_IF_NAT) && (done = fw_direct_clash(skb, pkt)))
+	/* to a pod or a Service that we do not know (yet) the kernel's route leads, or its unreachable route */
+	known = !fw_in_service_range(cfg, &pkt->daddr) && !fw_in_cluster_range(cfg, &pkt->daddr);
+	if (known && (if_flags & FW_IF_NAT) && (done = fw_direct_clash(skb, pkt)))
 		return fw_drop(skb, done);
+	done = fw_judge_from_pod(skb, pkt, if_flags, NULL);
+	if (done)
+		return fw_drop(skb, done);
+	if (!known)
+		return FW_PASS;
 	if (pkt->hops <= 1)
 		return fw_slow_path(skb);
 	return fw_to_world(skb, pkt);
-}
-
-/* pod -> a known endpoint, where one of the two has translated flows: ports matter. 0, or a drop reason. */
-FW_GLOBAL int fw_pod_nat(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_flags, __u32 ep_flags)
-{
-	__u32 flags = 0;
-	int done = 0;
-
-	if (!pkt)
-		return FW_DROP_MALFORMED;
-	if (ep_flags & FW_EP_NAT) {
-		done = fw_service_reply(skb, pkt, &flags);
-		if (done < 0)
-			return -done;
-	}
-	if (done || !(if_flags & FW_IF_NAT))
-		return 0;
-	done = fw_parse_l4(skb, pkt);
-	if (done)
-		return done == FW_DROP_FRAGMENT ? 0 : done;
-	return pkt->protocol == IPPROTO_TCP || pkt->protocol == IPPROTO_UDP ? fw_direct_clash(skb, pkt) : 0;
 }
 
 static __always_inline bool fw_is_loopback(const struct fw_addr *addr)
@@ -105,6 +89,12 @@ static __always_inline bool fw_is_loopback(const struct fw_addr *addr)
 	if (fw_addr_is_v4(addr))
 		return addr->bytes[12] == 127;
 	return addr->halves[0] == 0 && addr->halves[1] == bpf_cpu_to_be64(1);
+}
+
+static __always_inline bool fw_is_link_local4(const struct fw_addr *addr)
+{
+	return fw_addr_is_v4(addr) && addr->bytes[12] == 169 && addr->bytes[13] == 254 &&
+	       addr->words[3] != FW_GATEWAY_V4;
 }
 
 /* From a pod, past the straight way: whatever is not plainly one pod of this node speaking to another. */
@@ -126,34 +116,35 @@ static __always_inline int fw_pod_in(struct __sk_buff *skb, const struct fw_loca
 		return FW_PASS;
 
 	if (pod->flags & FW_IF_HOST_PORT) {
-		why = fw_host_port_reply(skb, &pkt);
+		why = fw_host_port_reply(skb, &pkt, pod->flags);
 		if (why != FW_NO_FLOW)
 			return why;
 	}
 	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
 	if (!ep) {
-		if (fw_is_link_scope(&pkt.daddr))
-			return FW_PASS;
+		if (fw_is_link_scope(&pkt.daddr)) {
+			/* 169.254.0.0/16 holds clouds' metadata servers: the stack forwards to them */
+			why = fw_is_link_local4(&pkt.daddr) ? fw_judge_from_pod(skb, &pkt, pod->flags, NULL) : 0;
+			return why ? fw_drop(skb, why) : FW_PASS;
+		}
 		if (fw_is_loopback(&pkt.daddr))
 			return fw_drop(skb, FW_DROP_MARTIAN);
 		return fw_pod_to_other(skb, &pkt, pod->flags);
 	}
 	if (ep->flags & FW_EP_NODE) {
 		if (ep->node == 0) {
-			why = fw_pod_to_own_node(skb, &pkt, ep->flags);
+			why = fw_pod_to_own_node(skb, &pkt, ep->flags, pod->flags);
 			if (why != FW_NO_FLOW)
 				return why;
 		}
-		why = pod->flags & FW_IF_NAT ? fw_pod_nat(skb, &pkt, pod->flags, 0) : 0;
+		why = fw_pod_leaves(skb, &pkt, pod->flags, ep);
 		return why ? fw_drop(skb, why) : FW_PASS;
 	}
 	if (pkt.hops <= 1)
 		return fw_slow_path(skb);
-	if ((pod->flags & FW_IF_NAT) || (ep->flags & FW_EP_NAT)) {
-		why = fw_pod_nat(skb, &pkt, pod->flags, ep->flags);
-		if (why)
-			return fw_drop(skb, why);
-	}
+	why = fw_pod_leaves(skb, &pkt, pod->flags, ep);
+	if (why)
+		return fw_drop(skb, why);
 	if (!pod->flags)
 		fw_straight_learn(skb, &pkt, ep, ep->flags & FW_EP_LOCAL ? FW_WAY_POD : FW_WAY_NODE, now);
 	return ep->flags & FW_EP_LOCAL ? fw_to_pod(skb, ep, true) : fw_to_node(skb, &pkt, ep->node, 1);
@@ -192,7 +183,19 @@ int pod_out(struct __sk_buff *skb)
 	struct fw_pkt pkt = {};
 	int done;
 
-	if (!pod || !(pod->flags & FW_IF_NAT) || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+	if (skb->mark == FW_MARK_JUDGED) {
+		skb->mark = 0;
+		return FW_PASS;
+	}
+	if (!pod || !(pod->flags & (FW_IF_NAT | FW_IF_TRACK)) || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+		return FW_PASS;
+	/* what came in by a device is forwarded; the rest is the node's own */
+	if ((pod->flags & FW_IF_TRACK) && skb->ingress_ifindex != 0) {
+		done = fw_judge(skb, &pkt, 0, ifindex);
+		if (done)
+			return fw_drop(skb, done);
+	}
+	if (!(pod->flags & FW_IF_NAT))
 		return FW_PASS;
 	done = fw_service_reply(skb, &pkt, &flags);
 	return done < 0 ? fw_drop(skb, -done) : FW_PASS;
@@ -204,6 +207,11 @@ static __always_inline int fw_arrive(struct __sk_buff *skb, struct fw_pkt *pkt, 
 	__u32 flags = 0;
 	int done;
 
+	if (ep->flags & FW_EP_TRACK) {
+		done = fw_judge(skb, pkt, 0, ep->ifindex);
+		if (done)
+			return fw_drop(skb, done);
+	}
 	if (ep->flags & FW_EP_NAT) {
 		done = fw_service_reply(skb, pkt, &flags);
 		if (done < 0)

@@ -39,7 +39,8 @@ FW_GLOBAL int fw_pod_arp(struct __sk_buff *skb, const struct fw_local_if *pod)
 	arp.sender_ip = FW_GATEWAY_V4;
 	__builtin_memcpy(macs, pod->mac, 6);
 	__builtin_memcpy(macs + 6, pod->host_mac, 6);
-	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0) || bpf_skb_store_bytes(skb, FW_ETH_HLEN, &arp, sizeof(arp), 0))
+	if (bpf_skb_store_bytes(skb, 0, macs, sizeof(macs), 0) ||
+	    bpf_skb_store_bytes(skb, FW_ETH_HLEN, &arp, sizeof(arp), 0))
 		return fw_drop(skb, FW_DROP_REWRITE);
 	return bpf_redirect(skb->ifindex, 0);
 }
@@ -93,7 +94,8 @@ FW_GLOBAL int fw_pod_nd(struct __sk_buff *skb, struct fw_pkt *pkt, const struct 
 
 static __always_inline bool fw_is_extension(__u8 protocol)
 {
-	return protocol == FW_EXT_HOP || protocol == FW_EXT_ROUTING || protocol == FW_EXT_DEST || protocol == FW_EXT_FRAGMENT;
+	return protocol == FW_EXT_HOP || protocol == FW_EXT_ROUTING || protocol == FW_EXT_DEST ||
+	       protocol == FW_EXT_FRAGMENT;
 }
 
 /* The source address is the pod's own; IPv6's neighbour talk may come from :: or a link-local address, and then goes no
@@ -109,8 +111,8 @@ static __always_inline int fw_check_source(struct __sk_buff *skb, struct fw_pkt 
 		why = fw_pod_nd(skb, pkt, pod, for_stack);
 		if (why)
 			return why;
-		if (*for_stack && (fw_addr_is_zero(&pkt->saddr) ||
-				   (fw_is_link_local6(&pkt->saddr) && !fw_is_gateway6(&pkt->saddr))))
+		if (*for_stack &&
+		    (fw_addr_is_zero(&pkt->saddr) || (fw_is_link_local6(&pkt->saddr) && !fw_is_gateway6(&pkt->saddr))))
 			return 0;
 	}
 	return fw_addr_eq(&pkt->saddr, &pod->v6) && !fw_addr_is_zero(&pkt->saddr) ? 0 : FW_DROP_SPOOFED_IP;

@@ -57,10 +57,15 @@ static __always_inline __u32 fw_device_mtu(struct __sk_buff *skb, __u32 ifindex)
 	return bpf_check_mtu(skb, ifindex, &mtu, 0, 0) < 0 ? 0 : mtu;
 }
 
+/* On a packet to a shaped pod, which goes by its veth's egress: pod_out does not judge it again, in another generation
+ * or by a tuple that is translated by then. The kernel takes marks off at a namespace's border: no pod can set it. */
+#define FW_MARK_JUDGED 0x66770001
+
 /* Through the queue of the veth's host side, which redirect_peer passes by. Unlike it, veth refuses what is too large.
  */
 FW_GLOBAL int fw_to_shaped_pod(struct __sk_buff *skb, __u32 ifindex)
 {
+	skb->mark = FW_MARK_JUDGED;
 	if (!skb->gso_size && skb->len - FW_ETH_HLEN > fw_device_mtu(skb, ifindex))
 		return fw_slow_path(skb);
 	return bpf_redirect(ifindex, 0);

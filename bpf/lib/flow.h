@@ -1,21 +1,45 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Flows: the two tables, their expiry and promotion (design section 4, conntrack).
  *
- *   new flow --> flows_new (LRU: nothing half-open can fill more than it) --> both sides have spoken --> flows (plain hash:
- *   nothing half-open can displace it; full: the flow stays in the LRU, counted).
- * Rows expire when they are looked up, as the agent that sweeps them may be dead. */
+ *   new flow --> flows_new (LRU: nothing half-open can fill more than it) --> both sides have spoken --> flows (plain
+ * hash: nothing half-open can displace it; full: the flow stays in the LRU, counted). Rows expire when they are looked
+ * up, as the agent that sweeps them may be dead. */
 #ifndef FAIRWAY_LIB_FLOW_H
 #define FAIRWAY_LIB_FLOW_H
 
 #include "lib/packet.h"
 
+/* What is known of a connection while policy judges it (lib/policy.h). */
+struct fw_judging {
+	struct fw_track_key key;
+	struct fw_track row;	 /* as read, then as it is to be */
+	struct fw_addr beginner; /* of the connection; `other` has the port that is asked about */
+	struct fw_addr other;
+	struct fw_hit_key hit_key;
+	struct fw_cidr_key cidr_key;
+	struct fw_verdict_key verdict_key;
+	__u32 generation;
+	__u32 src_if; /* of the packet: isolated pods' interfaces, 0 for an end that is none of this node's */
+	__u32 dst_if;
+	__u32 rule; /* of the last verdict */
+	__be16 other_port_be;
+	__u8 tcp_flags;
+	__u8 low_sends;
+	__u8 replaces; /* an older row has the key */
+	__u8 pad[3];
+};
+
 /* What the 512 bytes of stack do not hold. A program runs to its end on its CPU with softirqs off, so that no other
  * uses the row meanwhile; each function says which part it uses, and no two that call each other share one. */
 struct fw_scratch {
-	struct fw_flow flow;       /* service_reply, direct_clash, translate, masquerade, unmasquerade, icmp_error */
-	struct fw_flow other_row;  /* flow_create, flow_promote */
-	struct fw_pkt quoted;      /* icmp_error */
-	struct fw_backend backend; /* service_flow */
+	struct fw_flow flow;	      /* service_reply, direct_clash, translate, masquerade, unmasquerade, icmp_error */
+	struct fw_flow other_row;     /* flow_create, flow_promote */
+	struct fw_pkt quoted;	      /* icmp_error, judge_error */
+	struct fw_flow_key error_key; /* icmp_error */
+	struct fw_addr client;	      /* pod_to_other, pod_to_own_node */
+	struct fw_pkt before;	      /* pod_in: a packet as it was before its translation was undone */
+	struct fw_judging judging;    /* judge and what it calls */
+	struct fw_backend backend;    /* service_flow */
 };
 FW_MAP(scratch, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fw_scratch, 0);
 

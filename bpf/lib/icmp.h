@@ -10,10 +10,10 @@ struct fw_icmp {
 	__u8 code;
 	__sum16 checksum;
 	union {
-		__be32 word;         /* ICMPv6's MTU */
+		__be32 word; /* ICMPv6's MTU */
 		struct {
-			__be16 id;       /* echo */
-			__be16 low;      /* IPv4's next-hop MTU (RFC 1191) */
+			__be16 id;  /* echo */
+			__be16 low; /* IPv4's next-hop MTU (RFC 1191) */
 		};
 	};
 };
@@ -45,11 +45,11 @@ enum {
 };
 
 struct fw_arp {
-	__be16 hardware;      /* 1: Ethernet */
+	__be16 hardware; /* 1: Ethernet */
 	__be16 protocol;
 	__u8 hardware_len;
 	__u8 protocol_len;
-	__be16 operation;     /* 1: request, 2: reply */
+	__be16 operation; /* 1: request, 2: reply */
 	__u8 sender_mac[6];
 	__be32 sender_ip;
 	__u8 target_mac[6];

@@ -51,8 +51,8 @@ static __always_inline int fw_write_quoted(struct __sk_buff *skb, bool v6, __u32
 					   const struct fw_pkt *in, const struct fw_flow *row)
 {
 	__u32 check = icmp_off + offsetof(struct fw_icmp, checksum);
-	struct fw_addr before[2] = { in->saddr, in->daddr }, after[2] = { row->daddr, row->saddr };
-	__be16 ports_before[2] = { in->sport_be, in->dport_be }, ports_after[2] = { row->dport_be, row->sport_be };
+	struct fw_addr before[2] = {in->saddr, in->daddr}, after[2] = {row->daddr, row->saddr};
+	__be16 ports_before[2] = {in->sport_be, in->dport_be}, ports_after[2] = {row->dport_be, row->sport_be};
 	__be32 word_before, word_after;
 	__s64 diff = bpf_csum_diff((__be32 *)before, sizeof(before), (__be32 *)after, sizeof(after), 0);
 
@@ -61,7 +61,7 @@ static __always_inline int fw_write_quoted(struct __sk_buff *skb, bool v6, __u32
 		    bpf_skb_store_bytes(skb, off + offsetof(struct ipv6hdr, saddr), after, 32, 0))
 			return FW_DROP_REWRITE;
 	} else {
-		__be32 pair[2] = { after[0].words[3], after[1].words[3] };
+		__be32 pair[2] = {after[0].words[3], after[1].words[3]};
 
 		if (bpf_l3_csum_replace(skb, off + offsetof(struct iphdr, check), 0, (__u64)diff, 0) ||
 		    bpf_skb_store_bytes(skb, off + offsetof(struct iphdr, saddr), pair, 8, 0))
@@ -69,18 +69,23 @@ static __always_inline int fw_write_quoted(struct __sk_buff *skb, bool v6, __u32
 	}
 	if (in->protocol == IPPROTO_ICMP || in->protocol == IPPROTO_ICMPV6)
 		return bpf_l4_csum_replace(skb, check, ports_before[0], ports_after[0], 2) ||
-		       bpf_skb_store_bytes(skb, in->l4_off + 4, &ports_after[0], 2, 0) ? FW_DROP_REWRITE : 0;
+				       bpf_skb_store_bytes(skb, in->l4_off + 4, &ports_after[0], 2, 0)
+			       ? FW_DROP_REWRITE
+			       : 0;
 	__builtin_memcpy(&word_before, ports_before, 4);
 	__builtin_memcpy(&word_after, ports_after, 4);
 	return bpf_l4_csum_replace(skb, check, word_before, word_after, 4) ||
-	       bpf_skb_store_bytes(skb, in->l4_off, ports_after, 4, 0) ? FW_DROP_REWRITE : 0;
+			       bpf_skb_store_bytes(skb, in->l4_off, ports_after, 4, 0)
+		       ? FW_DROP_REWRITE
+		       : 0;
 }
 
-/* The error's own addresses: it goes to the flow's client, and comes from the Service where it came from the backend. */
+/* The error's own addresses: it goes to the flow's client, and comes from the Service where it came from the backend.
+ */
 static __always_inline int fw_write_outer(struct __sk_buff *skb, struct fw_pkt *pkt, const struct fw_pkt *in,
 					  const struct fw_flow *row)
 {
-	struct fw_addr before[2] = { pkt->saddr, pkt->daddr }, after[2] = { pkt->saddr, row->daddr };
+	struct fw_addr before[2] = {pkt->saddr, pkt->daddr}, after[2] = {pkt->saddr, row->daddr};
 	__s64 diff;
 
 	if (fw_addr_eq(&pkt->saddr, &in->daddr))
@@ -92,7 +97,7 @@ static __always_inline int fw_write_outer(struct __sk_buff *skb, struct fw_pkt *
 		    bpf_skb_store_bytes(skb, FW_ETH_HLEN + offsetof(struct ipv6hdr, saddr), after, 32, 0))
 			return FW_DROP_REWRITE;
 	} else {
-		__be32 pair[2] = { after[0].words[3], after[1].words[3] };
+		__be32 pair[2] = {after[0].words[3], after[1].words[3]};
 
 		if (bpf_l3_csum_replace(skb, FW_ETH_HLEN + offsetof(struct iphdr, check), 0, (__u64)diff, 0) ||
 		    bpf_skb_store_bytes(skb, FW_ETH_HLEN + offsetof(struct iphdr, saddr), pair, 8, 0))
@@ -107,9 +112,9 @@ static __always_inline int fw_write_outer(struct __sk_buff *skb, struct fw_pkt *
  * 1: translated; 0: about no flow of ours; negative: minus the drop reason. */
 FW_GLOBAL int fw_icmp_error_translate(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 dir, __u32 *flags_out)
 {
-	struct fw_flow_key key = {};
 	struct fw_scratch *scratch_row = fw_get_scratch();
 	struct fw_flow *row, *copy;
+	struct fw_flow_key *key;
 	struct fw_pkt *in;
 	__u32 off;
 	int why;
@@ -118,17 +123,19 @@ FW_GLOBAL int fw_icmp_error_translate(struct __sk_buff *skb, struct fw_pkt *pkt,
 		return -FW_DROP_MALFORMED;
 	in = &scratch_row->quoted;
 	copy = &scratch_row->flow;
+	key = &scratch_row->error_key;
 	off = (__u32)pkt->l4_off + 8;
 	why = fw_read_quoted(skb, pkt->v6, off, in);
 	if (why)
 		return 0; /* it quotes too little to tell: the client gets it as it is */
-	key.saddr = in->daddr;
-	key.daddr = in->saddr;
-	key.sport_be = in->dport_be;
-	key.dport_be = in->sport_be;
-	key.protocol = in->protocol;
-	key.dir = (__u8)dir;
-	row = fw_flow_find(&key, fw_now_s());
+	key->saddr = in->daddr;
+	key->daddr = in->saddr;
+	key->sport_be = in->dport_be;
+	key->dport_be = in->sport_be;
+	key->protocol = in->protocol;
+	key->dir = (__u8)dir;
+	key->pad = 0;
+	row = fw_flow_find(key, fw_now_s());
 	if (!row)
 		return 0;
 	*copy = *row;

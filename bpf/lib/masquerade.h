@@ -16,8 +16,8 @@
 
 static __always_inline bool fw_in_cluster_range(const struct fw_config *cfg, const struct fw_addr *addr)
 {
-	return fw_addr_is_v4(addr) ? fw_in_range(addr, &cfg->cluster_v4, cfg->cluster_v4_len) :
-				     fw_in_range(addr, &cfg->cluster_v6, cfg->cluster_v6_len);
+	return fw_addr_is_v4(addr) ? fw_in_range(addr, &cfg->cluster_v4, cfg->cluster_v4_len)
+				   : fw_in_range(addr, &cfg->cluster_v6, cfg->cluster_v6_len);
 }
 
 /* Not a destination beyond the cluster: multicast, broadcast and link-local stay as they are. */
@@ -45,7 +45,8 @@ FW_LOCAL int fw_masquerade_new(const struct fw_flow_key *key, struct fw_flow *fl
 		return FW_DROP_MASQ_EXHAUSTED;
 	n = (__u32)cfg->masq_port_max - cfg->masq_port_min + 1;
 	own = bpf_ntohs(key->sport_be);
-	start = own >= cfg->masq_port_min && own <= cfg->masq_port_max ? (__u32)own - cfg->masq_port_min : fw_flow_hash(key);
+	start = own >= cfg->masq_port_min && own <= cfg->masq_port_max ? (__u32)own - cfg->masq_port_min
+								       : fw_flow_hash(key);
 	for (i = 0; i < FW_MASQ_TRIES; i++) {
 		flow->sport_be = bpf_htons((__u16)(cfg->masq_port_min + (start + i) % n));
 		why = fw_flow_create(key, flow);

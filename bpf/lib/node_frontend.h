@@ -32,13 +32,13 @@ FW_GLOBAL int fw_node_frontend(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 
 }
 
 /* pod -> this node: a reply to a process of the node, or to a port of the node that leads to a pod; else FW_NO_FLOW. */
-FW_GLOBAL int fw_pod_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 ep_flags)
+FW_GLOBAL int fw_pod_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 ep_flags, __u32 if_flags)
 {
+	struct fw_scratch *scratch_row = fw_get_scratch();
 	const struct fw_config *cfg = fw_get_config();
-	struct fw_addr client;
 	int done;
 
-	if (!pkt || !cfg)
+	if (!pkt || !cfg || !scratch_row)
 		return FW_NO_FLOW;
 	if (ep_flags & FW_EP_NAT) {
 		done = fw_to_own_node(skb, pkt);
@@ -47,28 +47,29 @@ FW_GLOBAL int fw_pod_to_own_node(struct __sk_buff *skb, struct fw_pkt *pkt, __u3
 	}
 	if (!(cfg->flags & FW_CFG_NODE_FRONTENDS) || fw_parse_l4(skb, pkt))
 		return FW_NO_FLOW;
-	client = pkt->saddr;
+	scratch_row->client = pkt->saddr;
 	done = fw_node_frontend(skb, pkt, FW_SENDER_POD);
 	if (done == FW_PASS)
 		return FW_NO_FLOW;
 	if (done)
 		return done;
-	fw_mark_client(&client, skb->ifindex, fw_addr_eq(&client, &pkt->daddr));
-	return fw_to_endpoint(skb, pkt, true);
+	fw_mark_client(&scratch_row->client, skb->ifindex, fw_addr_eq(&scratch_row->client, &pkt->daddr));
+	return fw_to_endpoint(skb, pkt, if_flags);
 }
 
 /* From a pod to which a port of the node leads: is it a reply to a client of that port? It then leaves with the node's
  * address, the way that the client's packets came. Else FW_NO_FLOW, nothing changed; so too where the kernel is to
  * answer. */
-FW_GLOBAL int fw_host_port_reply(struct __sk_buff *skb, struct fw_pkt *pkt)
+FW_GLOBAL int fw_host_port_reply(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_flags)
 {
+	struct fw_scratch *scratch_row = fw_get_scratch();
 	const struct fw_config *cfg = fw_get_config();
 	struct fw_endpoint *ep;
 	struct fw_flow_key key;
 	__u32 mtu, flags = 0;
 	int done;
 
-	if (!pkt || !cfg || pkt->hops <= 1)
+	if (!pkt || !cfg || !scratch_row || pkt->hops <= 1)
 		return FW_NO_FLOW;
 	mtu = fw_mtu_towards(cfg, &pkt->daddr);
 	if (mtu && fw_wire_size(skb, pkt) > mtu && !fw_parse_l4(skb, pkt)) {
@@ -77,12 +78,18 @@ FW_GLOBAL int fw_host_port_reply(struct __sk_buff *skb, struct fw_pkt *pkt)
 		return fw_flow_find(&key, fw_now_s()) ? fw_answer_icmp(skb, pkt, FW_ANSWER_TOO_BIG, mtu, FW_SENDER_POD)
 						      : FW_NO_FLOW;
 	}
+	ep = fw_find_endpoint(&pkt->daddr);
+	done = fw_judge_before_reply(skb, pkt, if_flags, ep);
+	if (done > 0)
+		return fw_drop(skb, done);
 	done = fw_service_reply(skb, pkt, &flags);
 	if (done < 0)
 		return fw_drop(skb, -done);
 	if (!done)
 		return FW_NO_FLOW;
-	ep = fw_find_endpoint(&pkt->daddr);
+	done = fw_judge_reply(skb, pkt, if_flags, ep);
+	if (done)
+		return fw_drop(skb, done);
 	if (ep && (ep->flags & FW_EP_LOCAL))
 		return fw_to_pod(skb, ep, true);
 	if (ep && !(ep->flags & FW_EP_NODE))

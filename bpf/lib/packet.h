@@ -15,19 +15,20 @@ enum fw_fragment_kind { FW_FRAG_NONE = 0, FW_FRAG_FIRST = 1, FW_FRAG_LATER = 2 }
 struct fw_pkt {
 	struct fw_addr saddr;
 	struct fw_addr daddr;
-	__be16 sport_be;     /* ICMP echo: as struct fw_flow_key says */
+	__be16 sport_be; /* ICMP echo: as struct fw_flow_key says */
 	__be16 dport_be;
-	__u8 protocol;       /* of the transport, past IPv6's extension headers; valid after fw_parse_l4 for IPv6 */
+	__u8 protocol; /* of the transport, past IPv6's extension headers; valid after fw_parse_l4 for IPv6 */
 	__u8 v6;
-	__u8 fragment;       /* enum fw_fragment_kind */
-	__u8 icmp_error;     /* an ICMP message about another packet, which lies at l4_off + 8 */
-	__u8 tcp_flags;      /* byte 13 of the TCP header */
-	__u8 hops;           /* TTL or hop limit */
-	__u16 l4_off;        /* from the start of the frame */
+	__u8 fragment;	 /* enum fw_fragment_kind */
+	__u8 icmp_error; /* an ICMP message about another packet, which lies at l4_off + 8 */
+	__u8 tcp_flags;	 /* byte 13 of the TCP header */
+	__u8 hops;	 /* TTL or hop limit */
+	__u16 l4_off;	 /* from the start of the frame */
 	__u32 fragment_id;
-	__u16 frag_off_be;   /* IPv4's word with DF, MF and the offset */
-	__u8 l4_header_len;  /* TCP and UDP */
-	__u8 next_header;    /* IPv6: what follows the fixed header, where the walk through extensions begins */
+	__u16 frag_off_be;  /* IPv4's word with DF, MF and the offset */
+	__u8 l4_header_len; /* TCP and UDP */
+	__u8 next_header;   /* IPv6: what follows the fixed header, where the walk through extensions begins */
+	__u8 l4_parsed;	    /* fw_parse_l4 has succeeded */
 };
 
 #define FW_TCP_FIN 0x01
@@ -151,7 +152,8 @@ static __always_inline int fw_read_ports(struct __sk_buff *skb, struct fw_pkt *p
 			return FW_DROP_MALFORMED;
 		pkt->tcp_flags = h[13];
 		pkt->l4_header_len = (h[12] >> 4) * 4;
-	} else if (pkt->protocol == IPPROTO_UDP || pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6) {
+	} else if (pkt->protocol == IPPROTO_UDP || pkt->protocol == IPPROTO_SCTP || pkt->protocol == IPPROTO_ICMP ||
+		   pkt->protocol == IPPROTO_ICMPV6) {
 		if (bpf_skb_load_bytes(skb, pkt->l4_off, h, 8))
 			return FW_DROP_MALFORMED;
 		pkt->l4_header_len = 8;
@@ -174,7 +176,8 @@ static __always_inline int fw_read_ports(struct __sk_buff *skb, struct fw_pkt *p
 	return 0;
 }
 
-/* The transport: protocol, ports, flags; may be asked again after a rewrite. A later fragment gets its ports from the row its first fragment left. */
+/* The transport: protocol, ports, flags; may be asked again after a rewrite. A later fragment gets its ports from the
+ * row its first fragment left. */
 FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 {
 	struct fw_fragment_key key = {};
@@ -198,6 +201,7 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 	}
 	if (pkt->fragment != FW_FRAG_LATER) {
 		why = fw_read_ports(skb, pkt);
+		pkt->l4_parsed = !why;
 		if (why || pkt->fragment == FW_FRAG_NONE)
 			return why;
 	}
@@ -206,7 +210,7 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 	key.id = pkt->fragment_id;
 	key.protocol = pkt->protocol;
 	if (pkt->fragment == FW_FRAG_FIRST) {
-		struct fw_fragment fresh = { .sport_be = pkt->sport_be, .dport_be = pkt->dport_be, .seen_s = fw_now_s() };
+		struct fw_fragment fresh = {.sport_be = pkt->sport_be, .dport_be = pkt->dport_be, .seen_s = fw_now_s()};
 
 		bpf_map_update_elem(&fragments, &key, &fresh, BPF_ANY);
 		return 0;
@@ -216,6 +220,7 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 		return FW_DROP_FRAGMENT;
 	pkt->sport_be = row->sport_be;
 	pkt->dport_be = row->dport_be;
+	pkt->l4_parsed = 1;
 	return 0;
 }
 

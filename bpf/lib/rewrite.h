@@ -40,7 +40,7 @@ static __always_inline int fw_store_ports(struct __sk_buff *skb, const struct fw
 					  __u32 check_off, __u64 flags)
 {
 	__be32 before = 0, after = 0;
-	__be16 old_ports[2] = { pkt->sport_be, pkt->dport_be }, new_ports[2] = { sport, dport };
+	__be16 old_ports[2] = {pkt->sport_be, pkt->dport_be}, new_ports[2] = {sport, dport};
 
 	if (old_ports[0] == new_ports[0] && old_ports[1] == new_ports[1])
 		return 0;

@@ -9,20 +9,28 @@
 
 #include "lib/answer.h"
 #include "lib/deliver.h"
+#include "lib/policy.h"
 #include "lib/service.h"
 
-/* A packet that was translated on its way in, and now goes to a pod's or a node's address. */
-static __always_inline int fw_to_endpoint(struct __sk_buff *skb, struct fw_pkt *pkt, bool decrement)
+/* A packet that a pod sent and that was translated, now to a pod's or a node's address, or beyond the cluster. */
+FW_GLOBAL int fw_to_endpoint(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 if_flags)
 {
-	struct fw_endpoint *ep = fw_find_endpoint(&pkt->daddr);
+	struct fw_endpoint *ep;
+	int why;
 
+	if (!pkt)
+		return fw_drop(skb, FW_DROP_MALFORMED);
+	ep = fw_find_endpoint(&pkt->daddr);
+	why = fw_judge_from_pod(skb, pkt, if_flags, ep);
+	if (why)
+		return fw_drop(skb, why);
 	if (!ep)
 		return fw_to_world(skb, pkt);
 	if (ep->flags & FW_EP_NODE)
 		return FW_PASS;
 	if (ep->flags & FW_EP_LOCAL)
-		return fw_to_pod(skb, ep, decrement);
-	return fw_to_node(skb, pkt, ep->node, decrement);
+		return fw_to_pod(skb, ep, true);
+	return fw_to_node(skb, pkt, ep->node, 1);
 }
 
 /* A packet to this node's own address, where the node has translated flows: is it a reply to one? */

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <functional>
 #include <memory>
+#include <set>
 
 #include "abi/endpoints.h"
 #include "abi/services.h"
@@ -14,6 +15,7 @@
 #include "datapath/faulty_map.h"
 #include "datapath/fd_map.h"
 #include "datapath/memory_map.h"
+#include "datapath/policy_tables.h"
 
 namespace fairway::datapath {
 namespace {
@@ -99,6 +101,25 @@ TEST_P(Maps, ArrayRowsAreZeroWhereNothingIs) {
   EXPECT_TRUE(map->dump()->empty());
   EXPECT_EQ(map->lookup(kRows).error().code, Code::kNotFound);
   EXPECT_EQ(map->update(kRows, 1).error().code, Code::kExhausted);
+}
+
+TEST(FdMapTrie, DumpHoldsEveryPrefix) {
+  LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+  sys::Fd fd(bpf_map_create(BPF_MAP_TYPE_LPM_TRIE, "prefixes", sizeof(fw_cidr_key), sizeof(fw_peer_class), kRows, &opts));
+  if (!fd) GTEST_SKIP() << "needs root: BPF maps";
+  auto map = *FdMap<fw_cidr_key, fw_peer_class>::from_fd(std::move(fd));
+  std::set<net::Prefix> written, read;
+  for (const char* text : {"0.0.0.0/0", "::/0", "10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32"}) {
+    written.insert(*net::Prefix::parse(text));
+    ASSERT_TRUE(map.update(cidr_key(*net::Prefix::parse(text)), fw_peer_class{{7, 7}}).ok());
+  }
+  const auto rows = map.dump();
+  ASSERT_TRUE(rows.ok()) << rows.error().message;
+  for (const auto& [key, row] : *rows) {
+    read.insert(prefix_of(key));
+    EXPECT_EQ(row.v[0], 7u);
+  }
+  EXPECT_EQ(read, written);
 }
 
 TEST(FdMapSizes, AnotherLayoutIsRefused) {

@@ -22,6 +22,7 @@ class PolicyTables {
 
   virtual Map<std::uint32_t, fw_subject>& pol_subjects() = 0;
   virtual Map<fw_addr, fw_peer_class>& pol_peers() = 0;
+  // The kernel's lookup() of a prefix gives the longest row that contains it, which may be another prefix's: dump() to know.
   virtual Map<fw_cidr_key, fw_peer_class>& pol_cidrs() = 0;
   virtual Map<std::uint32_t, fw_port_chunk>& pol_ports() = 0;
   virtual Map<fw_verdict_key, fw_verdict_row>& pol_verdicts() = 0;

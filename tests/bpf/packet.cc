@@ -204,13 +204,14 @@ std::optional<Seen> parse(const Bytes& frame) {
   } catch (const std::out_of_range&) { return std::nullopt; }
 }
 
-Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_t ifindex, const Bytes& frame) {
+Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_t ifindex, const Bytes& frame, std::uint32_t came_in_by) {
   const auto fd = cluster.datapath(node).program_fd(program);
   if (!fd.ok()) throw std::runtime_error(fd.error().message);
   Verdict verdict;
   verdict.frame.resize(frame.size() + 256);
   __sk_buff ctx{};
   ctx.ifindex = ifindex;
+  ctx.ingress_ifindex = came_in_by;
   LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame.data(), .data_out = verdict.frame.data(),
               .data_size_in = static_cast<__u32>(frame.size()), .data_size_out = static_cast<__u32>(verdict.frame.size()), .ctx_in = &ctx,
               .ctx_size_in = sizeof(ctx));
