@@ -90,6 +90,7 @@ FW_GLOBAL int fw_host_port_reply(struct __sk_buff *skb, struct fw_pkt *pkt, __u3
 	done = fw_judge_reply(skb, pkt, if_flags, ep);
 	if (done)
 		return fw_drop(skb, done);
+	ep = fw_find_endpoint(&pkt->daddr); /* the pod itself, where it was its own client */
 	if (ep && (ep->flags & FW_EP_LOCAL))
 		return fw_to_pod(skb, ep, true);
 	if (ep && !(ep->flags & FW_EP_NODE))
