@@ -60,5 +60,6 @@ std::vector<Family> decode_rows();
 std::vector<Family> cni_rows();
 std::vector<Family> agent_rows();
 std::vector<Family> lab_rows();
+std::vector<Family> policy_rows();
 
 }  // namespace fairway::bench

@@ -1,5 +1,7 @@
 #include "compile/policy/program.h"
 
+#include <set>
+
 namespace fairway::compile::policy {
 
 using model::PolicyAction;
@@ -19,13 +21,35 @@ void Program::add_way(PredicateId a, PredicateId b, bool all_ports, const std::v
   if (!all_ports) ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
   ways_.push_back({static_cast<std::uint32_t>(rules_.size() - 1), a, b, all_ports, first, static_cast<std::uint32_t>(ranges_.size())});
 }
+// Of ways by the same predicate in the same tier, one that can match only where an earlier one has is never heard: many policies
+// that say the same cost like one.
 void Program::finish() {
   if (default_deny_ != 0) rule_ids_.push_back(default_deny_);
-  for (std::uint32_t i = 0; i < ways_.size(); ++i) {
-    if (ways_[i].a == 0) always_.push_back(i);
-    else by_predicate_.emplace_back(ways_[i].a, i);
-  }
+  for (std::uint32_t i = 0; i < ways_.size(); ++i) by_predicate_.emplace_back(ways_[i].a, i);
   std::sort(by_predicate_.begin(), by_predicate_.end());
+  std::vector<std::pair<PredicateId, std::uint32_t>> heard;
+  using Said = std::tuple<Tier, PredicateId, bool, std::vector<RangeId>>;
+  std::set<Said> said;
+  for (std::size_t i = 0; i < by_predicate_.size(); ++i) {
+    const auto& [a, index] = by_predicate_[i];
+    const bool first = i == 0 || by_predicate_[i - 1].first != a;
+    const bool last = i + 1 == by_predicate_.size() || by_predicate_[i + 1].first != a;
+    if (first) said.clear();
+    if (!first || !last) {
+      const Way& w = ways_[index];
+      const Tier tier = rules_[w.rule].tier;
+      if (said.contains({tier, 0, true, {}})) continue;
+      if (!said.emplace(tier, w.b, w.all_ports, std::vector(ranges_.begin() + w.first_range, ranges_.begin() + w.end_range)).second)
+        continue;
+    }
+    heard.emplace_back(a, index);
+  }
+  by_predicate_.clear();
+  for (const auto& way : heard) {
+    if (way.first == 0) always_.push_back(way.second);
+    else by_predicate_.push_back(way);
+  }
+  by_predicate_.shrink_to_fit();
 }
 void Program::append_predicates(std::vector<PredicateId>& out) const {
   for (const Way& w : ways_) {
