@@ -28,6 +28,7 @@ Delta Engine::whole() const {
     if (cut.value != 0) out.cidrs.emplace_back(prefix, cut.value);
   });
   out.ports = m.ports.all();
+  out.overflow = m.ports.full();
   for (SubjectId s = 0; s < m.subjects.size(); ++s)
     for (const auto& r : m.subjects[s].rows)
       out.verdicts.emplace_back(VerdictKey{s, r.peer, r.port, r.direction}, VerdictRow{r.verdict, r.rule});
@@ -86,7 +87,8 @@ Engine::Judgement Engine::judge(std::uint32_t ifindex, Direction direction, cons
 
 Engine::Sizes Engine::sizes() const {
   const auto& m = *impl_;
-  Sizes out{m.policy_numbers.size(), m.subject_keys.size(), m.classes.size(), m.named.size(), m.block_tree.size(), m.ports.classes(), 0};
+  Sizes out{m.policy_numbers.size(), m.subject_keys.size(), m.classes.size(), m.named.size(), m.block_tree.size(), m.ports.classes(), 0,
+            m.rules.size()};
   for (const auto& s : m.subjects) out.verdicts += s.rows.size();
   return out;
 }

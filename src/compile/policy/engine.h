@@ -39,6 +39,7 @@ class Engine {
   void set_node(const model::Node& row);
   void remove_node(std::string_view name);
   void set_policy(const model::Policy& row);
+  // At once, also in a namespace that is being removed: that its policies outlive its pods is the caller's business.
   void remove_policy(model::PolicyTier tier, std::string_view key);  // Admin and Baseline: either, by name
 
   // A pod of this node, by the interface that its packets come from. Its labels are those of set_pod(), which may come later: until
@@ -57,7 +58,8 @@ class Engine {
   // Local pods that the policy selects: the sum over nodes is shown in status.
   std::size_t subjects_of(std::string_view policy_key) const;
 
-  // The verdict by the tables alone, as the kernel reaches it. `port` 0 and a protocol without ports: IPPROTO numbers.
+  // The verdict by the tables alone, as the kernel reaches it: a pod's own addresses and its host's, which the kernel never judges, are
+  // like any other here. `port` 0 and a protocol without ports: IPPROTO numbers.
   struct Judgement {
     bool allowed = true;
     RuleId rule = 0;  // 0: no policy looks at this direction, or nothing matched
@@ -68,7 +70,7 @@ class Engine {
   Judgement judge(std::uint32_t ifindex, Direction direction, const net::IpAddr& peer, std::uint8_t protocol, std::uint16_t port) const;
 
   struct Sizes {
-    std::size_t policies = 0, subjects = 0, peer_classes = 0, peers = 0, cidrs = 0, port_classes = 0, verdicts = 0;
+    std::size_t policies = 0, subjects = 0, peer_classes = 0, peers = 0, cidrs = 0, port_classes = 0, verdicts = 0, rules = 0;
   };
   Sizes sizes() const;
 

@@ -15,6 +15,7 @@ Delta Engine::Impl::compile() {
   settle_rows();
   settle_locals();
   Delta out = std::exchange(delta, {});
+  out.overflow = ports.full();
   selectors.tick(), blocks.tick(), predicates.tick(), rules.tick();
   if (!out.empty()) ports.tick(), classes.tick(), subject_keys.tick();
   return out;

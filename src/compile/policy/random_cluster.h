@@ -271,6 +271,17 @@ class RandomCluster {
                                            "10.0.0.1/32", "10.0.1.2/32", "172.30.0.0/24", "172.30.0.12/32", "192.0.2.0/24", "::/0",
                                            "fd00::/64", "fd00::1:0/112", "fd00::1:1/128", "::/64", "2001:db8::/32"}));
   }
+  // Often one that another rule has too.
+  model::PolicyPeer some_peer(bool of_cluster, Direction direction) {
+    const bool nodes_too = of_cluster && direction == Direction::kEgress;
+    if (!peers_.empty() && random.one_in(3)) {
+      const auto& again = random.of(peers_);
+      if ((!of_cluster || again.pods.namespaces) && (nodes_too || again.kind != model::PolicyPeer::Kind::kNodes)) return again;
+    }
+    peers_.push_back(random_peer(of_cluster, direction));
+    if (peers_.size() > 8) peers_.erase(peers_.begin());
+    return peers_.back();
+  }
   model::PolicyPeer random_peer(bool of_cluster, Direction direction) {
     model::PolicyPeer out;
     const auto kind = random.below(5);
@@ -307,8 +318,7 @@ class RandomCluster {
     }
     out.all_peers = random.one_in(5), out.all_ports = random.one_in(2);
     if (!out.all_peers)
-      for (std::uint32_t n = random.one_in(10) ? 0 : 1 + random.below(2); n > 0; --n)
-        out.peers.push_back(random_peer(of_cluster, direction));
+      for (std::uint32_t n = random.one_in(10) ? 0 : 1 + random.below(2); n > 0; --n) out.peers.push_back(some_peer(of_cluster, direction));
     if (!out.all_ports)
       for (std::uint32_t n = random.one_in(10) ? 0 : 1 + random.below(2); n > 0; --n) out.ports.push_back(random_port());
     return out;
@@ -366,6 +376,7 @@ class RandomCluster {
   }
 
   bool with_tiers_;
+  std::vector<model::PolicyPeer> peers_;
 };
 
 }  // namespace fairway::compile::policy

@@ -58,6 +58,8 @@ struct Delta {
   std::vector<std::pair<net::Prefix, std::optional<PeerClass>>> cidrs;
   std::vector<PortRange> ports;
   std::vector<std::pair<VerdictKey, std::optional<VerdictRow>>> verdicts;
+  // More port classes than numbers: ports have FW_PORT_NONE where a rule names them. Not to be applied; when it fits again, take whole().
+  bool overflow = false;
   bool empty() const { return subjects.empty() && peers.empty() && cidrs.empty() && ports.empty() && verdicts.empty(); }
 };
 
