@@ -53,6 +53,26 @@ class ObjectLogTest : public ::testing::Test {
   std::filesystem::path dir_;
 };
 
+TEST_F(ObjectLogTest, KeepsPoliciesOfBothKinds) {
+  const auto put_policy = [](Copy& copy, Kind kind, std::string json) {
+    k8s::Decoder decoder(kind);
+    json.reserve(json.size() + k8s::Decoder::kPadding);
+    ASSERT_TRUE(decoder.decode_object(json).ok());
+    copy.cluster.put(decoder.object());
+  };
+  {
+    const auto a = open();
+    put_policy(*a, Kind::kNetworkPolicy, R"({"metadata":{"namespace":"d","name":"deny"},"spec":{"podSelector":{}}})");
+    put_policy(*a, Kind::kClusterNetworkPolicy,
+               R"({"metadata":{"name":"deny"},"spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}})");
+    ASSERT_TRUE(a->log->append().ok());
+  }
+  const auto b = open();
+  EXPECT_EQ(b->log->restored(), 2U);
+  EXPECT_TRUE(b->cluster.find_policy("d/deny").has_value());
+  EXPECT_TRUE(b->cluster.find_policy("deny").has_value());
+}
+
 TEST_F(ObjectLogTest, RestoresWhatWasThere) {
   std::map<std::string, std::string> expected;
   {

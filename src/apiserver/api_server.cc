@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "apiserver/cluster_network_policy.h"
 #include "apiserver/crd_schema.h"
 #include "apiserver/engine.h"
 #include "apiserver/http_api.h"
@@ -46,6 +47,15 @@ Status create_system_namespaces(Engine& engine) {
   return {};
 }
 
+// A lab's clusters have it from the start; elsewhere it is installed as any definition is.
+Status create_cluster_network_policies(Engine& engine) {
+  const KindPtr kind = engine.kinds().find("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+  if (engine.store().get(kind->collection(), "", kClusterNetworkPolicies)) return {};
+  auto created = engine.create({kind, "", "", ""}, cluster_network_policy_definition(), {});
+  if (!created.ok()) return created.error().to_error().with_context(fmt::format("create {}", kClusterNetworkPolicies));
+  return {};
+}
+
 }  // namespace
 
 Engine::Engine(Store& store, ServiceAllocator& allocator) : store_(store), allocator_(allocator), hub_(store) { load_custom_kinds(); }
@@ -63,6 +73,7 @@ Result<std::unique_ptr<ApiServer>> ApiServer::create(io::Loop& loop, ApiServerCo
   FW_ASSIGN(auto store, Store::open(config.db_path, config.watch_history));
   auto impl = std::make_unique<Impl>(loop, std::move(config), std::move(store));
   FW_TRY(create_system_namespaces(impl->engine));
+  FW_TRY(create_cluster_network_policies(impl->engine));
   return std::unique_ptr<ApiServer>(new ApiServer(std::move(impl)));
 }
 

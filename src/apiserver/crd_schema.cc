@@ -6,6 +6,7 @@
 #include <charconv>
 #include <regex>
 
+#include "apiserver/cluster_network_policy.h"
 #include "apiserver/formats.h"
 #include "apiserver/schema_check.h"
 
@@ -56,6 +57,8 @@ class Compiler {
     type.max_length = count(schema, "maxLength");
     type.min_items = count(schema, "minItems");
     type.max_items = count(schema, "maxItems");
+    type.min_properties = count(schema, "minProperties");
+    type.max_properties = count(schema, "maxProperties");
     for (const Json& one : array_at(schema, "enum")) type.one_of.push_back(to_text(one));
   }
 
@@ -268,6 +271,12 @@ void check_string(const Type& type, const Json& value, const std::string& path, 
   if (!matches) errors.invalid(path, value, fmt::format("{} in body should match '{}'", path, type.pattern));
 }
 
+void check_properties(const Type& type, std::size_t size, const std::string& path, FieldErrors& errors) {
+  if (type.min_properties && size < *type.min_properties)
+    errors.invalid(path, size, fmt::format("{} in body should have at least {} properties", path, *type.min_properties));
+  if (type.max_properties && size > *type.max_properties) errors.too_many(path, size, *type.max_properties);
+}
+
 void check_value(const Type& type, const Json& value, const std::string& path, FieldErrors& errors);
 
 void check_object(const Message& message, const Object& object, const std::string& path, FieldErrors& errors) {
@@ -305,6 +314,7 @@ void check_value(const Type& type, const Json& value, const std::string& path, F
     if (type.max_items && size > *type.max_items) errors.too_many(path, size, *type.max_items);
     for (std::size_t i = 0; i < size; ++i) check_value(*type.item, value.get_array()[i], item(path, i), errors);
   }
+  if (value.is_object()) check_properties(type, value.get_object().size(), path, errors);
   if (value.is_object() && type.base == Base::kMessage) check_object(*type.message, value.get_object(), path, errors);
   if (value.is_object() && type.base == Base::kMap) {
     for (const auto& [key, one] : value.get_object())
@@ -332,6 +342,7 @@ std::vector<KindPtr> kinds_of_definition(const Json& definition) {
     if (find(version, "subresources.status") != nullptr) kind->subresources.emplace_back("status");
     kind->custom = compile_version(version);
     kind->message = kind->custom->root.message;
+    if (text_at(definition, "metadata.name") == kClusterNetworkPolicies) kind->validate = rules::validate_cluster_network_policy;
     kinds.push_back(std::move(kind));
   }
   return kinds;

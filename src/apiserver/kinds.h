@@ -75,7 +75,7 @@ Defaults default_namespace, default_secret, default_pod, default_workload, defau
 Prepare prepare_service_update, prepare_namespace_update, prepare_pod_update;
 Validate validate_config_map, validate_secret, validate_node, validate_event, validate_pod, validate_workload, validate_daemon_set,
     validate_service, validate_endpoints, validate_endpoint_slice, validate_network_policy, validate_ingress, validate_ingress_class,
-    validate_crd;
+    validate_crd, validate_cluster_network_policy;
 
 void validate_pod_spec(const Object& spec, const std::string& path, FieldErrors& errors);
 void default_pod_spec(Object& spec);

@@ -122,10 +122,10 @@ void validate_label_selector(const Json& selector, const std::string& path, Fiel
     const std::string at = item(path + ".matchExpressions", i);
     const std::string_view op = text_at(expressions[i], "operator");
     const Array& values = array_at(expressions[i], "values");
-    if ((op == "In" || op == "NotIn") && values.empty())
-      errors.required(at + ".values", "must be specified when `operator` is 'In' or 'NotIn'");
-    if ((op == "Exists" || op == "DoesNotExist") && !values.empty())
-      errors.forbidden(at + ".values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+    const bool listed = op == "In" || op == "NotIn", bare = op == "Exists" || op == "DoesNotExist";
+    if (!listed && !bare) errors.invalid_text(at + ".operator", op, "not a valid selector operator");
+    if (listed && values.empty()) errors.required(at + ".values", "must be specified when `operator` is 'In' or 'NotIn'");
+    if (bare && !values.empty()) errors.forbidden(at + ".values", "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
     for (const std::string& why : check_format(Format::kQualifiedName, text_at(expressions[i], "key")))
       errors.invalid_text(at + ".key", text_at(expressions[i], "key"), why);
     for (std::size_t k = 0; k < values.size(); ++k) {

@@ -16,11 +16,11 @@ void check_port_number(const Json& port, const std::string& path, FieldErrors& e
 void validate_policy_port(const Json& rule, const std::string& path, FieldErrors& errors) {
   const Json *port = find(rule, "port"), *end = find(rule, "endPort");
   if (port == nullptr) {
-    if (end != nullptr) errors.invalid(path + ".endPort", *end, "must not be specified when `port` is not specified");
+    if (end != nullptr) errors.invalid(path + ".endPort", *end, "may not be specified when `port` is not specified");
     return;
   }
   if (port->is_string()) {
-    if (end != nullptr) errors.invalid(path + ".endPort", *end, "must not be specified when `port` is non-numeric");
+    if (end != nullptr) errors.invalid(path + ".endPort", *end, "may not be specified when `port` is non-numeric");
     for (const std::string& why : check_format(Format::kPortName, view(port->get_string()))) errors.invalid(path + ".port", *port, why);
     return;
   }

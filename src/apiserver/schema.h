@@ -62,7 +62,7 @@ struct Type {
   std::vector<std::string> one_of;  // strings; for CRDs the JSON text of any value
   Format format = Format::kNone;
   std::string pattern;  // CRDs only
-  std::optional<std::size_t> min_length, max_length, min_items, max_items;
+  std::optional<std::size_t> min_length, max_length, min_items, max_items, min_properties, max_properties;
   bool nullable = false;
   // merging
   std::string merge_key;              // strategic merge patch: list of maps merged by this key

@@ -50,7 +50,7 @@ message ManagedFieldsEntry
   fieldsType     6 string
   fieldsV1       7 any?
   subresource    8 string
-message LabelSelectorRequirement; key 1 string !; operator 2 string ! in(In,NotIn,Exists,DoesNotExist); values 3 []string
+message LabelSelectorRequirement; key 1 string !; operator 2 string; values 3 []string
 message Preconditions; uid 1 string?; resourceVersion 2 string?
 )";
 

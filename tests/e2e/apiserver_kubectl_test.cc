@@ -195,6 +195,26 @@ spec:
   expect("delete crd widgets.example.com", "deleted");
 }
 
+TEST_P(Kubectl, ClusterNetworkPoliciesAreThereFromTheStart) {
+  const std::string head = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: no-metadata}\n";
+  const std::string subject = "  priority: 10\n  subject: {namespaces: {}}\n";
+  EXPECT_THAT(
+      k.apply(head + "spec:\n  tier: Admin\n" + subject + "  egress: [{action: Deny, to: [{networks: [169.254.169.254/32]}]}]\n").out,
+      HasSubstr("clusternetworkpolicy.policy.networking.k8s.io/no-metadata created"));
+  EXPECT_THAT(k("get cnp").out, AllOf(HasSubstr("NAME          TIER    PRIORITY   AGE"), HasSubstr("no-metadata   Admin   10         ")));
+  expect("describe cnp no-metadata", "169.254.169.254/32");
+  expect("explain cnp.spec.egress.protocols.tcp", "destinationPort");
+  auto status = k.run({"patch", "cnp", "no-metadata", "--subresource=status", "--type=merge", "-p",
+                       R"({"status":{"conditions":[{"type":"InForce","status":"True","reason":"AllNodes","message":"on 3 nodes",)"
+                       R"("lastTransitionTime":"2026-01-01T00:00:00Z"}]}})"});
+  EXPECT_EQ(status.code, 0) << status.err;
+  expect("wait cnp/no-metadata --for=condition=InForce --timeout=5s", "condition met");
+  EXPECT_THAT(k.apply(head + "spec:\n  tier: Gold\n" + subject).err, HasSubstr("supported values: \"Admin\", \"Baseline\""));
+  EXPECT_THAT(k.apply(head + "spec:\n  tier: Admin\n" + subject + "  egress: [{action: Deny, to: [{networks: [x]}]}]\n").err,
+              HasSubstr("Invalid CIDR format provided"));
+  expect("delete cnp no-metadata", "deleted");
+}
+
 TEST_P(Kubectl, TellsOfItself) {
   expect("version", "Server Version: v1.32");
   expect("api-resources", "networkpolicies");

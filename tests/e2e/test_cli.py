@@ -52,6 +52,17 @@ class Inspect(Case):
             self.assertTrue(all(source["synced"] for source in state["sources"]), state["sources"])
             self.assertTrue(state["maps"])
 
+    def test_show_lists_policies(self):
+        self.addCleanup(self.lab.kubectl, "delete", "cnp", "e2e-show", "--ignore-not-found", check=False)
+        self.apply({"apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy", "metadata": {"name": "e2e-show"},
+                    "spec": {"tier": "Baseline", "priority": 7, "subject": {"namespaces": {"matchLabels": {"e2e": "none"}}},
+                             "ingress": [{"action": "Deny", "from": [{"namespaces": {}}]}]}})
+        self.apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "e2e-show"},
+                    "spec": {"podSelector": {"matchLabels": {"e2e": "none"}}, "egress": [{}]}})
+        shown = lambda table: json.loads(self.lab.fairway("show", table, "--node", "node-1", "-o", "json"))["node-1"]["rows"]
+        eventually("the node knows of both", lambda: ["e2e-show", "Baseline", 7, "e2e=none", "all", "in:1", 1] in shown("clusternetworkpolicies") and
+                   [self.ns, "e2e-show", "e2e=none", "in:0 out:1", 1] in shown("networkpolicies"), timeout=20)
+
     def test_show_follows_a_service(self):
         self.start_pods(netexec("web", labels={"app": "web"}))
         self.apply(service("web", {"app": "web"}, [("http", 80, 8080, "TCP")]))
