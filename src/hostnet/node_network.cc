@@ -12,7 +12,8 @@ namespace {
 constexpr std::uint8_t kUnreachable = 7;  // RTN_UNREACHABLE
 constexpr std::uint8_t kProtocolRa = 9;   // RTPROT_RA: a route from a router advertisement
 constexpr char kLoopback[] = "lo";
-constexpr std::uint32_t kBlackholeMetric = 0xffff;  // worse than any route to a pod or a range
+constexpr std::uint32_t kServiceVethV4 = 0xa9fe0102;  // 169.254.1.2, beside the pods' gateway
+constexpr std::uint32_t kBlackholeMetric = 0xffff;    // worse than any route to a pod or a range
 
 unsigned full_length(const net::IpAddr& addr) { return addr.is_v4() ? 32 : 128; }
 
@@ -166,6 +167,8 @@ Result<ServiceVeth> ensure_host_service_veth(const ServiceVethSpec& spec) {
     batch.change_link({.index = index, .mtu = spec.mtu, .no_link_local = true, .rp_filter = 2, .accept_local = true});
     batch.change_link({.index = index, .up = true});
   }
+  // The loose filter refuses the node's own addresses as sources on a device that has none itself (__fib_validate_source).
+  batch.replace_address({.link = host.index, .addr = net::IpAddr::v4(kServiceVethV4), .prefix_length = 32, .never_source = true});
   for (const auto& range : spec.service_ranges) {
     const net::IpAddr hop = pod_gateway(range.family());
     const auto source = std::find_if(spec.node_addresses.begin(), spec.node_addresses.end(),

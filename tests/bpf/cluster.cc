@@ -384,7 +384,11 @@ void Cluster::add_host_service(int number) {
   Node& node = nodes_.at(number);
   const std::string n = "-n " + node.netns + " ";
   ip(n + "link add fwsvc0 type veth peer name fwsvc1");
-  in(node.netns, [] { write_sysctl("ipv4/conf/fwsvc0/accept_local", "1"); });
+  in(node.netns, [] {
+    write_sysctl("ipv4/conf/fwsvc0/rp_filter", "2");
+    write_sysctl("ipv4/conf/fwsvc0/accept_local", "1");
+  });
+  ip(n + "addr add 169.254.1.3/32 dev fwsvc0 scope host");
   ip(n + "link set fwsvc0 up");
   ip(n + "link set fwsvc1 up");
   ip(n + "route add 10.96.0.0/16 via 169.254.1.2 dev fwsvc0 onlink src " + node_ip(number, false).to_string());

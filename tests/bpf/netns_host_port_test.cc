@@ -147,10 +147,14 @@ TEST_P(HostPorts, GoneWithItsPod) {
   FW_CLUSTER(cluster, {.nodes = 1});
   const Pod web = cluster.add_pod(1, "web"), near = cluster.add_pod(1, "near");
   map_ports(cluster, web);
-  expect_reached(cluster, near.netns, web, near.ip(v6()));
+  const sys::Fd listener = listen_in(cluster, web.netns, Kind::kTcp, {web.ip(v6()), 80});
+  const sys::Fd live = client_in(cluster, near.netns, Kind::kTcp, v6());
+  ASSERT_EQ(connect_to(live, {cluster.node_ip(1, v6()), 8080}), 0);
+  const sys::Fd server = accept_one(listener);
   for (const auto protocol : kProtocols) cluster.remove_frontend(1, {cluster.node_ip(1, v6()), 8080}, protocol);
   cluster.in(cluster.node_netns(1), [&] { ASSERT_TRUE(cluster.datapath(1).set_node_frontends(false).ok()); });
-  const sys::Fd server = listen_in(cluster, web.netns, Kind::kTcp, {web.ip(v6()), 80});
+  ASSERT_TRUE(send_text(live, "still there?"));
+  EXPECT_EQ(wait_error(live), ECONNRESET) << "the node's stack knows nothing of it";
   for (const std::string& from : {near.netns, cluster.fabric_netns()}) {
     const sys::Fd tcp = client_in(cluster, from, Kind::kTcp, v6());
     EXPECT_EQ(connect_to(tcp, {cluster.node_ip(1, v6()), 8080}), ECONNREFUSED);

@@ -113,7 +113,7 @@ class Bandwidth(Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        serve = ("bash", "-c", "nc -lk 5202 >/dev/null & exec iperf3 -s")
+        serve = ("nc", "-dlk", "5202")
         slow = pod("slow", image=NETSHOOT, command=serve, node="node-1", container={"ports": [{"containerPort": 5202, "hostPort": 9202}]})
         slow["metadata"]["annotations"] = {"kubernetes.io/ingress-bandwidth": f"{cls.MBIT}M"}
         free = pod("free", image=NETSHOOT, command=serve, node="node-1")
@@ -121,11 +121,9 @@ class Bandwidth(Case):
         cls.start_pods(slow, free, shell_pod("near", node="node-1"), shell_pod("far", node=cls.far))
 
     def mbit_from_pod(self, client, to):
-        """What iperf3 delivered once the burst was spent."""
-        def measured():
-            out = json.loads(self.k("exec", client, "--", "iperf3", "-c", to, "-t", "4", "-O", "2", "-J", check=False)[1])
-            return out["end"]["sum_received"]["bits_per_second"] / 1e6
-        return eventually(f"iperf3 from {client} to {to}", measured, timeout=60)
+        """12 MB to a sink that says when it has all: the burst of 2.5 MB is little of it."""
+        took = self.k("exec", client, "--", "bash", "-c", f"exec 2>&1; TIMEFORMAT=%R; time head -c 12000000 /dev/zero | timeout 50 nc -N {to} 5202", timeout=60)
+        return 12 * 8 / float(took.split()[-1])
 
     def mbit_from_host(self, run, to, port):
         return float(run("python3", "-c", UPLOAD, to, str(port)))
@@ -146,4 +144,4 @@ class Bandwidth(Case):
         self.expect_limited(self.mbit_from_host(self.lab.outside, self.lab.node_ip("node-1"), 9202))
 
     def test_other_pods_are_not_limited(self):
-        self.assertGreater(self.mbit_from_pod("near", self.ip_of("free")), self.MBIT * 5)
+        self.assertGreater(self.mbit_from_pod("near", self.ip_of("free")), self.MBIT * 2)
