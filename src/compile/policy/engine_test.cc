@@ -286,6 +286,23 @@ TEST_F(EngineRows, ManyThatSayTheSameCostLikeOne) {
   EXPECT_EQ(engine.find_rule(engine.judge(1, Direction::kIngress, net::IpAddr::v4(0x0a000003), 6, 80).rule)->policies.size(), 50U);
 }
 
+TEST_F(EngineRows, TheSameIsHeardAgainInAnotherTier) {
+  engine.add_local(1, {"x", "p1"}, Engine::Unknown::kClosed);
+  auto admin = policy("", "1", "2", 80);
+  admin.tier = model::PolicyTier::kAdmin;
+  admin.id = {"", "pass"};
+  admin.subject.namespaces = model::LabelSelector{};
+  admin.ingress[0].peers = {{.pods = {model::LabelSelector{}, pod_is("2")}}};
+  admin.ingress[0].action = model::PolicyAction::kPass;
+  auto second = policy("a", "1", "2", 80);
+  second.ingress[0].peers = admin.ingress[0].peers;
+  engine.set_policy(admin);
+  engine.set_policy(second);
+  engine.compile();
+  EXPECT_TRUE(engine.judge(1, Direction::kIngress, net::IpAddr::v4(0x0a000002), 6, 80).allowed);
+  EXPECT_FALSE(engine.judge(1, Direction::kIngress, net::IpAddr::v4(0x0a000003), 6, 80).allowed);
+}
+
 TEST_F(EngineRows, MorePortClassesThanNumbersIsSaid) {
   engine.add_local(1, {"x", "p1"}, Engine::Unknown::kClosed);
   auto p = policy("a", "1", "2", 80);
