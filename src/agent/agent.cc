@@ -17,6 +17,7 @@
 #include "agent/local_pods.h"
 #include "agent/node_setup.h"
 #include "agent/object_log.h"
+#include "agent/policy_host.h"
 #include "agent/tables.h"
 #include "cni/cni_server.h"
 #include "dns/dns_server.h"
@@ -128,6 +129,7 @@ struct Agent::Impl {
   std::unique_ptr<sinks::EndpointTarget> endpoint_target;
   std::unique_ptr<sinks::NodeTarget> node_target;
   sinks::RouteTarget route_target;
+  std::unique_ptr<KernelPolicyHost> policy_host;
   std::unique_ptr<Flow> flow;
   std::unique_ptr<ObjectLog> log;
   std::unique_ptr<NodeSetup> setup;
@@ -160,6 +162,7 @@ struct Agent::Impl {
   void step();
   void tick();
   void arm();
+  bool online() const;
   void publish_zone();
   void set_up_node();
   void set_node_ports();
@@ -221,12 +224,15 @@ Status Agent::Impl::start_datapath() {
   FW_ASSIGN(datapath, datapath::Datapath::open(config));
   endpoint_target = std::make_unique<sinks::EndpointTarget>(datapath->endpoints());
   node_target = std::make_unique<sinks::NodeTarget>(datapath->nodes());
+  policy_host = std::make_unique<KernelPolicyHost>(loop, *datapath);
+  const PolicyTargets policy{*datapath, *policy_host, [this] { loop.post([this] { step(); }); }, [this] { return online(); }};
   flow = std::make_unique<Flow>(cluster, problems,
                                 FlowTargets{{datapath->frontends(), datapath->svc_slots(), datapath->backends()},
                                             *endpoint_target,
                                             *node_target,
                                             route_target,
-                                            [this](const datapath::Room& rows) { return datapath->reserve(rows); }},
+                                            [this](const datapath::Room& rows) { return datapath->reserve(rows); },
+                                            policy},
                                 flow_config());
   FW_ASSIGN(const bool adopted, flow->adopt());
   if (adopted)
@@ -262,6 +268,7 @@ Status Agent::Impl::serve_dns() {
 
 Status Agent::Impl::start_cni() {
   local_pods = std::make_unique<LocalPods>(*datapath, *endpoint_target, *flow);
+  policy_host->set_find_pod([this](std::uint32_t ifindex) { return local_pods->find_running(ifindex); });
   cni::CniServerConfig config;
   config.state_dir = options.state_dir;
   config.spool_dir = options.state_dir + "/cni-spool";
@@ -322,6 +329,12 @@ void Agent::Impl::step() {
     else problems.set(Stage::kAgent, "Agent log", {{"objects.log", kept.error().message}});
   }
   arm();
+}
+
+// What the API has reaches us: all that it had, and nothing is in trouble.
+bool Agent::Impl::online() const {
+  return cluster.all_synced() && std::all_of(watches.begin(), watches.end(),
+                                             [](const auto& watch) { return watch != nullptr && watch->state().last_error.empty(); });
 }
 
 // Calls step() again when a retry is due.

@@ -28,6 +28,7 @@ Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets tar
       nodes_(targets.nodes),
       routes_(targets.routes),
       node_target_(targets.nodes),
+      policy_(cluster, problems, targets.policy),
       zone_(config_.zone) {
   if (!config_.dns_ips.empty()) cluster_.touch_service(model::key_of(config_.services.dns_service));
   cluster_.touch_service(kHostPorts);
@@ -39,13 +40,15 @@ Result<bool> Flow::adopt() {
   for (const auto& [id, row] : nodes) node_ids_.adopt(id, row);
   FW_ASSIGN(const std::size_t unfit, services_.adopt());
   if (unfit > 0) log::warn("agent", "{} pinned rows of Services made no sense and will be replaced", unfit);
-  adopted_ = assignment_.frontends() > 0 || !nodes.empty();
+  FW_ASSIGN(const bool judged, policy_.adopt());
+  adopted_ = assignment_.frontends() > 0 || !nodes.empty() || judged;
   return adopted_;
 }
 
 void Flow::set_restored() {
   restored_ = true;
   zone_.set_complete(true);
+  policy_.set_restored();
   if (!adopted_) return;
   cluster_.table(k8s::Kind::kService).for_each([&](std::string_view key, std::string_view bytes) {
     const auto service = model::ServiceCodec::decode(key, bytes);
@@ -64,7 +67,7 @@ void Flow::set_restored() {
 
 void Flow::run(TimePoint now) {
   if (!open_) open_ = cluster_.all_synced() || (restored_ && !adopted_);
-  if (!open_) return;
+  if (!open_) return policy_.run(now);
   if (nodes_stale_) {
     nodes_stale_ = false;
     std::vector<std::string> names;
@@ -74,6 +77,7 @@ void Flow::run(TimePoint now) {
   const auto changes = cluster_.take_changes();
   make_room({.endpoints = cluster_.address_count() + claimed_.size(), .nodes = cluster_.table(k8s::Kind::kNode).size()});
   run_nodes(changes.nodes);
+  policy_.run(changes, now);
   run_addresses(changes.addresses);
   // Nodes before what points to them; Services last, as their backends should be reachable.
   nodes_.run(now);
@@ -325,7 +329,7 @@ void Flow::report() {
 }
 
 std::optional<Flow::TimePoint> Flow::next_due() const {
-  std::optional<TimePoint> out;
+  std::optional<TimePoint> out = policy_.next_due();
   if (!open_) return out;
   for (const auto& due : {services_.next_due(), endpoints_.next_due(), nodes_.next_due(), routes_.next_due()})
     if (due && (!out || *due < *out)) out = due;
@@ -369,7 +373,7 @@ Status Flow::prune(TimePoint now) {
   return {};
 }
 
-bool Flow::idle() const { return !services_.next_due() && endpoints_.idle() && nodes_.idle() && routes_.idle(); }
+bool Flow::idle() const { return policy_.idle() && !services_.next_due() && endpoints_.idle() && nodes_.idle() && routes_.idle(); }
 
 std::shared_ptr<const compile::dns::Zone> Flow::take_zone() {
   auto zone = zone_.snapshot();

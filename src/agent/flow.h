@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/policy_flow.h"
 #include "compile/dns/zone.h"
 #include "compile/routing/compile.h"
 #include "compile/services/assign.h"
@@ -43,6 +44,7 @@ struct FlowTargets {
   reconcile::Target<net::Prefix, compile::routing::Route>& routes;
   // Makes the tables large enough, before rows are written that would not fit. Empty: they have the size that they have.
   std::function<Status(const datapath::Room&)> reserve;
+  PolicyTargets policy;
 };
 
 class Flow {
@@ -87,6 +89,8 @@ class Flow {
   const compile::services::Assignment& assignment() const { return assignment_; }
   const compile::routing::NodeIds& node_ids() const { return node_ids_; }
   std::vector<std::pair<std::string, compile::routing::Route>> routes() const;
+  PolicyFlow& policy() { return policy_; }
+  const PolicyFlow& policy() const { return policy_; }
 
  private:
   void run_nodes(const std::vector<std::string>& names);
@@ -136,6 +140,7 @@ class Flow {
   std::set<net::IpAddr> claimed_;
   std::vector<std::string> reported_objects_;
 
+  PolicyFlow policy_;
   compile::dns::ZoneBuilder zone_;
   std::shared_ptr<const compile::dns::Zone> last_zone_;
 };

@@ -37,6 +37,7 @@ Status LocalPods::add(const model::LocalEndpoint& e) {
     flow_.claim_address(ip);
     FW_TRY(endpoints_.update(ip, endpoint_row(e)));
   }
+  flow_.policy().add_local(e);
   auto ports = host_ports_of(e);
   by_ifindex_[e.host_ifindex] = {e, ports.ok() ? std::move(*ports) : std::vector<compile::services::Frontend>{}};
   FW_TRY(spread_host_ports());
@@ -85,6 +86,24 @@ std::string LocalPods::host_port_owner(const compile::services::FrontendKey& key
   return {};
 }
 
+void LocalPods::admit(const model::LocalEndpoint& e, std::function<void(Status)> done) {
+  joining_.insert(e.host_ifindex);
+  flow_.policy().admit(e, std::chrono::steady_clock::now(), [this, ifindex = e.host_ifindex, done = std::move(done)](Status status) {
+    joining_.erase(ifindex);
+    done(std::move(status));
+  });
+}
+
+const model::LocalEndpoint* LocalPods::find_running(std::uint32_t ifindex) const {
+  const auto it = by_ifindex_.find(ifindex);
+  return it == by_ifindex_.end() || joining_.contains(ifindex) ? nullptr : &it->second.endpoint;
+}
+
+std::string LocalPods::pod_of(std::uint32_t ifindex) const {
+  const auto it = by_ifindex_.find(ifindex);
+  return it == by_ifindex_.end() ? "" : it->second.endpoint.pod.to_string();
+}
+
 Status LocalPods::remove(const model::LocalEndpoint& e) {
   if (const auto pod = by_ifindex_.find(e.host_ifindex); pod != by_ifindex_.end() && !pod->second.host_ports.empty()) {
     pod->second.host_ports.clear();
@@ -103,6 +122,8 @@ Status LocalPods::remove(const model::LocalEndpoint& e) {
     FW_TRY(datapath_.local_ifs().remove(e.host_ifindex));
   }
   by_ifindex_.erase(e.host_ifindex);
+  joining_.erase(e.host_ifindex);
+  flow_.policy().remove_local(e);
   return {};
 }
 

@@ -1,13 +1,15 @@
 // LocalPods: this node's own pods in the datapath. The CNI server announces them here (cni/endpoint_sink.h).
 //
 // Order at add: what may come out of the pod (`local_ifs`), the program on its interface, what may go to it
-// (`endpoints`), and last its hostPorts; at removal the reverse. When add() returns, all of it is in force (promise 2).
+// (`endpoints`), and last its hostPorts; at removal the reverse. When add() returns, all of it is in force; once admit()
+// is done, so are the verdicts of its policies (promise 2).
 // A hostPort that cannot be honoured fails add() when all else is done: an ADD is then undone by the caller, and a pod that
 // was there before the agent keeps its network.
 // Belongs to the control thread.
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "agent/flow.h"
@@ -24,6 +26,7 @@ class LocalPods final : public cni::EndpointSink {
       : datapath_(datapath), endpoints_(endpoints), flow_(flow) {}
 
   Status add(const model::LocalEndpoint& endpoint) override;
+  void admit(const model::LocalEndpoint& endpoint, std::function<void(Status)> done) override;
   Status remove(const model::LocalEndpoint& endpoint) override;
   Status check(const model::LocalEndpoint& endpoint) override;
 
@@ -35,6 +38,10 @@ class LocalPods final : public cni::EndpointSink {
   std::size_t size() const { return by_ifindex_.size(); }
   // "default/web", or empty: whose hostPort this is.
   std::string host_port_owner(const compile::services::FrontendKey& key) const;
+  // Null: no such pod, or one that has not run yet.
+  const model::LocalEndpoint* find_running(std::uint32_t ifindex) const;
+  // "default/web", or empty: whose interface this is.
+  std::string pod_of(std::uint32_t ifindex) const;
 
  private:
   struct Pod {
@@ -50,7 +57,8 @@ class LocalPods final : public cni::EndpointSink {
   Flow& flow_;
   std::map<std::uint32_t, Pod> by_ifindex_;
   compile::services::NodePorts node_ports_;
-  bool pruned_ = false;  // before, pinned hostPorts may be a pod's that is still to be announced
+  bool pruned_ = false;              // before, pinned hostPorts may be a pod's that is still to be announced
+  std::set<std::uint32_t> joining_;  // added, not admitted yet
 };
 
 }  // namespace fairway::agent

@@ -1,10 +1,10 @@
-#include "agent/tables.h"
-
 #include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
+
+#include "agent/tables_parts.h"
 
 namespace fairway::agent {
 namespace {
@@ -12,11 +12,6 @@ namespace {
 namespace json = boost::json;
 using k8s::Kind;
 
-struct Table {
-  std::vector<const char*> columns;
-  std::vector<json::array> rows;
-  void add(std::initializer_list<json::value_ref> cells) { rows.push_back(json::array(cells)); }
-};
 struct Entry {
   const char* name;
   const char* text;
@@ -301,10 +296,16 @@ constexpr Entry kTables[] = {
     {"namespaces", "namespaces", namespaces},
     {"networkpolicies", "NetworkPolicies as they were understood", network_policies},
     {"nodes", "nodes and how they are reached", nodes},
+    {"peers", "map: the peer class of addresses and prefixes", peers},
     {"pods", "pods as the API has them", pods},
+    {"policies", "policies, and how many pods of this node each selects", policies},
+    {"port-classes", "map: the class of ports", port_classes},
     {"programs", "loaded BPF programs", programs},
     {"routes", "other nodes' pod ranges", routes},
     {"services", "Services as the API has them", services},
+    {"subjects", "map: pods of this node that policies look at, and their default", subjects},
+    {"track", "map: connections of pods that are isolated, who began them, and what let them", track},
+    {"verdicts", "map: what is decided for a subject, peer class and port class, and by which rule", verdicts},
 };
 
 json::array sources_json(const View& view) {
@@ -400,6 +401,7 @@ std::string render_status(const View& view) {
                               {"refused", s.refused},
                               {"limited", s.limited}};
   }
+  out["policy"] = policy_status(view);
   add_datapath(view, out, errors_out);
   out["errors"] = std::move(errors_out);
   return json::serialize(out);

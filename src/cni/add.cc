@@ -4,6 +4,7 @@
 //   journal "intend"      the addresses are taken            undo: free them
 //   worker: create        the pair exists, host side down    undo: remove it
 //   sink.add              rows and programs in force         undo: sink.remove
+//   sink.admit            its policies' verdicts in force    undo: as above
 //   worker: activate      host side up: packets flow         undo: as above
 //   journal "finish"      the pod stays                      kept
 //   the answer
@@ -20,8 +21,10 @@ ErrorCode cni_code(const Error& error) {
   switch (error.code) {
     case Code::kExhausted:
     case Code::kUnavailable:
-    case Code::kTimeout: return ErrorCode::kTryAgainLater;
-    default: return ErrorCode::kNetworkSetup;
+    case Code::kTimeout:
+      return ErrorCode::kTryAgainLater;
+    default:
+      return ErrorCode::kNetworkSetup;
   }
 }
 
@@ -59,11 +62,13 @@ Status check_kernel(io::Netlink& node, const model::LocalEndpoint& endpoint, con
 
 void ServerImpl::add(AddPtr job) {
   if (!unavailable_.empty()) return add_failed(job, ErrorCode::kTryAgainLater, make_error(Code::kUnavailable, unavailable_));
-  if (store_.ranges().empty()) return add_failed(job, ErrorCode::kTryAgainLater, make_error(Code::kUnavailable, "the pod ranges of this node are not known yet"));
+  if (store_.ranges().empty())
+    return add_failed(job, ErrorCode::kTryAgainLater, make_error(Code::kUnavailable, "the pod ranges of this node are not known yet"));
   const Attachment& key = job->request.attachment;
   if (Status status = settle_spooled(key); !status.ok()) return add_failed(job, ErrorCode::kTryAgainLater, std::move(status).error());
   const StoredEndpoint* existing = store_.find(key);
-  const bool whole = existing != nullptr && existing->finished && !unannounced_.contains(key) && !lost_.contains(key) && !unfreed_.contains(key);
+  const bool whole =
+      existing != nullptr && existing->finished && !unannounced_.contains(key) && !lost_.contains(key) && !unfreed_.contains(key);
   if (whole) return add_again(job, existing->endpoint);
   if (existing != nullptr) {
     if (Status status = withdraw(key); !status.ok()) return add_failed(job, ErrorCode::kTryAgainLater, std::move(status).error());
@@ -79,7 +84,8 @@ void ServerImpl::add_again(AddPtr job, const model::LocalEndpoint& existing) {
     Status status = check_kernel(node, job->endpoint, job->request.netns);
     post([this, job, outcome = std::move(status)] {
       if (outcome.ok()) return job->done({200, render_result(job->request.version, job->endpoint, job->request.dns)});
-      if (Status gone = withdraw(job->request.attachment); !gone.ok()) return add_failed(job, ErrorCode::kTryAgainLater, std::move(gone).error());
+      if (Status gone = withdraw(job->request.attachment); !gone.ok())
+        return add_failed(job, ErrorCode::kTryAgainLater, std::move(gone).error());
       add_new(job);
     });
   });
@@ -100,7 +106,7 @@ void ServerImpl::add_new(AddPtr job) {
   endpoint.port_mappings = job->request.port_mappings;
   endpoint.bandwidth = job->request.bandwidth;
   if (const auto row = reaping_.find(endpoint.host_ifname); row != reaping_.end()) {
-    row->second.push_back([this, job] { add_new(job); });    // an interface of this name is on its way out
+    row->second.push_back([this, job] { add_new(job); });  // an interface of this name is on its way out
     return;
   }
   if (Status status = store_.intend(endpoint, job->request.ips, wall_now()); !status.ok()) {
@@ -138,6 +144,17 @@ void ServerImpl::add_created(AddPtr job, Status status) {
     return add_failed(job, code, std::move(announced).error().with_context("datapath"));
   }
   step("add.announced");
+  sink_.admit(job->endpoint, [this, job, alive = alive_watch_](Status admitted) {
+    if (!alive.expired()) add_admitted(job, std::move(admitted));
+  });
+}
+
+void ServerImpl::add_admitted(AddPtr job, Status status) {
+  if (!status.ok()) {
+    const ErrorCode code = cni_code(status.error());
+    return add_failed(job, code, std::move(status).error().with_context("policy"));
+  }
+  step("add.admitted");
   job->active = true;
   workers_->post([this, job](io::Netlink& node) {
     Status activated = hostnet::activate_pod_link(node, *job->pod, pod_link_of(job->endpoint));
@@ -175,14 +192,18 @@ void ServerImpl::add_failed(AddPtr job, ErrorCode code, Error error) {
 void ServerImpl::check(CniRequest request, Done done) {
   const StoredEndpoint* row = store_.find(request.attachment);
   if (row == nullptr || !row->finished) {
-    return reply_error(request.version, {ErrorCode::kUnknownContainer, "sandbox " + request.attachment.container_id + " has no interface " + request.attachment.ifname, {}}, done);
+    return reply_error(
+        request.version,
+        {ErrorCode::kUnknownContainer, "sandbox " + request.attachment.container_id + " has no interface " + request.attachment.ifname, {}},
+        done);
   }
   const auto failed = [this, version = request.version, done](const Error& error) {
     reply_error(version, {ErrorCode::kCheckFailed, error.message, {}}, done);
   };
   const auto& ips = row->endpoint.ips;
   for (const auto& ip : request.previous_ips) {
-    if (std::find(ips.begin(), ips.end(), ip) == ips.end()) return failed(make_error(Code::kConflict, "address " + ip.to_string() + " of prevResult is not this sandbox's"));
+    if (std::find(ips.begin(), ips.end(), ip) == ips.end())
+      return failed(make_error(Code::kConflict, "address " + ip.to_string() + " of prevResult is not this sandbox's"));
   }
   for (const auto& ip : ips) {
     if (std::find(request.previous_ips.begin(), request.previous_ips.end(), ip) == request.previous_ips.end())

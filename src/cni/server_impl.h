@@ -43,20 +43,22 @@ class ServerImpl final : public CniServer {
   struct Add {
     CniRequest request;
     model::LocalEndpoint endpoint;
-    std::optional<io::Netlink> pod;      // a socket in the pod's namespace
-    bool opened = false, created = false, announced = false, active = false;   // how far it came
+    std::optional<io::Netlink> pod;                                           // a socket in the pod's namespace
+    bool opened = false, created = false, announced = false, active = false;  // how far it came
     Done done;
   };
   using AddPtr = std::shared_ptr<Add>;
-  struct Collection;                     // one GC under way
+  struct Collection;  // one GC under way
 
   // cni_server.cc
   void dispatch(CniRequest request, Done done);
   CniReply status(const CniRequest& request) const;
   void reply_error(const std::string& version, CniError error, const Done& done);
-  void step(std::string_view name) const { if (config_.on_step) config_.on_step(name); }
-  void post(std::function<void()> task);                       // to the loop, dropped once this is destroyed
-  bool exclusive(const Attachment& key, std::function<void()> task);   // false: too many wait already
+  void step(std::string_view name) const {
+    if (config_.on_step) config_.on_step(name);
+  }
+  void post(std::function<void()> task);                              // to the loop, dropped once this is destroyed
+  bool exclusive(const Attachment& key, std::function<void()> task);  // false: too many wait already
   void release(const Attachment& key);
 
   // add.cc
@@ -64,13 +66,14 @@ class ServerImpl final : public CniServer {
   void add_again(AddPtr job, const model::LocalEndpoint& existing);
   void add_new(AddPtr job);
   void add_created(AddPtr job, Status status);
+  void add_admitted(AddPtr job, Status status);
   void add_activated(AddPtr job, Status status);
   void add_failed(AddPtr job, ErrorCode code, Error error);
   void check(CniRequest request, Done done);
 
   // remove.cc
   void del(const CniRequest& request, Done done);
-  Status withdraw(const Attachment& key);                      // rows, then addresses, then (later) the interface
+  Status withdraw(const Attachment& key);  // rows, then addresses, then (later) the interface
   void reap(const std::string& host_ifname);
   void reaped(const std::vector<std::string>& host_ifnames, Status status);
   void collect(CniRequest request, Done done);
@@ -82,12 +85,12 @@ class ServerImpl final : public CniServer {
   Status undo_unfinished(io::Netlink& node, const std::map<std::string, std::uint32_t>& alive);
   bool is_dead(const model::LocalEndpoint& endpoint) const;
   void announce(const StoredEndpoint& row);
-  void forget(const Attachment& key);                          // all notes about it
+  void forget(const Attachment& key);  // all notes about it
   void process_spool();
   void process_spooled(const std::string& path);
-  Status settle_spooled(const Attachment& key);                // a DEL that came before this ADD
+  Status settle_spooled(const Attachment& key);  // a DEL that came before this ADD
   void tidy();
-  void spread_mtu();                                           // to pods made under another one
+  void spread_mtu();  // to pods made under another one
   void spread_mtu_to(const Attachment& key);
 
   io::Loop& loop_;
@@ -100,19 +103,19 @@ class ServerImpl final : public CniServer {
   bool running_pods_suffer_ = false;
   Stats stats_;
   std::map<Attachment, std::deque<std::function<void()>>> busy_;
-  std::map<std::string, std::vector<std::function<void()>>> reaping_;   // host interface -> ADDs that wait for its end
-  std::map<Attachment, std::string> unannounced_;              // finished, but the sink refused it: why
-  std::set<Attachment> lost_;                                  // finished, but its interface is gone
-  std::set<std::string> unreaped_;                             // host interfaces that could not be removed
-  std::set<Attachment> unfinished_;                            // intended before this process began
-  std::set<Attachment> unfreed_;                               // withdrawn, but the journal could not take it
+  std::map<std::string, std::vector<std::function<void()>>> reaping_;  // host interface -> ADDs that wait for its end
+  std::map<Attachment, std::string> unannounced_;                      // finished, but the sink refused it: why
+  std::set<Attachment> lost_;                                          // finished, but its interface is gone
+  std::set<std::string> unreaped_;                                     // host interfaces that could not be removed
+  std::set<Attachment> unfinished_;                                    // intended before this process began
+  std::set<Attachment> unfreed_;                                       // withdrawn, but the journal could not take it
   std::set<std::string> spool_under_way_;
   std::map<Attachment, std::chrono::steady_clock::time_point> finished_at_;
   std::string reap_warning_, spool_warning_, mtu_warning_;
   io::Loop::Timer tidy_timer_;
   std::shared_ptr<int> alive_ = std::make_shared<int>();
-  const std::weak_ptr<int> alive_watch_ = alive_;              // for any thread: never written again
-  std::unique_ptr<Workers> workers_;     // last: their threads end before what they post to
+  const std::weak_ptr<int> alive_watch_ = alive_;  // for any thread: never written again
+  std::unique_ptr<Workers> workers_;               // last: their threads end before what they post to
   std::unique_ptr<Reaper> reaper_;
 };
 

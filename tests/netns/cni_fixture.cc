@@ -35,6 +35,7 @@ class FileSink final : public cni::EndpointSink {
     if (refuse_) return make_error(Code::kExhausted, "map endpoints: update: No space left on device");
     return sys::write_file_atomic(path(endpoint), cni::render_endpoint(endpoint));
   }
+  void admit(const model::LocalEndpoint&, std::function<void(Status)> done) override { done({}); }
   Status remove(const model::LocalEndpoint& endpoint) override {
     if (::unlink(path(endpoint).c_str()) < 0 && errno != ENOENT) return errno_error(errno, "remove row");
     return {};

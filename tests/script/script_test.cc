@@ -3,6 +3,8 @@
 //   put                    objects in YAML follow, up to a line "."
 //   relist                 likewise; all else is gone
 //   delete KIND NS/NAME
+//   local NS/NAME N        CNI adds a pod of this node, with 10.244.1.N and fd00:10:244:1::N
+//   unlocal NS/NAME        and removes it
 //   restart                the agent is killed and started again on the same maps
 //   expect                 the dump follows, up to a line "."
 //
@@ -61,6 +63,10 @@ void run_script(World& world, std::vector<Step>& steps, bool update, bool errors
     else if (step.verb == "relist") world.relist_yaml(step.text);
     else if (step.verb == "restart") world.restart();
     else if (step.verb == "delete") world.remove(step.args.substr(0, step.args.find(' ')), step.args.substr(step.args.find(' ') + 1));
+    else if (step.verb == "local")
+      world.add_local(step.args.substr(0, step.args.find(' ')),
+                      static_cast<unsigned>(std::stoul(step.args.substr(step.args.find(' ') + 1))));
+    else if (step.verb == "unlocal") world.remove_local(step.args);
     else if (step.verb == "expect") {
       world.settle();
       if (update) step.text = world.dump();
@@ -116,6 +122,7 @@ struct KernelMaps final : Maps {
   datapath::Map<std::uint32_t, fw_backend>& backends() override { return datapath->backends(); }
   datapath::Map<fw_addr, fw_endpoint>& endpoints() override { return datapath->endpoints(); }
   datapath::Map<std::uint32_t, fw_node>& nodes() override { return datapath->nodes(); }
+  datapath::PolicyTables& policy() override { return *datapath; }
 };
 
 // In a mount and network namespace of its own, so that nothing is left whatever happens.
@@ -138,7 +145,13 @@ TEST_P(Script, OnTheKernelsMaps) {
                     .flows_new = 64,
                     .flows = 64,
                     .fragments = 16,
-                    .sock_origin = 64};
+                    .sock_origin = 64,
+                    .pol_peers = 64,
+                    .pol_cidrs = 64,
+                    .pol_verdicts = 256,
+                    .pol_hits = 16,
+                    .track_new = 16,
+                    .track = 16};
     auto opened = datapath::Datapath::open(config);
     EXPECT_TRUE(opened.ok()) << opened.error().message;
     if (opened.ok()) {

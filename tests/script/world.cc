@@ -6,6 +6,9 @@
 
 #include <set>
 
+#include "datapath/faulty_policy_tables.h"
+#include "datapath/memory_policy_tables.h"
+
 namespace fairway::script {
 namespace {
 
@@ -75,7 +78,9 @@ struct MemoryMaps final : Maps {
   datapath::MemoryMap<std::uint32_t, std::uint32_t> slots_;
   datapath::MemoryMap<std::uint32_t, fw_backend> backends_;
   datapath::MemoryMap<fw_addr, fw_endpoint> endpoints_;
+  datapath::PolicyTables& policy() override { return policy_; }
   datapath::MemoryMap<std::uint32_t, fw_node> nodes_;
+  datapath::MemoryPolicyTables policy_;
 };
 
 }  // namespace
@@ -117,18 +122,32 @@ struct World::Faulty {
         slots(m.slots(), share, seed + 1),
         backends(m.backends(), share, seed + 2),
         endpoints(m.endpoints(), share, seed + 3),
-        nodes(m.nodes(), share, seed + 4) {}
+        nodes(m.nodes(), share, seed + 4),
+        policy(m.policy(), share, seed + 5) {}
   datapath::FaultyMap<fw_frontend_key, fw_frontend> frontends;
   datapath::FaultyMap<std::uint32_t, std::uint32_t> slots;
   datapath::FaultyMap<std::uint32_t, fw_backend> backends;
   datapath::FaultyMap<fw_addr, fw_endpoint> endpoints;
   datapath::FaultyMap<std::uint32_t, fw_node> nodes;
+  datapath::FaultyPolicyTables policy;
   sinks::EndpointTarget endpoint_target{endpoints};
   sinks::NodeTarget node_target{nodes};
 };
 
+// No packets, so no readers to wait for; no sockets either.
+struct World::Host final : sinks::PolicyHost {
+  std::set<std::uint32_t> tracked_pods;
+  void wait_for_readers(std::function<void()> done) override { done(); }
+  void begin_tracking(std::vector<std::uint32_t> ifindexes, std::function<void(Status)> done) override {
+    tracked_pods.insert(ifindexes.begin(), ifindexes.end());
+    done({});
+  }
+  Status make_room(const datapath::Room&) override { return {}; }
+  Result<std::vector<std::uint32_t>> tracked() override { return std::vector<std::uint32_t>(tracked_pods.begin(), tracked_pods.end()); }
+};
+
 World::World(Maps& maps, double fault_share, unsigned seed)
-    : maps_(maps), share_(fault_share), seed_(seed), routes_(std::make_unique<Routes>()) {
+    : maps_(maps), share_(fault_share), seed_(seed), routes_(std::make_unique<Routes>()), host_(std::make_unique<Host>()) {
   now_ += std::chrono::hours(1);
   start();
 }
@@ -150,11 +169,16 @@ void World::start() {
   config.local.uplink_ifindex = 2;
   config.local.vxlan_ifindex = 3;
   config.local.cluster_ranges = {*net::Prefix::parse("10.244.0.0/16"), *net::Prefix::parse("fd00:10:244::/56")};
-  flow_ = std::make_unique<agent::Flow>(
-      *cluster_, problems_,
-      agent::FlowTargets{{faulty_->frontends, faulty_->slots, faulty_->backends}, faulty_->endpoint_target, faulty_->node_target, *routes_},
-      config);
+  flow_ = std::make_unique<agent::Flow>(*cluster_, problems_,
+                                        agent::FlowTargets{{faulty_->frontends, faulty_->slots, faulty_->backends},
+                                                           faulty_->endpoint_target,
+                                                           faulty_->node_target,
+                                                           *routes_,
+                                                           {},
+                                                           {faulty_->policy, *host_, [] {}, [] { return true; }}},
+                                        config);
   ASSERT_TRUE(flow_->adopt().ok());  // an agent that cannot read its maps does not start
+  for (const auto& [pod, endpoint] : local_) flow_->policy().add_local(endpoint);
   set_faults(share_);
 }
 
@@ -162,6 +186,7 @@ void World::set_faults(double share) {
   share_ = share;
   faulty_->frontends.set_share(share), faulty_->slots.set_share(share), faulty_->backends.set_share(share);
   faulty_->endpoints.set_share(share), faulty_->nodes.set_share(share);
+  faulty_->policy.set_share(share / 20);  // its many operations are one step, which fails if one of them does
   routes_->share = share;
 }
 
@@ -193,6 +218,67 @@ void World::remove(const std::string& kind, const std::string& key) {
   const std::string yaml = "kind: " + kind + "\nmetadata: {name: " + name.name + ", namespace: \"" + name.ns + "\"}\n";
   EXPECT_TRUE(decode(yaml, [&](const k8s::SlimObject& object) { cluster_->remove(object); }));
   if (synced_) step();
+}
+
+void World::add_local(const std::string& pod, unsigned number) {
+  model::LocalEndpoint& e = local_[pod];
+  e.pod = model::name_of(pod);
+  e.host_ifindex = 1000 + number;
+  e.ips = {*net::IpAddr::parse("10.244.1." + std::to_string(number)), *net::IpAddr::parse("fd00:10:244:1::" + std::to_string(number))};
+  flow_->policy().add_local(e);
+  if (synced_) step();
+}
+
+void World::remove_local(const std::string& pod) {
+  const auto it = local_.find(pod);
+  ASSERT_NE(it, local_.end()) << pod;
+  const model::LocalEndpoint e = it->second;
+  local_.erase(it);
+  flow_->policy().remove_local(e);
+  if (synced_) step();
+}
+
+// How the tables judge what each pod of this node that a policy looks at may receive and send, by the rules' names.
+std::string World::dump_policy() const {
+  using compile::policy::Direction;
+  std::string out;
+  auto& tables = maps_.policy();
+  const unsigned bank = tables.policy_generation() & 1;
+  std::set<net::IpAddr> peers{*net::IpAddr::parse("192.0.2.1"), *net::IpAddr::parse("2001:db8::1")};
+  for (const auto& [addr, row] : rows(tables.pol_peers())) peers.insert(datapath::from_abi(addr));
+  const auto name = [&](compile::policy::RuleId id) {
+    const auto* rule = flow_->policy().engine().find_rule(id);
+    return rule == nullptr ? std::string("nothing") : rule->to_string();
+  };
+  const auto verdict = [&](const fw_subject_version& s, std::uint32_t peer, std::uint16_t port, Direction d) {
+    const auto dir = static_cast<__u8>(d);
+    for (const fw_verdict_key key : {fw_verdict_key{s.id, peer, port, dir, 0}, fw_verdict_key{s.id, peer, FW_PORT_ANY, dir, 0},
+                                     fw_verdict_key{s.id, FW_PEER_ANY, port, dir, 0}})
+      if (const auto row = tables.pol_verdicts().lookup(key); row.ok() && row->verdict[bank] != FW_VERDICT_NONE)
+        return (row->verdict[bank] == FW_VERDICT_ALLOW ? "allow: " : "deny: ") + name(row->rule[bank]);
+    return (s.fallback[dir] == FW_SUBJECT_DENY ? "deny: " : "allow: ") + name(s.rule[dir]);
+  };
+  for (const auto& [pod, endpoint] : local_) {
+    const auto subject = tables.pol_subjects().lookup(endpoint.host_ifindex);
+    if (!subject.ok()) continue;
+    for (const auto direction : {Direction::kIngress, Direction::kEgress}) {
+      if (subject->v[bank].fallback[static_cast<int>(direction)] == FW_SUBJECT_OPEN) continue;
+      for (const auto& addr : peers) {
+        std::uint32_t peer = FW_PEER_ANY;
+        if (const auto row = tables.pol_peers().lookup(datapath::to_abi(addr)); row.ok()) peer = row->v[bank];
+        for (unsigned length = addr.is_v4() ? 32 : 128; peer == FW_PEER_ANY; --length) {
+          if (const auto row = tables.pol_cidrs().lookup(datapath::cidr_key({addr, length})); row.ok()) peer = row->v[bank];
+          else if (length == 0) peer = FW_PEER_NONE;
+        }
+        for (const std::uint16_t port : {80, 443}) {
+          const auto cls = tables.port_class(bank, net::Protocol::kTcp, port);
+          out += "  " + pod + (direction == Direction::kIngress ? " <- " : " -> ") + addr.to_string() + " TCP/" + std::to_string(port) +
+                 " " + verdict(subject->v[bank], peer, *cls, direction) + "\n";
+        }
+      }
+    }
+  }
+  return out;
 }
 
 void World::relist_yaml(const std::string& yaml) {
@@ -235,7 +321,7 @@ void World::settle() {
 
 std::size_t World::faults() const {
   return faulty_->frontends.faults() + faulty_->slots.faults() + faulty_->backends.faults() + faulty_->endpoints.faults() +
-         faulty_->nodes.faults() + routes_->faults;
+         faulty_->nodes.faults() + faulty_->policy.faults() + routes_->faults;
 }
 
 std::string World::broken() {
@@ -297,6 +383,7 @@ std::string World::dump() {
   section("endpoints", endpoints);
   section("nodes", nodes);
   section("routes", routes);
+  if (const std::string policy = dump_policy(); !policy.empty()) out += "policy\n" + policy;
   section("errors", errors);
   return out;
 }

@@ -9,6 +9,7 @@
 #include "agent/flow.h"
 #include "datapath/faulty_map.h"
 #include "datapath/memory_map.h"
+#include "datapath/policy_tables.h"
 #include "k8s/decode.h"
 
 namespace fairway::script {
@@ -21,6 +22,7 @@ struct Maps {
   virtual datapath::Map<std::uint32_t, fw_backend>& backends() = 0;
   virtual datapath::Map<fw_addr, fw_endpoint>& endpoints() = 0;
   virtual datapath::Map<std::uint32_t, fw_node>& nodes() = 0;
+  virtual datapath::PolicyTables& policy() = 0;
 };
 struct MapLimits {
   std::size_t frontends = 64, slots = 256, backends = 128, endpoints = 256, nodes = 32;
@@ -35,6 +37,9 @@ class World {
 
   void put_yaml(const std::string& yaml);  // several documents; throws what yaml-cpp throws
   void remove(const std::string& kind, const std::string& key);
+  // CNI's: a pod of this node, by its "ns/name". The interface's number and the address are made from its number.
+  void add_local(const std::string& pod, unsigned number);
+  void remove_local(const std::string& pod);
   // A relist of everything with nothing but these objects.
   void relist_yaml(const std::string& yaml);
   // Marks all sources as synced (once), runs and retries until nothing is owed, and prunes.
@@ -52,8 +57,10 @@ class World {
  private:
   struct Routes;
   struct Faulty;
+  struct Host;
   void start();
   void step();
+  std::string dump_policy() const;
   bool decode(const std::string& yaml, const std::function<void(const k8s::SlimObject&)>& use);
 
   Maps& maps_;
@@ -61,6 +68,8 @@ class World {
   unsigned seed_;
   std::unique_ptr<Routes> routes_;
   std::unique_ptr<Faulty> faulty_;
+  std::unique_ptr<Host> host_;
+  std::map<std::string, model::LocalEndpoint> local_;
   model::Problems problems_;
   std::unique_ptr<reflect::Cluster> cluster_;
   std::unique_ptr<agent::Flow> flow_;

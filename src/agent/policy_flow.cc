@@ -1,0 +1,260 @@
+#include "agent/policy_flow.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "model/codec.h"
+
+namespace fairway::agent {
+namespace {
+
+using compile::policy::Engine;
+using k8s::Kind;
+using model::Stage;
+
+// How long an ADD waits for its pod's object, and for its verdicts. The runtime tries again.
+constexpr std::chrono::seconds kPatience{5};
+
+}  // namespace
+
+PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets)
+    : cluster_(cluster), problems_(problems), targets_(std::move(targets)), sink_(targets_.tables, targets_.host, targets_.wake) {}
+
+Result<bool> PolicyFlow::adopt() { return sink_.adopt(); }
+
+// --- objects in
+
+void PolicyFlow::run(const reflect::Cluster::Changes& changes, TimePoint now) {
+  open_ = true;
+  for (const auto& name : changes.namespaces) feed_namespace(name);
+  for (const auto& name : changes.nodes) {
+    if (const auto node = cluster_.find_node(name)) engine_.set_node(*node);
+    else engine_.remove_node(name);
+  }
+  for (const auto& key : changes.pods) feed_pod(key);
+  for (const auto& key : changes.policies) feed_policy(key);
+  if (!changes.namespaces.empty() || !changes.nodes.empty() || !changes.pods.empty() || !changes.policies.empty()) {
+    release_held();
+    ++fed_;
+  }
+  run(now);
+}
+
+// The last known objects, ahead of the gate.
+void PolicyFlow::feed_all() {
+  open_ = true;
+  const auto each = [&](Kind kind, auto feed) {
+    std::vector<std::string> keys;
+    cluster_.table(kind).for_each([&](std::string_view key, std::string_view) { keys.emplace_back(key); });
+    for (const auto& key : keys) feed(key);
+  };
+  each(Kind::kNamespace, [&](const std::string& key) { feed_namespace(key); });
+  each(Kind::kNode, [&](const std::string& key) {
+    if (const auto node = cluster_.find_node(key)) engine_.set_node(*node);
+  });
+  each(Kind::kPod, [&](const std::string& key) { feed_pod(key); });
+  each(Kind::kNetworkPolicy, [&](const std::string& key) { feed_policy(key); });
+  each(Kind::kClusterNetworkPolicy, [&](const std::string& key) { feed_policy(key); });
+  ++fed_;
+}
+
+void PolicyFlow::feed_pod(const std::string& key) {
+  auto pod = cluster_.find_pod(key);
+  const model::LocalEndpoint* local = find_local(key);
+  if (!pod) {
+    if (local != nullptr) held_pods_.insert(key);
+    else engine_.remove_pod(key);
+    return;
+  }
+  held_pods_.erase(key);
+  // Its addresses are known here before the API has them.
+  if (local != nullptr && pod->ips.empty() && !pod->host_network) pod->ips = local->ips;
+  engine_.set_pod(*pod);
+}
+
+void PolicyFlow::feed_namespace(const std::string& name) {
+  if (const auto row = cluster_.find_namespace(name)) {
+    held_namespaces_.erase(name);
+    engine_.set_namespace(*row);
+  } else if (has_local(name)) {
+    held_namespaces_.insert(name);
+  } else {
+    engine_.remove_namespace(name);
+  }
+}
+
+void PolicyFlow::feed_policy(const std::string& key) {
+  if (const auto policy = cluster_.find_policy(key)) {
+    held_policies_.erase(key);
+    engine_.set_policy(*policy);
+    return;
+  }
+  const model::Name id = model::name_of(key);
+  const auto ns = cluster_.find_namespace(id.ns);
+  if (!id.ns.empty() && (!ns || ns->terminating) && has_local(id.ns)) {
+    held_policies_.insert(key);
+    return;
+  }
+  engine_.remove_policy(id.ns.empty() ? model::PolicyTier::kAdmin : model::PolicyTier::kNetworkPolicy, key);
+}
+
+// What was kept for the sake of pods that were still there.
+void PolicyFlow::release_held() {
+  std::erase_if(held_policies_, [&](const std::string& key) {
+    const std::string ns = model::name_of(key).ns;
+    const auto row = cluster_.find_namespace(ns);
+    if ((!row || row->terminating) && has_local(ns)) return false;
+    engine_.remove_policy(model::PolicyTier::kNetworkPolicy, key);
+    return true;
+  });
+  std::erase_if(held_namespaces_, [&](const std::string& name) {
+    if (has_local(name)) return false;
+    engine_.remove_namespace(name);
+    return true;
+  });
+  std::erase_if(held_pods_, [&](const std::string& key) {
+    if (find_local(key) != nullptr) return false;
+    engine_.remove_pod(key);
+    return true;
+  });
+}
+
+// --- this node's pods
+
+const model::LocalEndpoint* PolicyFlow::find_local(const std::string& key) const {
+  const auto it = local_keys_.find(key);
+  return it == local_keys_.end() ? nullptr : &local_.at(it->second);
+}
+
+bool PolicyFlow::has_local(const std::string& ns) const {
+  return std::any_of(local_.begin(), local_.end(), [&](const auto& e) { return e.second.pod.ns == ns; });
+}
+
+bool PolicyFlow::any_policy() const {
+  return cluster_.table(Kind::kNetworkPolicy).size() + cluster_.table(Kind::kClusterNetworkPolicy).size() + held_policies_.size() > 0;
+}
+
+bool PolicyFlow::concerned(const std::string& ns) const {
+  if (cluster_.table(Kind::kClusterNetworkPolicy).size() > 0) return true;
+  const auto is_in = [&](std::string_view key) { return key.size() > ns.size() && key[ns.size()] == '/' && key.starts_with(ns); };
+  if (std::any_of(held_policies_.begin(), held_policies_.end(), is_in)) return true;
+  bool found = false;
+  cluster_.table(Kind::kNetworkPolicy).for_each([&](std::string_view key, std::string_view) { found |= is_in(key); });
+  return found;
+}
+
+bool PolicyFlow::knows(const model::LocalEndpoint& pod) const {
+  const auto row = cluster_.find_pod(model::key_of(pod.pod));
+  return row && (pod.pod_uid.empty() || row->uid == pod.pod_uid);
+}
+
+void PolicyFlow::add_local(const model::LocalEndpoint& pod) {
+  if (pod.pod.name.empty()) return;  // nobody says whose it is: no policy can select it
+  const std::string key = model::key_of(pod.pod);
+  if (local_.insert_or_assign(pod.host_ifindex, pod).second) local_keys_.emplace(key, pod.host_ifindex);
+  engine_.add_local(pod.host_ifindex, pod.pod, concerned(pod.pod.ns) ? Engine::Unknown::kClosed : Engine::Unknown::kOpen);
+  feed_pod(key);
+  ++fed_;
+}
+
+void PolicyFlow::remove_local(const model::LocalEndpoint& pod) {
+  std::erase_if(waiting_, [&](const Waiting& w) { return w.pod.host_ifindex == pod.host_ifindex; });  // its ADD has ended
+  if (local_.erase(pod.host_ifindex) == 0) return;
+  std::erase_if(local_keys_, [&](const auto& e) { return e.second == pod.host_ifindex; });
+  engine_.remove_local(pod.host_ifindex);
+  release_held();
+  ++fed_;
+  targets_.wake();
+}
+
+void PolicyFlow::admit(const model::LocalEndpoint& pod, TimePoint now, Done done) {
+  if (pod.pod.name.empty()) return done({});
+  // Where no policy is known at all, a pod makes no difference: nothing to wait for.
+  if (open_ && !any_policy()) {
+    run(now);
+    return done({});
+  }
+  waiting_.push_back({pod, std::move(done), now + kPatience, std::nullopt});
+  run(now);
+  if (!waiting_.empty()) targets_.wake();  // a timer for it
+}
+
+bool PolicyFlow::settle_one(Waiting& waiting, TimePoint now) {
+  const auto finish = [&](Status status) {
+    const Done done = std::move(waiting.done);
+    done(std::move(status));
+    return true;
+  };
+  const std::string who = "pod " + waiting.pod.pod.to_string();
+  if (!waiting.mark) {
+    if (!open_) {
+      if (now < waiting.give_up) return false;
+      return finish(make_error(Code::kUnavailable, who + ": the cluster's policies are not known yet"));
+    }
+    const bool wait = !knows(waiting.pod) && targets_.online() && now < waiting.give_up;
+    if (wait) return false;
+    if (!knows(waiting.pod) && targets_.online() && concerned(waiting.pod.pod.ns))
+      return finish(make_error(Code::kUnavailable, who + ": the API has not told of it yet, and policies may select it"));
+    waiting.mark = fed_;
+  }
+  if (in_force_ >= *waiting.mark) return finish({});
+  if (sink_.failure()) return finish(Error(sink_.failure()->error).with_context(who + ": its policy"));
+  if (now < waiting.give_up) return false;
+  return finish(make_error(Code::kTimeout, who + ": its policy is not in force within " + std::to_string(kPatience.count()) + " s"));
+}
+
+// --- rows out
+
+void PolicyFlow::apply(TimePoint now) {
+  sink_.run(now);
+  while (!tickets_.empty() && tickets_.begin()->first <= sink_.in_force()) {
+    in_force_ = std::max(in_force_, tickets_.begin()->second);
+    tickets_.erase(tickets_.begin());
+  }
+}
+
+void PolicyFlow::run(TimePoint now) {
+  if (!open_ && restored_ && !waiting_.empty()) feed_all();
+  if (open_) {
+    apply(now);
+    if (!sink_.busy() && compiled_ != fed_) {
+      auto delta = engine_.compile();
+      compiled_ = fed_;
+      // The first one is the whole state, and takes the place of what was pinned, though it were empty.
+      const bool nothing = delta.empty() && !first_;
+      first_ = false;
+      if (!nothing) tickets_[sink_.add(std::move(delta))] = fed_;
+      else if (tickets_.empty()) in_force_ = fed_;
+      else tickets_.rbegin()->second = fed_;
+      apply(now);
+    }
+    if (const auto& failure = sink_.failure())
+      problems_.set(Stage::kApply, "Policies", {{failure->table, failure->error.message + ": the old policies stay in force"}});
+    else problems_.clear(Stage::kApply, "Policies");
+  }
+  settle(now);
+}
+
+void PolicyFlow::settle(TimePoint now) {
+  // An answer may lead to the next ADD or to an undo, which come back here: the list is taken apart first.
+  auto all = std::exchange(waiting_, {});
+  std::vector<Waiting> left;
+  for (Waiting& waiting : all)
+    if (!settle_one(waiting, now)) left.push_back(std::move(waiting));
+  waiting_.insert(waiting_.begin(), std::make_move_iterator(left.begin()), std::make_move_iterator(left.end()));
+}
+
+std::optional<PolicyFlow::TimePoint> PolicyFlow::next_due() const {
+  std::optional<TimePoint> out;
+  const auto at = [&](TimePoint due) {
+    if (!out || due < *out) out = due;
+  };
+  if (open_) {
+    if (const auto due = sink_.next_due()) at(*due);
+    if (!sink_.busy() && compiled_ != fed_) at(TimePoint{});
+  }
+  for (const Waiting& waiting : waiting_) at(waiting.give_up);
+  return out;
+}
+
+}  // namespace fairway::agent

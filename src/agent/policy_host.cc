@@ -1,0 +1,147 @@
+#include "agent/policy_host.h"
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "io/netlink.h"
+#include "sys/netns.h"
+
+namespace fairway::agent {
+namespace {
+
+// synchronize_rcu() from user space: the programs run inside RCU read sections. A kernel with nohz_full refuses it; there a
+// wait that no packet's judgement lasts takes its place.
+void wait_for_rcu() {
+  if (::syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0) return;
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
+std::uint32_t now_s() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint32_t>(now.tv_sec);
+}
+
+// A pod that goes meanwhile has no connections.
+Result<std::vector<hostnet::LiveConnection>> connections_of(const model::LocalEndpoint& pod) {
+  auto netns = sys::open_netns(pod.netns_path);
+  if (!netns.ok()) return std::vector<hostnet::LiveConnection>();
+  FW_ASSIGN(const io::Netlink socket, io::Netlink::open_in(*netns));
+  FW_ASSIGN(const std::uint64_t cookie, socket.netns_cookie());
+  if (cookie != pod.netns_cookie) return std::vector<hostnet::LiveConnection>();
+  FW_ASSIGN(auto all, hostnet::read_live_connections(*netns));
+  std::erase_if(all, [&](const auto& c) { return std::find(pod.ips.begin(), pod.ips.end(), c.local.addr) == pod.ips.end(); });
+  return all;
+}
+
+}  // namespace
+
+KernelPolicyHost::KernelPolicyHost(io::Loop& loop, datapath::Datapath& datapath)
+    : loop_(loop), datapath_(datapath), find_([](std::uint32_t) { return nullptr; }), thread_([this] { work(); }) {}
+
+KernelPolicyHost::~KernelPolicyHost() {
+  alive_.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void KernelPolicyHost::work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+    if (stopping_) return;
+    auto job = std::move(jobs_.front());
+    jobs_.pop_front();
+    lock.unlock();
+    job();
+    lock.lock();
+  }
+}
+
+void KernelPolicyHost::post(std::function<void()> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(job));
+  }
+  changed_.notify_one();
+}
+
+void KernelPolicyHost::wait_for_readers(std::function<void()> done) {
+  post([this, call = std::move(done), alive = std::weak_ptr<int>(alive_)] {
+    wait_for_rcu();
+    loop_.post([alive, call] {
+      if (!alive.expired()) call();
+    });
+  });
+}
+
+Status KernelPolicyHost::set_tracked(const std::vector<std::uint32_t>& ifindexes) {
+  for (const std::uint32_t ifindex : ifindexes) {
+    Status status = datapath_.set_tracked(ifindex, true);
+    if (!status.ok() && status.error().code != Code::kNotFound) return status;
+  }
+  return {};
+}
+
+void KernelPolicyHost::begin_tracking(std::vector<std::uint32_t> ifindexes, std::function<void(Status)> done) {
+  auto pods = std::make_shared<std::vector<model::LocalEndpoint>>();
+  for (const std::uint32_t ifindex : ifindexes)
+    if (const auto* pod = find_(ifindex)) pods->push_back(*pod);
+  if (pods->empty()) return done(set_tracked(ifindexes));
+  read_sockets(pods, [this, pods, ifindexes, done](Result<Connections> before) {
+    if (!before.ok()) return done(std::move(before).error());
+    Status tracked = seed(*before);
+    if (tracked.ok()) tracked = set_tracked(ifindexes);
+    if (!tracked.ok()) return done(std::move(tracked));
+    read_sockets(pods, [this, done](Result<Connections> since) { done(since.ok() ? seed(*since) : Status(std::move(since).error())); });
+  });
+}
+
+void KernelPolicyHost::read_sockets(Pods pods, std::function<void(Result<Connections>)> done) {
+  post([this, pods = std::move(pods), done = std::move(done), alive = std::weak_ptr<int>(alive_)] {
+    auto all = std::make_shared<Result<Connections>>(Connections{});
+    for (const auto& pod : *pods) {
+      auto some = connections_of(pod);
+      if (!some.ok()) {
+        *all = std::move(some).error().with_context("connections of pod " + pod.pod.to_string());
+        break;
+      }
+      (*all)->insert((*all)->end(), some->begin(), some->end());
+    }
+    loop_.post([alive, all, done] {
+      if (!alive.expired()) done(std::move(*all));
+    });
+  });
+}
+
+// Only where there is no row: the datapath's own knows more.
+Status KernelPolicyHost::seed(const Connections& connections) {
+  const std::uint32_t now = now_s();
+  for (const auto& c : connections) {
+    const auto of = datapath::track_key(c.began_here ? c.local : c.remote, c.began_here ? c.remote : c.local, c.protocol);
+    if (datapath_.track().lookup(of.key).ok() || datapath_.track_new().lookup(of.key).ok()) continue;
+    Status written = datapath_.track().update(of.key, datapath::seeded_row(of, now));
+    // A table that is full costs the connection its row, and no more: the change of policy must not wait for it.
+    if (!written.ok() && written.error().code != Code::kExhausted) return written;
+  }
+  return {};
+}
+
+Result<std::vector<std::uint32_t>> KernelPolicyHost::tracked() {
+  FW_ASSIGN(const auto rows, datapath_.local_ifs().dump());
+  std::vector<std::uint32_t> out;
+  for (const auto& [ifindex, row] : rows)
+    if ((row.flags & FW_IF_TRACK) != 0) out.push_back(ifindex);
+  return out;
+}
+
+}  // namespace fairway::agent

@@ -1,0 +1,26 @@
+// What the files of the agent's tables share.
+#pragma once
+
+#include <boost/json.hpp>
+#include <vector>
+
+#include "agent/tables.h"
+
+namespace fairway::agent {
+
+struct Table {
+  std::vector<const char*> columns;
+  std::vector<boost::json::array> rows;
+  void add(std::initializer_list<boost::json::value_ref> cells) { rows.push_back(boost::json::array(cells)); }
+};
+
+// tables_policy.cc: policy as the kernel holds it, in the bank that is in force, with the rules' names.
+Result<Table> policies(const View& view);
+Result<Table> subjects(const View& view);
+Result<Table> peers(const View& view);
+Result<Table> port_classes(const View& view);
+Result<Table> verdicts(const View& view);
+Result<Table> track(const View& view);
+boost::json::object policy_status(const View& view);
+
+}  // namespace fairway::agent
