@@ -245,6 +245,24 @@ TEST_P(Policy, ThroughAService) {
   EXPECT_TRUE(passes(a_, vip, 5353, 1000, 0, kUdp)) << "and its answer";
 }
 
+// a shaped pod's packets pass by pod_out too, translated by then, and perhaps in another generation: judged once all the same
+TEST_P(Policy, AShapedPodIsJudgedOnce) {
+  rows_->subject(b_.ifindex, 5, FW_SUBJECT_ALLOW, FW_SUBJECT_OPEN);
+  const fw_addr addr = datapath::to_abi(of(b_));
+  fw_endpoint endpoint = *dp().endpoints().lookup(addr);
+  endpoint.flags |= FW_EP_SHAPED;
+  ASSERT_TRUE(dp().put_endpoint(addr, endpoint).ok());
+  const Verdict sent = send(a_, packet(of(a_), of(b_), kTcp, 1000, 80));
+  ASSERT_EQ(sent.code, kRedirect);
+  rows_->bank(0);
+  rows_->subject(b_.ifindex, 5, FW_SUBJECT_DENY, FW_SUBJECT_OPEN);
+  rows_->generation(2);
+  const Verdict out = run(*cluster_, 1, "pod_out", b_.ifindex, sent.frame, a_.ifindex, sent.mark);
+  EXPECT_EQ(out.code, kPass);
+  EXPECT_EQ(out.mark, 0u);
+  EXPECT_EQ(run(*cluster_, 1, "pod_out", b_.ifindex, sent.frame, a_.ifindex).code, kShot) << "what was not judged before";
+}
+
 TEST_P(Policy, WhoIsNotIsolatedPaysNothing) {
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(passes(a_, of(b_), 1000, 80, kAck));
   EXPECT_TRUE(dp().track_new().dump()->empty());

@@ -204,7 +204,8 @@ std::optional<Seen> parse(const Bytes& frame) {
   } catch (const std::out_of_range&) { return std::nullopt; }
 }
 
-Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_t ifindex, const Bytes& frame, std::uint32_t came_in_by) {
+Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_t ifindex, const Bytes& frame, std::uint32_t came_in_by,
+            std::uint32_t mark) {
   const auto fd = cluster.datapath(node).program_fd(program);
   if (!fd.ok()) throw std::runtime_error(fd.error().message);
   Verdict verdict;
@@ -212,13 +213,16 @@ Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_
   __sk_buff ctx{};
   ctx.ifindex = ifindex;
   ctx.ingress_ifindex = came_in_by;
+  ctx.mark = mark;
+  __sk_buff after{};
   LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame.data(), .data_out = verdict.frame.data(),
               .data_size_in = static_cast<__u32>(frame.size()), .data_size_out = static_cast<__u32>(verdict.frame.size()), .ctx_in = &ctx,
-              .ctx_size_in = sizeof(ctx));
+              .ctx_out = &after, .ctx_size_in = sizeof(ctx), .ctx_size_out = sizeof(after));
   int rc = 0;
   cluster.in(cluster.node_netns(node), [&] { rc = bpf_prog_test_run_opts(*fd, &opts); });
   if (rc < 0) throw std::runtime_error("BPF_PROG_TEST_RUN of " + program + ": " + std::strerror(-rc));
   verdict.code = static_cast<int>(opts.retval);
+  verdict.mark = after.mark;
   verdict.frame.resize(opts.data_size_out);
   return verdict;
 }

@@ -48,14 +48,15 @@ std::optional<Seen> parse(const Bytes& frame);
 struct Verdict {
   int code = 0;
   Bytes frame;
+  std::uint32_t mark = 0;
 };
 constexpr int kPass = -1;  // TC_ACT_UNSPEC
 constexpr int kShot = 2;
 constexpr int kRedirect = 7;
 
 // Runs the node's loaded program on a frame as if it came on the device. `came_in_by`: the device by which the node received what
-// it now sends, 0 for what it sends itself.
-Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_t ifindex, const Bytes& frame,
-            std::uint32_t came_in_by = 0);
+// it now sends, 0 for what it sends itself. `mark`: the packet's.
+Verdict run(Cluster& cluster, int node, const std::string& program, std::uint32_t ifindex, const Bytes& frame, std::uint32_t came_in_by = 0,
+            std::uint32_t mark = 0);
 
 }  // namespace fairway::test
