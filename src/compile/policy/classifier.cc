@@ -1,6 +1,11 @@
 #include "compile/policy/classifier.h"
 
 namespace fairway::compile::policy {
+namespace {
+
+bool is_key(Label label) { return label != 0 && static_cast<StringId>(label) == 0; }
+
+}  // namespace
 
 void Classifier::mark(GroupId id) {
   if (groups_[id].changed) return;
@@ -67,7 +72,11 @@ std::vector<GroupId> Classifier::candidates(SelectorId id) const {
 }
 
 void Classifier::add_selector(SelectorId id) {
-  for (const Place& p : places(id)) by_place_[p].push_back(id);
+  for (const Place& p : places(id)) {
+    by_place_[p].push_back(id);
+    if (p.ns == 0) ++of_all_namespaces_;
+    if (is_key(p.label)) ++by_key_;
+  }
   for (const GroupId g : candidates(id)) {
     if (!groups_[g].here || !selectors_.matches(id, g)) continue;
     auto& truth = groups_[g].truth;
@@ -83,6 +92,8 @@ void Classifier::remove_selector(SelectorId id) {
     auto& there = by_place_[p];
     if (const auto at = std::find(there.begin(), there.end(), id); at != there.end()) *at = there.back(), there.pop_back();
     if (there.empty()) by_place_.erase(p);
+    if (p.ns == 0) --of_all_namespaces_;
+    if (is_key(p.label)) --by_key_;
   }
   for (const GroupId g : candidates(id)) {
     if (!holds(id, g)) continue;
@@ -106,8 +117,12 @@ std::vector<SelectorId> Classifier::classify(GroupId id) const {
   };
   if (by_place_.empty()) return out;
   for (const StringId ns : {g.ns, StringId{0}}) {
+    if (ns == 0 && of_all_namespaces_ == 0) continue;
     look(ns, 0);
-    for (const Label l : selectors_.labels(g.labels)) look(ns, l), look(ns, label_of(static_cast<StringId>(l >> 32), 0));
+    for (const Label l : selectors_.labels(g.labels)) {
+      look(ns, l);
+      if (by_key_ > 0) look(ns, label_of(static_cast<StringId>(l >> 32), 0));
+    }
   }
   std::sort(out.begin(), out.end());
   return out;
@@ -128,7 +143,7 @@ bool Classifier::has_label(GroupId id, Label label) const {
   if (!groups_[id].here) return false;
   const auto& labels = selectors_.labels(selectors_.group(id).labels);
   const auto at = std::lower_bound(labels.begin(), labels.end(), label);
-  return at != labels.end() && (static_cast<StringId>(label) == 0 ? *at >> 32 == label >> 32 : *at == label);
+  return at != labels.end() && (is_key(label) ? *at >> 32 == label >> 32 : *at == label);
 }
 
 void Classifier::remove_group(GroupId id) {

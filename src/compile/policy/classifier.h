@@ -59,7 +59,8 @@ class Classifier {
   const Selectors& selectors_;
   std::vector<Row> groups_;
   std::unordered_map<Place, std::vector<SelectorId>, PlaceHash> by_place_;
-  std::unordered_map<Label, LazySet> by_label_;  // groups, by label and by key alone
+  std::size_t of_all_namespaces_ = 0, by_key_ = 0;  // selectors there, so that nobody looks for what is not
+  std::unordered_map<Label, LazySet> by_label_;     // groups, by label and by key alone
   std::unordered_map<StringId, LazySet> by_namespace_;
   std::vector<GroupId> changed_;
 };
