@@ -93,6 +93,7 @@ struct CompiledPolicy {
 
 struct Engine::Impl {
   struct PodRow {
+    const std::string* key = nullptr;  // in pod_numbers
     bool exists = false;
     GroupId group = 0;        // 0: counts for nothing
     std::uint32_t place = 0;  // in the group's list
@@ -118,7 +119,6 @@ struct Engine::Impl {
   struct LocalRow {
     std::uint32_t pod = 0;
     Unknown unknown = Unknown::kOpen;
-    std::string key;
   };
   struct SelectorRow {
     PredicateId predicate[2] = {0, 0};    // by Predicate::any
@@ -152,7 +152,7 @@ struct Engine::Impl {
 
   // State in (engine_state.cc).
   std::uint32_t pod_number(const std::string& key);
-  void forget_pod_if_unused(const std::string& key, std::uint32_t number);
+  void forget_pod_if_unused(std::uint32_t number);
   void place_pod(std::uint32_t number, GroupId group, std::vector<net::IpAddr> ips);
   void join_group(std::uint32_t number, GroupId group);
   void leave_group(std::uint32_t number);
@@ -213,8 +213,8 @@ struct Engine::Impl {
   void mark_local(std::uint32_t ifindex) { dirty_locals.push_back(ifindex); }
   bool uses(SubjectId subject, PredicateId predicate) const;
   bool has_truth(PeerClass peer_class, PredicateId predicate) const;
-  template <typename T>
-  static T& at(std::vector<T>& rows, std::uint32_t id) {
+  template <typename Rows>
+  static auto& at(Rows& rows, std::uint32_t id) {
     if (id >= rows.size()) rows.resize(id + 1);
     return rows[id];
   }
@@ -243,7 +243,7 @@ struct Engine::Impl {
   std::vector<PredicateId> node_predicates;
   Interner<std::vector<PredicateId>> classes{2};
   Interner<std::vector<std::uint32_t>> subject_keys{kClosedSubject + 1};
-  std::vector<SubjectState> subjects;
+  std::deque<SubjectState> subjects;  // large: never moved
   Interner<RuleKey> rules;
   mutable std::unordered_map<RuleId, RuleName> rule_names;
 

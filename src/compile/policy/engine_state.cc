@@ -13,11 +13,12 @@ std::uint32_t Engine::Impl::pod_number(const std::string& key) {
     at->second = free_pods.back();
     free_pods.pop_back();
   }
+  pods[at->second].key = &at->first;
   return at->second;
 }
-void Engine::Impl::forget_pod_if_unused(const std::string& key, std::uint32_t number) {
+void Engine::Impl::forget_pod_if_unused(std::uint32_t number) {
   if (pods[number].exists || !pods[number].ifindexes.empty()) return;
-  pod_numbers.erase(key);
+  pod_numbers.erase(pod_numbers.find(*pods[number].key));
   free_pods.push_back(number);
 }
 
@@ -119,7 +120,7 @@ void Engine::remove_pod(std::string_view key) {
   const std::uint32_t number = at->second;
   m.place_pod(number, 0, {});
   m.pods[number].exists = false;
-  m.forget_pod_if_unused(at->first, number);
+  m.forget_pod_if_unused(number);
 }
 
 void Engine::add_local(std::uint32_t ifindex, const model::Name& pod, Unknown unknown) {
@@ -134,7 +135,7 @@ void Engine::add_local(std::uint32_t ifindex, const model::Name& pod, Unknown un
     }
     remove_local(ifindex);
   }
-  m.locals[ifindex] = {number, unknown, pod.to_string()};
+  m.locals[ifindex] = {number, unknown};
   m.pods[number].ifindexes.push_back(ifindex);
   if (m.pods[number].group != 0) m.join_local(m.pods[number].group, ifindex);
   m.mark_local(ifindex);
@@ -147,7 +148,7 @@ void Engine::remove_local(std::uint32_t ifindex) {
   const std::uint32_t number = at->second.pod;
   if (m.pods[number].group != 0) m.leave_local(m.pods[number].group, ifindex);
   std::erase(m.pods[number].ifindexes, ifindex);
-  m.forget_pod_if_unused(at->second.key, number);
+  m.forget_pod_if_unused(number);
   m.locals.erase(at);
   m.mark_local(ifindex);
 }
