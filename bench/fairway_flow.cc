@@ -30,12 +30,14 @@ FairwayFlow::FairwayFlow(Node& node)
                              .endpoints = endpoints_,
                              .nodes = nodes_,
                              .routes = routes_,
-                             .reserve = [this, &node](const datapath::Room& rows) {
-                               const auto begin = std::chrono::steady_clock::now();
-                               Status status = node.reserve(rows);
-                               growth_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-                               return status;
-                             }};
+                             .reserve =
+                                 [this, &node](const datapath::Room& rows) {
+                                   const auto begin = std::chrono::steady_clock::now();
+                                   Status status = node.reserve(rows);
+                                   growth_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+                                   return status;
+                                 },
+                             .policy = {node.datapath(), policy_host_, [] {}, [] { return true; }}};
   flow_ = std::make_unique<agent::Flow>(cluster_, problems_, targets, flow_config());
 }
 

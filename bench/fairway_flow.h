@@ -15,6 +15,15 @@
 
 namespace fairway::bench {
 
+// No pod of these rows is judged: nobody reads the tables of policy.
+class NoPolicyHost : public sinks::PolicyHost {
+ public:
+  void wait_for_readers(std::function<void()> done) override { done(); }
+  void begin_tracking(std::vector<std::uint32_t> /*ifindexes*/, std::function<void(Status)> done) override { done({}); }
+  Status make_room(const datapath::Room& /*rows*/) override { return {}; }
+  Result<std::vector<std::uint32_t>> tracked() override { return std::vector<std::uint32_t>{}; }
+};
+
 class FairwayFlow {
  public:
   // Rows go to the maps of the node's datapath; it outlives this.
@@ -42,6 +51,7 @@ class FairwayFlow {
   sinks::EndpointTarget endpoints_;
   sinks::NodeTarget nodes_;
   sinks::RouteTarget routes_;
+  NoPolicyHost policy_host_;
   model::Problems problems_;
   reflect::Cluster cluster_;
   std::unique_ptr<agent::Flow> flow_;
