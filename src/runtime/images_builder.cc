@@ -32,7 +32,7 @@ std::string sha256_hex(std::string_view text) {
   return out;
 }
 
-constexpr char kBuilderVersion[] = "2";  // changes when the same recipe would give another layer
+constexpr char kBuilderVersion[] = "3";  // changes when the same recipe would give another layer
 
 std::string layer_maker(const std::string& agnhost) {
   struct stat st {};
@@ -74,6 +74,7 @@ class Build {
       if (installed.contains(package)) FW_TRY(copy_installed(package));
     if (!missing.empty()) FW_TRY(copy_downloaded(missing));
     FW_TRY(copy_libraries());
+    FW_TRY(failure_);
     if (recipe_.busybox_applets) FW_TRY(link_applets());
     if (recipe_.own_program) FW_TRY(copy_own_program());
     for (const auto& [path, from] : recipe_.copies)
@@ -116,6 +117,7 @@ class Build {
     }
     if (!fs::is_regular_file(status)) return;
     fs::copy_file(from, to, ec);
+    if (ec && failure_.ok()) failure_ = make_error(Code::kIo, "copy " + from.string() + ": " + ec.message());
     struct stat st {};
     if (::stat(from.c_str(), &st) == 0) ::chmod(to.c_str(), st.st_mode & 07777);
     if (elf_needs(to).is_elf) programs_.push_back(to);
@@ -163,7 +165,7 @@ class Build {
     }
     if (!fs::exists(tree)) return make_error(Code::kInternal, "apt-get downloaded nothing");
     for (const auto& entry : fs::recursive_directory_iterator(tree)) {
-      const std::string path = "/" + fs::relative(entry.path(), tree).string();
+      const std::string path = "/" + entry.path().lexically_relative(tree).string();  // fs::relative would follow a link
       if (wanted(path, true)) copy(entry.path(), path_in_layer(path));
     }
     return {};
@@ -244,19 +246,23 @@ class Build {
   fs::path dir_, into_;
   std::string agnhost_;
   std::vector<fs::path> programs_;
+  Status failure_;  // the first file that could not be copied
 };
 
 // Of the recipe's packages, those that dpkg has unpacked here, with their versions.
 Result<std::map<std::string, std::string>> installed_packages(const LayerRecipe& recipe) {
   std::map<std::string, std::string> out;
-  std::vector<std::string> argv{"dpkg-query", "--show", "--showformat=${binary:Package} ${Version} ${db:Status-Status}\n"};
+  std::vector<std::string> argv{"dpkg-query", "--show", "--showformat=${binary:Package} ${db:Status-Status} ${Version}\n"};
   argv.insert(argv.end(), recipe.packages.begin(), recipe.packages.end());
   argv.insert(argv.end(), recipe.optional_packages.begin(), recipe.optional_packages.end());
   if (argv.size() == 3) return out;
   FW_ASSIGN(const sys::RunResult result, sys::run(argv));  // exits with 1 where one is unknown, and lists the others
   std::istringstream lines(result.out);
-  for (std::string name, version, status; lines >> name >> version >> status;)
-    if (status == "installed") out[name.substr(0, name.find(':'))] = version;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string name, status, version;  // a package that dpkg only knows by name has no version
+    if (words >> name >> status >> version && status == "installed") out[name.substr(0, name.find(':'))] = version;
+  }
   return out;
 }
 

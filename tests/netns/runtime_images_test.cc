@@ -1,10 +1,15 @@
 // test-deps: fw_runtime
 // Images as they come: an OCI layout with layers that remove files, through the local store; and what is refused.
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "runtime/images.h"
@@ -125,6 +130,75 @@ TEST_F(ImagesTest, ALayoutThatPointsElsewhereIsRefused) {
     EXPECT_FALSE(store.pull("evil").ok()) << index;
   }
 }
+
+// As on a machine that has Debian's essential packages and no other: all else is downloaded, and unpacked over what is copied.
+struct FreshImage {
+  const char *name, *reference;
+  std::vector<const char*> commands;
+};
+
+class FreshMachineTest : public ImagesTest, public ::testing::WithParamInterface<FreshImage> {
+ protected:
+  void SetUp() override {
+    ImagesTest::SetUp();
+    if (dir_.empty()) return;
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+      GTEST_SKIP() << "needs to make namespaces";
+    if (!sys::run_ok({"env", "--chdir=" + dir_, "apt-get", "-qq", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5", "-o",
+                      "APT::Sandbox::User=root", "download", "dash"})
+             .ok())
+      GTEST_SKIP() << "needs a Debian mirror";
+    ASSERT_TRUE(sys::run_ok({"python3", FRESH_MACHINE, dir_ + "/machine"}).ok());
+    ::setenv("DPKG_ADMINDIR", (dir_ + "/machine").c_str(), 1);
+    ::setenv("APT_CONFIG", (dir_ + "/machine/apt.conf").c_str(), 1);
+  }
+  void TearDown() override {
+    ::unsetenv("DPKG_ADMINDIR");
+    ::unsetenv("APT_CONFIG");
+    ::umount2((dir_ + "/root/dev").c_str(), MNT_DETACH);
+    ::umount2((dir_ + "/root").c_str(), MNT_DETACH);
+    ImagesTest::TearDown();
+  }
+  void mount_image(const ImageStore& store, const Image& image) {
+    std::string options = "lowerdir=";
+    for (const auto& layer : image.layers) options += (options.ends_with('=') ? "" : ":") + store.layers_dir() + "/" + layer;
+    for (const char* part : {"root", "upper", "work"}) fs::create_directories(dir_ + "/" + part);
+    options += ",upperdir=" + dir_ + "/upper,workdir=" + dir_ + "/work";
+    ASSERT_EQ(::mount("overlay", (dir_ + "/root").c_str(), "overlay", 0, options.c_str()), 0) << std::strerror(errno);
+    // Not the machine's own /dev: what is below is removed at the end.
+    const std::string dev = dir_ + "/root/dev";
+    ASSERT_EQ(::mount("tmpfs", dev.c_str(), "tmpfs", 0, nullptr), 0) << std::strerror(errno);
+    ASSERT_EQ(::mknod((dev + "/null").c_str(), S_IFCHR | 0666, makedev(1, 3)), 0) << std::strerror(errno);
+    for (const char* log : {"/stdout", "/stderr"}) ASSERT_TRUE(sys::write_file_atomic(dev + log, "").ok());
+  }
+};
+
+TEST_P(FreshMachineTest, ItsProgramsRun) {
+  ImageStore store({.dir = dir_ + "/store", .agnhost = FAIRWAY_AGNHOST});
+  auto image = store.pull(GetParam().reference);
+  ASSERT_TRUE(image.ok()) << image.error().message;
+  mount_image(store, *image);
+  for (const char* command : GetParam().commands) {
+    auto ran = sys::run({"chroot", dir_ + "/root", "sh", "-c", command});
+    ASSERT_TRUE(ran.ok()) << command << ": " << ran.error().message;
+    EXPECT_EQ(ran->exit_code, 0) << command << ": " << ran->err << ran->out;
+  }
+}
+
+const FreshImage kFreshImages[] = {
+    {"nginx",
+     "nginx",
+     {"nginx -t", "curl --version", "ping -V", "bash --version", "tar --version", "sed --version", "mount -V", "id",
+      "cat /etc/os-release"}},
+    {"curl", "curlimages/curl", {"curl --version", "ping -V", "busybox true", "wget --help"}},
+    {"netshoot",
+     "nicolaka/netshoot",
+     {"dig -v", "host -V", "nslookup -version", "curl --version", "ip -V", "ss -V", "tcpdump --version", "iperf3 --version", "ping -V",
+      "nc -h", "bash -c 'echo | awk 1'"}},
+    {"agnhost", "registry.k8s.io/e2e-test-images/agnhost:2.53", {"test -x /agnhost -a -x /pause", "curl --version", "nc -h", "ls /"}}};
+
+INSTANTIATE_TEST_SUITE_P(Images, FreshMachineTest, ::testing::ValuesIn(kFreshImages),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace fairway::runtime
