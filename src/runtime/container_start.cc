@@ -197,7 +197,8 @@ Status Container::write_bundle(const Image& image, const ConfigObjects& objects,
                        .netns = pod_.netns(),
                        .hostname = text(spec_, "name"),
                        .machine_capabilities = node_.capabilities,
-                       .machine_memory = node_.memory_bytes};
+                       .machine_memory = node_.memory_bytes,
+                       .pids_limit = node_.pids_limit};
   setup.cgroup = node_.config.cgroup_parent + "/" + pod_.uid() + "/" + name_;
   setup.hostname = pod_hostname(pod_.object(), node_.config.node_name);
   FW_ASSIGN(setup.user, resolve_user(pod_.object(), spec_, image, node_.images.layers_dir()));

@@ -100,6 +100,13 @@ static std::uint64_t own_capabilities() {
   return at == std::string::npos ? 0 : std::strtoull(status->c_str() + at + 7, nullptr, 16);
 }
 
+// In either version of control groups. runc refuses to start what it cannot limit.
+static bool has_pids_controller() {
+  if (::access("/sys/fs/cgroup/pids/cgroup.procs", W_OK) == 0) return true;
+  auto controllers = sys::read_file("/sys/fs/cgroup/cgroup.controllers", 4096);
+  return controllers.ok() && (" " + *controllers).find(" pids") != std::string::npos;
+}
+
 // Images are downloaded in the machine's network namespace: the configured one, else that of the process that
 // started us (the lab's supervisor), since process 1 may be out of reach in a container.
 static std::string machine_netns(const std::string& configured) {
@@ -123,6 +130,7 @@ Node::Node(io::Loop& l, k8s::ApiClient& a, NodeRuntimeConfig c)
   if (auto content = sys::read_file("/etc/resolv.conf", 64 << 10); content.ok()) machine_resolv_conf = *content;
   struct sysinfo info {};
   if (::sysinfo(&info) == 0) memory_bytes = static_cast<std::int64_t>(info.totalram) * info.mem_unit;
+  if (has_pids_controller()) pids_limit = config.pids_limit;
 }
 
 void Node::fetch(const std::string& ns, const std::vector<std::string>& names, std::function<void(Result<ConfigObjects>)> done) {

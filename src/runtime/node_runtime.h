@@ -39,7 +39,8 @@ struct NodeRuntimeConfig {
   std::string api_ca_pem;             // ca.crt beside it
   std::map<std::string, std::string> node_labels;
   unsigned max_pods = 110;
-  unsigned parallel_starts = 4;  // sandboxes and containers being started at one time
+  std::int64_t pids_limit = 1024;  // processes and threads of one container; a pod's own are kubelet's podPidsLimit
+  unsigned parallel_starts = 4;    // sandboxes and containers being started at one time
 };
 
 class NodeRuntime {

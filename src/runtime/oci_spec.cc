@@ -111,6 +111,7 @@ JsonObject resources(const ContainerSetup& setup) {
     cpu["period"] = 100000;
   }
   out["cpu"] = std::move(cpu);
+  if (setup.pids_limit > 0) out["pids"] = JsonObject{{"limit", setup.pids_limit}};
   out["devices"] = JsonArray{JsonObject{{"allow", flag(c, "securityContext.privileged")}, {"access", "rwm"}}};
   return out;
 }

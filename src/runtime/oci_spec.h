@@ -34,6 +34,7 @@ struct ContainerSetup {
   std::string netns, hostname, cgroup;
   std::uint64_t machine_capabilities = ~0ull;  // bits that this machine's root has at all
   std::int64_t machine_memory = 0;
+  std::int64_t pids_limit = 0;  // 0: the machine cannot limit them
 };
 
 // runAsUser, else the image's user by the passwd and group files of its layers.

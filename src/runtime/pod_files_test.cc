@@ -77,6 +77,16 @@ TEST(OciConfig, Capabilities) {
   EXPECT_NE(caps(R"({"securityContext":{"privileged":true}})").find("CAP_SYS_ADMIN"), std::string::npos);
 }
 
+TEST(OciConfig, PidsAreLimitedWhereTheMachineCan) {
+  Image image;
+  image.config.command = {"x"};
+  const Json pod = parse("{}"), container = parse("{}");
+  ContainerSetup setup{.pod = &pod, .container = &container, .image = &image};
+  EXPECT_EQ(find(oci_config(setup), "linux.resources.pids"), nullptr) << "runc refuses to start what it cannot limit";
+  setup.pids_limit = 77;
+  EXPECT_EQ(boost::json::serialize(*find(oci_config(setup), "linux.resources.pids")), R"({"limit":77})");
+}
+
 TEST(User, NonRootIsEnforced) {
   const Image image;
   const Json pod =

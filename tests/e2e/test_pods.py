@@ -74,6 +74,18 @@ class Containers(Case):
         self.assertRegex(self.k("get", "pods"), r"nope +0/1 +(ErrImagePull|ImagePullBackOff)")
         self.assertIn("registry.invalid/no/such:1", self.k("describe", "pod", "nope"))
 
+    def test_a_fork_bomb_ends_at_its_own_limit(self):
+        """Bounded here by its script, so that the test harms nobody where the limit is missing."""
+        self.start_pods(pod("neighbour", args=("netexec", "--http-port=8080"), node="node-1"))
+        out = self.run_pod("bomb", "n=0; while [ $n -lt 2500 ]; do sleep 300 & n=$((n+1)); echo $n; done; echo never stopped", spec={"nodeName": "node-1"})
+        self.assertNotIn("never stopped", out)
+        self.assertIn("can't fork", out)
+        started = max(int(line) for line in out.split() if line.isdigit())
+        self.assertGreater(started, 500)
+        self.assertLess(started, 1024)
+        self.assertEqual(self.get("pod", "bomb")["status"]["phase"], "Failed")
+        self.assertEqual(self.sh("neighbour", "echo alive").strip(), "alive")
+
     def test_catalogue(self):
         images = {"nginx": "nginx -v", "curlimages/curl": "curl --version", "busybox": "busybox true", "alpine": "true", "debian": "true",
                   "nicolaka/netshoot": "ip -V"}

@@ -49,6 +49,11 @@ TEST_F(RuntimeTest, ContainersAreInTheNodesCgroup) {
     ASSERT_TRUE(limit.ok());
     EXPECT_EQ(*limit, std::to_string(48 << 20) + "\n");
   }
+  if (fs::exists("/sys/fs/cgroup/pids")) {
+    auto limit = sys::read_file("/sys/fs/cgroup/pids" + path + "/pids.max");
+    ASSERT_TRUE(limit.ok());
+    EXPECT_EQ(*limit, "1024\n");
+  }
 }
 
 TEST_F(RuntimeTest, ExecPassesStreamsAndExitCodes) {
