@@ -1,6 +1,8 @@
 #include "k8s/list_watch.h"
 
 #include <algorithm>
+#include <charconv>
+#include <optional>
 #include <random>
 
 #include "k8s/decode.h"
@@ -27,6 +29,17 @@ Error status_error(int status, std::string_view body) {
   std::replace_if(
       text.begin(), text.end(), [](unsigned char c) { return c < 32 || c > 126; }, ' ');
   return make_error(code, "HTTP " + std::to_string(status) + ": " + text);
+}
+
+// Versions of one resource grow (KEP-5504); what is no number cannot be compared.
+bool is_older(std::string_view version, std::string_view seen) {
+  const auto number = [](std::string_view text) -> std::optional<std::uint64_t> {
+    std::uint64_t out = 0;
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), out);
+    return ec == std::errc() && end == text.data() + text.size() ? std::optional(out) : std::nullopt;
+  };
+  const auto a = number(version), b = number(seen);
+  return a && b && *a < *b;
 }
 
 }  // namespace
@@ -202,7 +215,14 @@ void ListWatch::Impl::on_watch_data(std::string_view data) {
 }
 
 void ListWatch::Impl::on_event(const WatchEvent& event) {
+  if (watch_failed) return;  // the rest of a piece whose order is broken
   ++state.events;
+  if (is_older(event.resource_version, state.revision)) {
+    // No row knows its version, so what this event may overwrite cannot be told: only a list tells the truth again.
+    watch_failed = true;
+    ++state.reconnects;
+    return trouble(make_error(Code::kInvalid, "watch " + path + ": an event came out of order"), true);
+  }
   switch (event.type) {
     case WatchType::kAdded:
     case WatchType::kModified:

@@ -3,9 +3,8 @@
 // Place: HttpClient -> [ListWatch] -> reflect::Cluster. It keeps no object.
 // Guarantees: a list (paged) is bracketed by on_list_begin and on_list_end, whatever happens in between a list that is
 // given up is followed by another on_list_begin; after a lost watch it goes on from the last revision seen, and lists
-// again only where the server says that it is too old (410); silence counts as loss; retries with jittered backoff,
-// through the API servers in turn, and never gives up.
-// Belongs to the control thread; callbacks come on the loop.
+// again only where the server says that it is too old (410) or sends events out of order; silence counts as loss; retries with jittered
+// backoff, through the API servers in turn, and never gives up. Belongs to the control thread; callbacks come on the loop.
 #pragma once
 
 #include <chrono>

@@ -177,6 +177,24 @@ TEST_F(ListWatchTest, BrokenBytesMeanAList) {
   EXPECT_EQ(watch_->state().last_error, "");
 }
 
+TEST_F(ListWatchTest, TwiceIsOnceAndOutOfOrderMeansAList) {
+  start();
+  until_watching();
+  body_->write(event("ADDED", pod("f", 11)) + event("ADDED", pod("f", 11)) + event("DELETED", pod("a", 12)) +
+               event("DELETED", pod("a", 12)));
+  until([&] { return watch_->state().events >= 5 + 4; }, "events");
+  EXPECT_EQ(have_, (Names{"b", "c", "d", "e", "f"}));
+  EXPECT_EQ(lists_, 3);
+  // The older event, which comes late, would bring back what is gone; and what follows it is of no worth.
+  listed_ = {"b", "g"};
+  body_->write(event("DELETED", pod("f", 14)) + event("MODIFIED", pod("f", 13)) + event("ADDED", pod("never", 15)));
+  until([&] { return !have_.contains("f"); }, "the newer event");
+  EXPECT_FALSE(have_.contains("never"));
+  until([&] { return have_ == Names{"b", "g"}; }, "a list");
+  until_watching(2);
+  EXPECT_EQ(watches_[1], "10");
+}
+
 TEST_F(ListWatchTest, SilenceCountsAsLoss) {
   auto timing = fast();
   timing.silence = milliseconds(50);
