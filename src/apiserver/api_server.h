@@ -41,7 +41,7 @@ struct ApiServerConfig {
   std::size_t max_watch_backlog_bytes = 16 << 20;  // a watcher that reads no faster is cut
   std::chrono::milliseconds bookmark_period{30'000};
   std::chrono::milliseconds event_ttl{3'600'000};
-  bool fault_injection = false;  // serves POST /debug/faults (http_streams.cc)
+  std::string fault_injector;  // the user that may POST /debug/faults (http_streams.cc); empty: nobody
 };
 
 class ApiServer {

@@ -150,8 +150,13 @@ void HttpApi::handle(io::ServerRequest request, ResponderPtr responder) {
   const std::vector<std::string> parts = split_path(request.path);
   const std::string first = parts.empty() ? "" : parts[0];
   const bool open = first == "healthz" || first == "readyz" || first == "livez" || first == "version";
-  if (!open && authenticate(request).empty()) return answer_error(*responder, generic(401, "Unauthorized", "Unauthorized"));
-  if (first == "debug" && config_.fault_injection) return handle_faults(request, std::move(responder));
+  const std::string user = authenticate(request);
+  if (!open && user.empty()) return answer_error(*responder, generic(401, "Unauthorized", "Unauthorized"));
+  if (request.path == "/debug/faults" && !config_.fault_injector.empty()) {
+    if (user != config_.fault_injector)
+      return answer_error(*responder, generic(403, "Forbidden", "only " + config_.fault_injector + " injects faults"));
+    return handle_faults(request, std::move(responder));
+  }
   if (faults_.refuse > 0) {
     --faults_.refuse;
     return answer_error(*responder, generic(503, "ServiceUnavailable", "refused by fault injection"));

@@ -16,7 +16,7 @@ struct Server {
     ApiServerConfig config;
     config.service_ranges = test::Rig::prefixes({"10.96.0.0/16"});
     config.bearer_tokens["secret"] = "admin";
-    config.fault_injection = true;
+    config.fault_injector = "admin";
     config.watch_history = 5;
     server = ApiServer::create(loop, config).value();
   }
@@ -153,6 +153,10 @@ TEST(HttpApi, FaultsAreInjected) {
   (void)server.send("POST", "/debug/faults", R"({"cutWatches":true})");
   server.settle();
   EXPECT_TRUE(watch->ended);
+  auto pod = request("POST", "/debug/faults", R"({"refuse":1})");
+  pod.peer.common_name = "system:node:node-1";
+  EXPECT_EQ(server.send(pod)->status, 403);
+  EXPECT_EQ(server.send("GET", kMaps)->status, 200);
 }
 
 TEST(LocalClient, SpeaksAsHttpDoes) {

@@ -59,7 +59,7 @@ Status create_access(const Layout& layout, const LabSpec& spec) {
   FW_ASSIGN(const auto server, io::issue_certificate(ca, server_request(spec)));
   FW_TRY(write_pair(layout.pki() + "/server", server));
   io::CertificateRequest admin;
-  admin.common_name = "kubernetes-admin";
+  admin.common_name = kAdminUser;
   admin.organizations = {"system:masters"};
   admin.client = true;
   FW_ASSIGN(const auto client, io::issue_certificate(ca, admin));

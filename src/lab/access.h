@@ -7,6 +7,8 @@
 
 namespace fairway::lab {
 
+inline constexpr char kAdminUser[] = "kubernetes-admin";
+
 // CA, server certificate, admin certificate, service account token, and the admin's kubeconfig. Keeps what is there.
 Status create_access(const Layout& layout, const LabSpec& spec);
 // The kubeconfig that a node's agent and runtime use: through the fabric, so that a cut node is cut off from the API too.

@@ -9,6 +9,7 @@
 #include "io/loop.h"
 #include "k8s/http_api_client.h"
 #include "k8s/kubeconfig.h"
+#include "lab/access.h"
 #include "lab/spec.h"
 #include "lab/supervisor.h"
 #include "runtime/node_runtime.h"
@@ -34,7 +35,7 @@ Result<apiserver::ApiServerConfig> api_config(const Layout& layout, const LabSpe
   for (const auto family : families(spec)) config.service_ranges.push_back(service_range(family));
   config.bearer_tokens = {{token, "system:serviceaccount:default:default"}};
   config.runtime_socket = [layout](const std::string& node) { return layout.runtime_socket(node); };
-  config.fault_injection = true;
+  config.fault_injector = kAdminUser;
   return config;
 }
 

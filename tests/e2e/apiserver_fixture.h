@@ -63,7 +63,6 @@ class Cluster {
       config.db_path = folder + "/api.db";
       config.service_ranges = {net::Prefix::parse("10.96.0.0/16").value(), net::Prefix::parse("fd00:10:96::/112").value()};
       config.bearer_tokens["secret"] = "admin";
-      config.fault_injection = true;
       auto api = apiserver::ApiServer::create(event_loop, config).value();
       io::HttpServerConfig http;
       http.tls = io::ServerTls{certificate.certificate_pem, certificate.key_pem, ca.certificate_pem};

@@ -3,8 +3,10 @@
 A case has a namespace of its own and cleans it up, so that any case runs alone and in any order.
 Nothing here knows how Fairway works: all goes through `fairway lab`, kubectl, and the machine's own tools.
 """
+import base64
 import fcntl
 import glob
+import http.client
 import json
 import os
 import pty
@@ -12,6 +14,7 @@ import re
 import select
 import shutil
 import signal
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -131,6 +134,78 @@ class Lab:
         return subprocess.Popen(argv, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 
+class Api:
+    """The API server over one kept connection: for requests that kubectl would refuse to send, or would take minutes for."""
+
+    def __init__(self, lab):
+        config = json.loads(lab.kubectl("config", "view", "--raw", "-o", "json"))
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+        with tempfile.NamedTemporaryFile(suffix=".pem") as pair:
+            pair.write(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
+            pair.flush()
+            context.load_cert_chain(pair.name)
+        host, port = cluster["server"].removeprefix("https://").rsplit(":", 1)
+        self.connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=60)
+
+    def close(self):
+        self.connection.close()
+
+    def send(self, method, path, body=None, content_type="application/json"):
+        """(status, headers, text); a body that is no bytes is sent as JSON."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        self.connection.request(method, path, data, {"Content-Type": content_type, "Accept": "application/json"})
+        answer = self.connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode(errors="replace")
+
+    def call(self, method, path, body=None, content_type="application/json"):
+        status, _, text = self.send(method, path, body, content_type)
+        if status >= 300:
+            raise Failed(f"{method} {path}: {status} {text[:500]}")
+        return json.loads(text)
+
+
+class KeptFlow:
+    """One TCP connection from a pod through a Service, a request on it every few milliseconds; finish() tells if it broke."""
+
+    SCRIPT = r"""
+trap '' PIPE
+exec 3<>/dev/tcp/$1/80 || { echo BAD connect; exit; }
+n=0
+while [ ! -e /stop-$2 ]; do
+  printf 'GET /hostname HTTP/1.1\r\nHost: x\r\n\r\n' >&3 || { echo "BAD send after $n"; break; }
+  length=0
+  while IFS= read -r -t 10 -u 3 line; do
+    line=${line%$'\r'}
+    [ -n "$line" ] || break
+    case $line in [Cc]ontent-[Ll]ength:*) length=${line##* } ;; esac
+  done
+  { [ "$length" -gt 0 ] && read -r -t 10 -N "$length" -u 3 body; } || { echo "BAD answer after $n"; break; }
+  n=$((n+1))
+  [ $n != 1 ] || echo flowing
+  sleep 0.005
+done
+echo requests $n
+"""
+    count = 0
+
+    def __init__(self, case, client, address):
+        KeptFlow.count += 1
+        self.case, self.client, self.mark = case, client, str(KeptFlow.count)
+        self.process = case.lab.popen("exec", client, "--", "bash", "-c", self.SCRIPT, "flow", address, self.mark, ns=case.ns)
+        case.addCleanup(self.process.kill)
+        self.out = LineReader(self.process)
+        self.out.expect("flowing")
+
+    def finish(self, at_least=50):
+        self.case.sh(self.client, f"touch /stop-{self.mark}")
+        last = self.out.expect("^(requests|BAD) .*")
+        self.process.wait(30)
+        self.process.stdout.close()
+        self.case.assertRegex(last, r"^requests \d+$")
+        self.case.assertGreater(int(last.split()[1]), at_least)
+
+
 def cgroup2_mount():
     with open("/proc/self/mounts") as mounts:
         return next(line.split()[1] for line in mounts if line.split()[2] == "cgroup2")
@@ -166,6 +241,16 @@ class Case(unittest.TestCase):
     @classmethod
     def apply(cls, *objects):
         return cls.k("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+    @classmethod
+    def frontends(cls):
+        """What each node's kernel has of this namespace's Services: {node: {name: [address, backends]}}."""
+        out = {}
+        for node, table in json.loads(cls.lab.fairway("show", "frontends", "-o", "json")).items():
+            at = {name: i for i, name in enumerate(table["columns"])}
+            out[node] = {row[at["service"]].split("/")[1]: [row[at["address"]], row[at["backends"]]]
+                         for row in table["rows"] if row[at["service"]].startswith(cls.ns + "/")}
+        return out
 
     @classmethod
     def start_pods(cls, *pods, timeout=120):
@@ -223,6 +308,14 @@ def service(name, selector, ports, **spec):
     listed = [{"name": n, "port": p, "targetPort": t, "protocol": proto} for n, p, t, proto in ports]
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
             "spec": {**({"selector": selector} if selector else {}), "ports": listed, **spec}}
+
+
+def endpoint_slice(name, addresses, port=8080, of=None, **fields):
+    """A slice that a user wrote, of a Service without a selector."""
+    return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": of or name}},
+            "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses], **fields}
 
 
 def deployment(name, replicas=1, image=AGNHOST, args=("netexec", "--http-port=8080"), labels=None, spec=None, pod_spec=None, container=None):
