@@ -40,6 +40,7 @@ SUITES = [
     Suite("netns", "real packets in real namespaces: datapath, CNI, runtime", gtests="{release}/tests/netns_*tests", root=True),
     Suite("apiserver", "the lab's API server with real kubectl", gtests="{release}/tests/apiserver_*tests", root=True, timeout=900),
     Suite("e2e", "a whole cluster driven by kubectl", command=["python3", "tests/e2e/run.py"], root=True, timeout=1800),
+    Suite("scale", "a lab of 50 nodes and 500 pods", command=["python3", "tests/e2e/run.py", "--only", "test_scale"], root=True, timeout=900),
     Suite("docs", "every command in the docs", command=["python3", "tests/docs_test.py"], root=True, timeout=600),
     Suite("fuzz", "each fuzzer for a short while", command=["tests/fuzz/run", "8"], timeout=900),
     Suite("kernel-6.1", "BPF and namespace tests under Debian's 6.1 kernel in qemu", command=["tests/kernel/run", "6.1"], timeout=1200),

@@ -93,6 +93,8 @@ void add_up(CLI::App& group, Exit& exit) {
   up->add_option("--subnets", options->subnets, "Fabric subnets the nodes are spread over; VXLAN between them")->capture_default_str();
   up->add_option("--datapath", options->datapath, "auto, native or vxlan")->capture_default_str();
   up->add_option("--family", options->family, "ipv4, ipv6 or dual")->capture_default_str();
+  up->add_option("--most-rows", options->most_rows, "Where the nodes' kernel tables stop growing (default: where an agent stops by itself)")
+      ->check(CLI::Range(64U, 8U << 20));
   up->add_option("--api-port", options->api_port, "Port on 127.0.0.1 for kubectl (default: the first free one from 16443 on)");
   up->add_option("--dns-upstream", options->dns_upstreams,
                  "DNS server for names outside the cluster, as seen from the nodes (ADDRESS or ADDRESS:PORT)");

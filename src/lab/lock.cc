@@ -52,10 +52,8 @@ std::string running_lab_dir() {
   return *text;
 }
 
-void remove_lab_lock() {
-  sys::Fd fd(::open(kLockPath, O_RDWR | O_CLOEXEC));
-  auto whole = whole_file();
-  if (fd && ::fcntl(fd.get(), F_OFD_SETLK, &whole) == 0 && is_in_place(fd)) ::unlink(kLockPath);
+void remove_lab_lock(const sys::Fd& held) {
+  if (is_in_place(held)) ::unlink(kLockPath);
 }
 
 }  // namespace fairway::lab

@@ -16,7 +16,7 @@ namespace fairway::lab {
 Result<sys::Fd> take_lab_lock(const std::string& lab_dir);
 // The folder of the lab whose supervisor holds the lock, or empty.
 std::string running_lab_dir();
-// Removes the file, unless a lab holds the lock.
-void remove_lab_lock();
+// Removes the file, by who holds the lock.
+void remove_lab_lock(const sys::Fd& held);
 
 }  // namespace fairway::lab

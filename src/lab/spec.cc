@@ -47,6 +47,8 @@ Result<LabSpec> read_spec(const std::string& path) {
     spec.family = object.at("family").as_string();
     spec.api_port = object.at("apiPort").to_number<std::uint16_t>();
     spec.mtu = object.at("mtu").to_number<unsigned>();
+    if (const auto* rows = object.if_contains("mostRows"))
+      spec.most_rows = rows->to_number<unsigned>();  // a lab of an earlier build can be taken down
     for (const auto& upstream : object.at("dnsUpstreams").as_array()) spec.dns_upstreams.emplace_back(upstream.as_string());
     for (const auto& item : object.at("nodes").as_array()) {
       const auto& node = item.as_object();
@@ -62,9 +64,15 @@ Status write_spec(const LabSpec& spec, const std::string& path) {
   json::array nodes;
   for (const auto& node : spec.nodes) nodes.push_back(node_to_json(node));
   json::array upstreams(spec.dns_upstreams.begin(), spec.dns_upstreams.end());
-  const json::object object = {
-      {"nodes", nodes},        {"nextIndex", spec.next_index}, {"subnets", spec.subnets},   {"datapath", spec.datapath},
-      {"family", spec.family}, {"apiPort", spec.api_port},     {"dnsUpstreams", upstreams}, {"mtu", spec.mtu}};
+  const json::object object = {{"nodes", nodes},
+                               {"nextIndex", spec.next_index},
+                               {"subnets", spec.subnets},
+                               {"datapath", spec.datapath},
+                               {"family", spec.family},
+                               {"apiPort", spec.api_port},
+                               {"dnsUpstreams", upstreams},
+                               {"mtu", spec.mtu},
+                               {"mostRows", spec.most_rows}};
   return sys::write_file_atomic(path, json::serialize(object) + "\n");
 }
 

@@ -27,6 +27,7 @@ struct LabSpec {
   std::uint16_t api_port = 0;     // on 127.0.0.1
   std::vector<std::string> dns_upstreams;
   unsigned mtu = 1500;
+  unsigned most_rows = 0;  // where the agents' tables stop growing; 0: where an agent stops by itself
 
   bool v4() const { return family != "ipv6"; }
   bool v6() const { return family != "ipv4"; }

@@ -63,6 +63,7 @@ Supervisor::Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string 
 
 Status Supervisor::start() {
   FW_ASSIGN(lock_, take_lab_lock(layout_.dir));
+  if (!fs::exists(layout_.spec())) return make_error(Code::kNotFound, "the lab in " + layout_.dir + " was taken down before it began");
   FW_TRY(enter_cgroup());
   FW_TRY(Fabric::create(spec_));
   FW_TRY(start_server());
@@ -155,6 +156,7 @@ ChildSpec Supervisor::agent_spec(const NodeSpec& node, const Node& state) const 
       "--service-cidr", join_families(spec_, service_range(v4).to_string(), service_range(v6).to_string()),
       "--dns-ip", join_families(spec_, dns_address(v4).to_string(), dns_address(v6).to_string())};
   // clang-format on
+  if (spec_.most_rows > 0) argv.insert(argv.end(), {"--most-rows", std::to_string(spec_.most_rows)});
   if (spec_.dns_upstreams.empty()) argv.insert(argv.end(), {"--upstream", "none"});
   for (const auto& upstream : spec_.dns_upstreams) argv.insert(argv.end(), {"--upstream", upstream});
   ChildSpec out{.name = "agent-" + node.name,

@@ -109,16 +109,26 @@ std::string pod_netns(const std::string& pod_dir) {
   return path.starts_with(std::string("/run/netns/") + kPodNetnsPrefix) ? path : "";
 }
 
+// Kills until the lock is ours. A supervisor that has only begun may hold the lock and not be in its control group yet;
+// one that begins later finds the lock taken and ends.
+Result<sys::Fd> end_processes(const std::string& cgroup, const std::string& lab_dir) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  for (;;) {
+    FW_TRY(kill_cgroup(cgroup));
+    auto lock = take_lab_lock(lab_dir);
+    if (lock.ok() || lock.error().code != Code::kAlreadyExists || std::chrono::steady_clock::now() > deadline) return lock;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> teardown(const Layout& layout) {
   std::vector<std::string> done;
   const std::string cgroup = cgroup2_mount() + "/" + kCgroupName;
   std::error_code ec;
-  if (fs::exists(cgroup, ec)) {
-    FW_TRY(kill_cgroup(cgroup));
-    done.push_back("processes");
-  }
+  if (fs::exists(cgroup, ec)) done.push_back("processes");
+  FW_ASSIGN(const sys::Fd lock, end_processes(cgroup, layout.dir));
   if (const unsigned count = unmount_below(layout.dir); count > 0) done.push_back(std::to_string(count) + " mounts");
   unsigned namespaces = 0;
   for (const auto& path : lab_namespaces(layout)) {
@@ -136,7 +146,7 @@ Result<std::vector<std::string>> teardown(const Layout& layout) {
     fs::remove(layout.dir, ec);
     done.push_back(layout.dir);
   }
-  remove_lab_lock();
+  remove_lab_lock(lock);
   return done;
 }
 

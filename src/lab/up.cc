@@ -167,6 +167,7 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   spec.subnets = options.subnets;
   spec.datapath = options.datapath;
   spec.family = options.family;
+  spec.most_rows = options.most_rows;
   spec.dns_upstreams = options.dns_upstreams;
   FW_ASSIGN(spec.api_port, free_api_port(options.api_port));
   for (unsigned i = 0; i < options.nodes; ++i) spec.add_node("");

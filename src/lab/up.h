@@ -18,6 +18,7 @@ struct UpOptions {
   unsigned subnets = 1;
   std::string datapath = "auto";
   std::string family = "dual";
+  unsigned most_rows = 0;      // see LabSpec
   std::uint16_t api_port = 0;  // 0: the first free one from 16443 on
   std::vector<std::string> dns_upstreams;
   std::chrono::seconds timeout{120};

@@ -197,13 +197,13 @@ echo requests $n
         self.out = LineReader(self.process)
         self.out.expect("flowing")
 
-    def finish(self, at_least=50):
+    def finish(self):
         self.case.sh(self.client, f"touch /stop-{self.mark}")
         last = self.out.expect("^(requests|BAD) .*")
         self.process.wait(30)
         self.process.stdout.close()
         self.case.assertRegex(last, r"^requests \d+$")
-        self.case.assertGreater(int(last.split()[1]), at_least)
+        self.case.assertGreater(int(last.split()[1]), 5)  # it went on; how fast is no matter
 
 
 def cgroup2_mount():

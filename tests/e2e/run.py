@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests: a real lab, driven by the real kubectl. The last line is `N passed, N failed, N skipped`.
 
-  tests/e2e/run.py                        all
+  tests/e2e/run.py                        all but scale, which is big and runs by name
   tests/e2e/run.py --only scenario,dns    modules, classes or tests whose name contains one of these
   tests/e2e/run.py --nodes 3 --keep       leave the lab up afterwards, and say where it is
   tests/e2e/run.py --list
@@ -16,6 +16,9 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab as lab_module  # noqa: E402
+
+
+OWN_LABS = ("test_lab", "test_scale")
 
 
 class Report(unittest.TestResult):
@@ -78,9 +81,10 @@ def all_tests(only):
             elif wanted(item):
                 found.append(item)
 
-    # The lab's own cases take labs up and down, so they come last, when the shared one is gone.
-    for name in sorted(modules, key=lambda n: n == "test_lab"):
-        flatten(loader.loadTestsFromName(name))
+    # What takes labs up and down itself comes last, when the shared one is gone.
+    for name in sorted(modules, key=lambda n: n in OWN_LABS):
+        if name != "test_scale" or name in only:
+            flatten(loader.loadTestsFromName(name))
     return found
 
 
@@ -117,8 +121,8 @@ def main():
     if not tests:
         print(f"nothing is called {args.only}\n0 passed, 1 failed, 0 skipped")
         return 1
-    own = [t for t in tests if type(t).__module__ == "test_lab"]
-    shared = [t for t in tests if type(t).__module__ != "test_lab"]
+    own = [t for t in tests if type(t).__module__ in OWN_LABS]
+    shared = [t for t in tests if type(t).__module__ not in OWN_LABS]
     report = Report()
     if shared:
         run_shared(shared, report, args)

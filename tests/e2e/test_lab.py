@@ -63,6 +63,29 @@ class LabLife(unittest.TestCase):
         self.lab.fairway("lab", "down")
         self.assertNothingLeft()
 
+    def test_down_after_a_crash_in_the_middle_of_up(self):
+        """`lab up` and its supervisor are killed when this and that of the lab has come about."""
+        steps = {"nothing but its certificates": lambda: os.path.exists(f"{self.lab.dir}/kubeconfig"),
+                 "the fabric": lambda: os.path.exists("/run/netns/fw-fabric"),
+                 "a node's bpffs": lambda: f"{self.lab.dir}/nodes/node-1/bpf" in open("/proc/self/mounts").read(),
+                 "an agent": lambda: os.path.exists(f"{self.lab.dir}/nodes/node-1/run/agent.sock"),
+                 "pinned programs": lambda: shared.glob.glob(f"{self.lab.dir}/nodes/node-1/bpf/fairway/*"),
+                 "an API": lambda: self.lab.kubectl("get", "nodes", "-o", "name", check=False)[1]}
+        for step, has_come in steps.items():
+            with self.subTest(step):
+                up = subprocess.Popen([shared.FAIRWAY, "lab", "up", "--nodes", "3"], env=self.lab.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                eventually(step, has_come, timeout=30, every=0.001)
+                up.kill()
+                up.wait()
+                for pid in [int(p) for p in os.listdir("/proc") if p.isdigit() and self.is_supervisor(p)]:
+                    os.kill(pid, signal.SIGKILL)
+                # A supervisor that is only being started is nobody we could find to kill: it ends by itself.
+                self.lab.fairway("lab", "down")
+                eventually("nothing is left", lambda: not leftovers(self.lab.dir), timeout=10)
+                self.assertNothingLeft()
+        self.lab.up()  # and the machine is as good as new
+        self.start_a_pod()
+
     def is_supervisor(self, pid):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as f:
@@ -124,8 +147,76 @@ class LabLife(unittest.TestCase):
                 finally:
                     lab.down()
 
+    def test_a_full_map(self):
+        """What is in force stays so, what found no room is said, and room is used as soon as there is some."""
+        self.lab.up("--most-rows", "64", "--family", "ipv4")
+        server = netexec("p", node="node-1")
+        server["metadata"]["labels"] = {"app": "p"}
+        self.lab.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [server, shared.shell_pod("client", node="node-1")]}))
+        self.lab.kubectl("wait", "--for=condition=Ready", "pod/p", "pod/client", "--timeout=120s", timeout=130)
+        self.lab.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [
+            shared.service(f"s-{i:02}", {"app": "p"}, [("http", 80, 8080, "TCP")]) for i in range(80)]}))
+        address = {s["metadata"]["name"]: s["spec"]["clusterIP"] for s in json.loads(self.lab.kubectl("get", "svc", "-o", "json"))["items"]}
+        ask = lambda name: self.lab.kubectl("exec", "client", "--", "curl", "-sS", "--max-time", "5", f"http://{address[name]}/hostname", check=False)  # noqa: E731
+
+        def state():
+            status = json.loads(self.lab.fairway("status", "-o", "json"))["node-1"]
+            full = {e["object"].removeprefix("Service default/") for e in status["errors"] if "the old state stays in force" in e["reason"]}
+            rows = json.loads(self.lab.fairway("show", "frontends", "-o", "json"))["node-1"]["rows"]
+            served = {row[3].removeprefix("default/") for row in rows if row[3].startswith("default/s-") and row[6].endswith(":8080")}
+            return served, full
+
+        def is_said(services):
+            served, full = state()
+            return served and full and not served & full and served | full == services
+
+        def expect_state(served, full):
+            now = state()
+            if now != (served, full):
+                raise shared.Failed(f"served: {sorted(now[0])}, without room: {sorted(now[1])}; errors: {self.lab.fairway('status')}")
+            return True
+        eventually("each Service is served, or said to have no room", lambda: is_said(set(address) - {"kubernetes"}))
+        self.assertRegex(self.lab.fairway("status"), r"(frontends|svc_slots).*the old state stays in force")
+        served, full = state()
+        for name in (min(served), max(served)):
+            self.assertEqual(ask(name)[:2], (0, "p"))
+        self.assertNotEqual(ask(min(full))[0], 0)
+        # A new agent finds the full map, and takes nobody's row for somebody else.
+        old = self.lab.process("node-1", "agent")
+        os.kill(old, signal.SIGKILL)
+        eventually("the next agent says the same", lambda: self.lab.process("node-1", "agent") != old and expect_state(served, full))
+        self.assertEqual(ask(min(served))[:2], (0, "p"))
+        gone = set(sorted(served)[::2])
+        self.lab.kubectl("delete", "svc", *sorted(gone))
+
+        def room_is_used():
+            now_served, now_full = state()
+            return now_served | now_full == (served | full) - gone and now_served >= served - gone and len(now_full) <= max(0, len(full) - len(gone)) and now_served
+        taken = eventually("others take the room", room_is_used) & full
+        self.assertEqual(ask(max(taken))[:2], (0, "p"))
+
+    def test_the_demo_without_kubectl(self):
+        """fairway lab apply|get|exec|wait stand in for it, in the demo's own words."""
+        with tempfile.TemporaryDirectory() as tools:
+            for path in os.environ["PATH"].split(":"):
+                for name in os.listdir(path) if os.path.isdir(path) else ():
+                    if not name.startswith("kubectl") and not os.path.lexists(os.path.join(tools, name)):
+                        os.symlink(os.path.join(path, name), os.path.join(tools, name))
+            env = dict(self.lab.env, PATH=tools, FAIRWAY_BIN=shared.BIN)
+            self.assertIsNone(shared.shutil.which("kubectl", path=tools))
+            out = run([os.path.join(shared.ROOT, "examples/scenario/demo")], env=env, timeout=400)
+        self.assertIn("There is no kubectl on this machine", out)
+        self.assertIn("Welcome to nginx!", out)
+        frontend = re.search(r"(?m)^frontend +1/1 +Running .* (10[.]244[.][0-9.]+) ", out).group(1)
+        for node, where in (("node-1", "the same node|another node"), ("node-2", "the same node|another node")):
+            self.assertRegex(out, rf"-> echo-{node} on ({where}): the server saw {re.escape(frontend)}:")
+        self.assertIn("the same node", out)
+        self.assertIn("another node", out)
+        self.assertIn("backend -> itself by its Service: HTTP 200", out)
+        eventually("its probes are gone", lambda: "echo-" not in self.lab.kubectl("get", "pods"))
+
     def test_wrong_use_is_told(self):
-        for words, pattern in ((("--nodes", "0"), "from 1 to 200"), (("--family", "ipv5"), "ipv4, ipv6 or dual"), (("--datapath", "magic"), "auto, native or vxlan")):
+        for words, pattern in ((("--nodes", "0"), "from 1 to 200"), (("--family", "ipv5"), "ipv4, ipv6 or dual"), (("--datapath", "magic"), "auto, native or vxlan"), (("--most-rows", "3"), "most-rows")):
             with self.subTest(words):
                 code, _, err = self.lab.fairway("lab", "up", *words, check=False)
                 self.assertNotEqual(code, 0)
