@@ -4,17 +4,16 @@
 
 #include <algorithm>
 #include <charconv>
-#include <regex>
 
 #include "apiserver/cluster_network_policy.h"
 #include "apiserver/formats.h"
+#include "apiserver/pattern.h"
 #include "apiserver/schema_check.h"
 
 namespace fairway::apiserver {
 namespace {
 
 constexpr std::size_t kMaxSchemaDepth = 64;
-constexpr std::size_t kMaxPatternText = 10'000;  // std::regex recurses: longer texts are not matched
 
 class Compiler {
  public:
@@ -261,14 +260,9 @@ void check_string(const Type& type, const Json& value, const std::string& path, 
   if (type.max_length && length > *type.max_length)
     errors.add({"FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", *type.max_length), path});
   if (type.pattern.empty()) return;
-  bool matches = false;
-  try {
-    matches = text.size() <= kMaxPatternText &&
-              std::regex_search(text.begin(), text.end(), std::regex(type.pattern, std::regex::ECMAScript | std::regex::nosubs));
-  } catch (const std::regex_error& error) {
-    return errors.invalid(path, value, fmt::format("the schema's pattern cannot be used: {}", error.what()));
-  }
-  if (!matches) errors.invalid(path, value, fmt::format("{} in body should match '{}'", path, type.pattern));
+  const PatternResult result = match_pattern(type.pattern, text);
+  if (!result.trouble.empty()) return errors.invalid(path, value, fmt::format("the schema's pattern cannot be used: {}", result.trouble));
+  if (!result.matches) errors.invalid(path, value, fmt::format("{} in body should match '{}'", path, type.pattern));
 }
 
 void check_properties(const Type& type, std::size_t size, const std::string& path, FieldErrors& errors) {

@@ -55,6 +55,32 @@ TEST(CustomResources, AreValidated) {
   EXPECT_EQ(find(loose->object, "spec.bogus"), nullptr);
 }
 
+// An expression that backtracks without end held the whole API server; a long text took its stack.
+TEST(CustomResources, PatternsCostLittle) {
+  for (const auto& [pattern, text, words] :
+       {std::tuple{"^(a+)+$", std::string(200, 'a') + "b", "the schema's pattern cannot be used"},
+        std::tuple{"^(a+)+$", std::string("b"), "should match '^(a+)+$'"}, std::tuple{"^(a+)+$", std::string("aaa"), "created"},
+        std::tuple{"^[a-z]+$", std::string(400'000, 'a'), "created"}}) {
+    Rig rig;
+    std::string definition = kDefinition;
+    definition.replace(definition.find("^[a-z]+$"), 8, pattern);
+    definition.replace(definition.find("\"maxLength\":5"), 13, "\"maxLength\":500000");
+    ASSERT_EQ(rig.try_create("apiextensions.k8s.io/customresourcedefinitions", definition), "created");
+    EXPECT_THAT(rig.try_create("example.com/widgets", "{'metadata':{'name':'w'},'spec':{'size':'s','word':'" + text + "'}}"),
+                HasSubstr(words))
+        << pattern;
+  }
+}
+
+TEST(CustomResources, PatternsMustBeExpressions) {
+  Rig rig;
+  std::string definition = kDefinition;
+  definition.replace(definition.find("^[a-z]+$"), 8, "(((");
+  EXPECT_THAT(rig.try_create("apiextensions.k8s.io/customresourcedefinitions", definition),
+              HasSubstr("spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[word].pattern: Invalid value: \"(((\": must "
+                        "be a valid regular expression, but isn't: "));
+}
+
 TEST(CustomResources, DefinitionsAreValidated) {
   Rig rig;
   const std::string where = "apiextensions.k8s.io/customresourcedefinitions";

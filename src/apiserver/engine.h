@@ -31,6 +31,7 @@ enum class FieldValidation { kIgnore, kWarn, kStrict };
 
 struct WriteOptions {
   std::string manager;               // empty: field ownership is not recorded
+  std::string user;                  // who asks, for SelfSubjectReview
   std::string recorded_subresource;  // in managedFields, where it is not the target's: scale writes the main object
   bool dry_run = false;
   bool force = false;  // server-side apply
@@ -98,13 +99,14 @@ class Engine {
   // engine_write.cc
   ApiResult<Done> decode_object(const Target& target, Json& object, const WriteOptions& options, std::vector<std::string>& warnings) const;
   ApiResult<Done> check_namespace(const Target& target, std::string_view name) const;
+  ApiResult<Done> check_service_account(const Target& target, const Object& pod) const;
   ApiResult<Done> name_object(const Target& target, Object& object) const;
   ApiResult<Done> default_and_validate(const Target& target, Object& object, const Object* before) const;
   ApiResult<Written> commit_update(const Target& target, Json object, const ObjectPtr& before, const WriteOptions& options,
                                    std::vector<std::string> warnings);
   ApiResult<Written> create_subresource(const Target& target, const Json& object, const WriteOptions& options);
   ApiResult<Written> bind(const Target& target, const Json& object, const WriteOptions& options);
-  ApiResult<Written> review(const Target& target, Json object) const;
+  ApiResult<Written> review(const Target& target, Json object, const std::string& user) const;
   ApiResult<Written> update_scale(const Target& target, const Json& scale, const WriteOptions& options);
   ApiResult<Written> apply(const Target& target, const Json& patch, const WriteOptions& options);
   ApiResult<Json> patched(const Target& target, k8s::PatchType type, const Json& patch, const Json& current) const;

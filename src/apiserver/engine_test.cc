@@ -66,6 +66,9 @@ TEST(Engine, RefusesWhatKubernetesRefuses) {
        "spec.containers[0].volumeMounts[0].name: Not found: \"v\""},
       {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','ports':[{'containerPort':0}]}]}}",
        "containerPort: Required value"},
+      {"pods",
+       "{'metadata':{'name':'p'},'spec':{'volumes':[{'name':'v','hostPath':{'path':'/a/../b'}}],'containers':[{'name':'c','image':'i'}]}}",
+       "spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"},
       {"pods", "{'metadata':{'name':'p'},'spec':{'dnsPolicy':'None','containers':[{'name':'c','image':'i'}]}}",
        "must provide at least one DNS nameserver when `dnsPolicy` is None"},
       {"pods", "{'metadata':{'name':'p'},'spec':{'containers':[{'name':'c','image':'i','resources':{'limits':{'cpu':'x'}}}]}}",
@@ -126,6 +129,15 @@ TEST(Engine, NamespacesMustExistAndLive) {
   erase_at(final_form.get_object(), "spec.finalizers");
   ASSERT_TRUE(rig.engine.update(rig.target("namespaces", "dying", "finalize"), final_form, {}).ok());
   EXPECT_TRUE(rig.object("namespaces", "dying").is_null());
+}
+
+TEST(Engine, PodsNeedTheirServiceAccount) {
+  Rig rig;
+  const char* pod = "{'metadata':{'name':'p'},'spec':{'serviceAccountName':'robot','containers':[{'name':'c','image':'i'}]}}";
+  EXPECT_EQ(rig.try_create("pods", pod),
+            "pods \"p\" is forbidden: error looking up service account default/robot: serviceaccount \"robot\" not found");
+  ASSERT_EQ(rig.try_create("serviceaccounts", "{'metadata':{'name':'robot'}}"), "created");
+  EXPECT_EQ(rig.try_create("pods", pod), "created");
 }
 
 TEST(Engine, OptimisticConcurrency) {

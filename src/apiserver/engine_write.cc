@@ -128,6 +128,14 @@ ApiResult<Done> Engine::check_namespace(const Target& target, std::string_view n
   return error;
 }
 
+// Every namespace gets its "default" a moment after it is made; a pod need not wait for that one.
+ApiResult<Done> Engine::check_service_account(const Target& target, const Object& pod) const {
+  const std::string account(text_at(pod, "spec.serviceAccountName"));
+  if (account.empty() || account == "default" || store_.get("/serviceaccounts", target.ns, account)) return Done{};
+  return forbidden("", "pods", text_at(pod, "metadata.name"),
+                   fmt::format("error looking up service account {}/{}: serviceaccount \"{}\" not found", target.ns, account, account));
+}
+
 ApiResult<Done> Engine::name_object(const Target& target, Object& object) const {
   const Kind& kind = *target.kind;
   Object& metadata = ensure_object(object, "metadata");
@@ -186,13 +194,14 @@ ApiResult<Written> Engine::create(const Target& target, Json object, const Write
   if (!target.subresource.empty()) return create_subresource(target, object, options);
   Written out;
   FW_TRY(decode_object(target, object, options, out.warnings));
-  if (kind.review) return review(target, std::move(object));
+  if (kind.review) return review(target, std::move(object), options.user);
   Object& root = object.get_object();
   FW_TRY(name_object(target, root));
   FW_TRY(check_namespace(target, text_at(root, "metadata.name")));
   set_system_fields(kind, root);
   if (kind.prepare_create != nullptr) kind.prepare_create(root);
   FW_TRY(default_and_validate(target, root, nullptr));
+  if (kind.collection() == "/pods") FW_TRY(check_service_account(target, root));
   // What the server allocates belongs to nobody: fields are recorded before.
   if (!options.manager.empty()) record_update(kind, root, nullptr, options.manager, "");
   if (kind.collection() == "/services") FW_TRY(allocator_.allocate(root, nullptr));

@@ -370,6 +370,7 @@ void HttpApi::watch(const Target& target, const io::ServerRequest& request, Resp
 void HttpApi::write(const Target& target, const io::ServerRequest& request, ResponderPtr responder) {
   auto options = write_options(request);
   if (!options.ok()) return answer_error(*responder, options.error());
+  options->user = authenticate(request);
   const bool patching = request.method == "PATCH";
   auto type = patching ? patch_type(request) : ApiResult<k8s::PatchType>(k8s::PatchType::kMerge);
   if (!type.ok()) return answer_error(*responder, type.error());

@@ -162,9 +162,10 @@ void add_extensions(std::vector<Kind>& rows) {
   crd.defaults = rules::default_crd;
   crd.validate = rules::validate_crd;
   rows.push_back(std::move(crd));
-  for (auto [kind, resource] :
-       {std::pair{"SelfSubjectAccessReview", "selfsubjectaccessreviews"}, std::pair{"SelfSubjectRulesReview", "selfsubjectrulesreviews"}}) {
-    Kind review = plain("authorization.k8s.io", kind, resource, {}, false, printers::kDefault);
+  for (auto [group, kind, resource] : {std::tuple{"authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews"},
+                                       std::tuple{"authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews"},
+                                       std::tuple{"authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews"}}) {
+    Kind review = plain(group, kind, resource, {}, false, printers::kDefault);
     review.review = true;
     rows.push_back(std::move(review));
   }

@@ -6,6 +6,7 @@
 
 #include "apiserver/formats.h"
 #include "apiserver/kinds.h"
+#include "apiserver/pattern.h"
 #include "apiserver/schema_check.h"
 
 namespace fairway::apiserver::rules {
@@ -17,6 +18,23 @@ void set_condition(Array& conditions, const char* type, const char* reason, cons
   }
   conditions.emplace_back(
       Object{{"type", type}, {"status", "True"}, {"lastTransitionTime", now_text()}, {"reason", reason}, {"message", message}});
+}
+
+// Every `pattern` in a schema, at whatever depth: objects are at most 128 levels deep.
+void validate_patterns(const Json& schema, const std::string& at, FieldErrors& errors) {
+  if (const std::string pattern(text_at(schema, "pattern")); !pattern.empty()) {
+    if (auto trouble = pattern_trouble(pattern))
+      errors.invalid_text(at + ".pattern", pattern, "must be a valid regular expression, but isn't: " + *trouble);
+  }
+  for (const char* nested : {"items", "additionalProperties"}) {
+    if (const Json* one = find(schema, nested); one != nullptr && one->is_object())
+      validate_patterns(*one, fmt::format("{}.{}", at, nested), errors);
+  }
+  const Json* properties = find(schema, "properties");
+  if (properties == nullptr || !properties->is_object()) return;
+  for (const auto& [name, one] : properties->get_object()) {
+    if (one.is_object()) validate_patterns(one, fmt::format("{}.properties[{}]", at, std::string_view(name.data(), name.size())), errors);
+  }
 }
 
 }  // namespace
@@ -64,6 +82,8 @@ void validate_crd(const Object& object, const Object* before, FieldErrors& error
       errors.required(at + ".schema.openAPIV3Schema", "schemas are required");
     } else if (text_at(*schema, "type") != "object") {
       errors.invalid_text(at + ".schema.openAPIV3Schema.type", text_at(*schema, "type"), "must be object at the root");
+    } else {
+      validate_patterns(*schema, at + ".schema.openAPIV3Schema", errors);
     }
   }
   if (storage != 1) errors.invalid("spec.versions", versions, "must have exactly one version marked as storage version");

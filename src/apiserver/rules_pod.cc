@@ -148,6 +148,9 @@ std::set<std::string_view> validate_volumes(const Object& spec, const std::strin
     const std::size_t sources = volumes[i].get_object().size() - 1;  // but the name
     if (sources == 0) errors.required(at, "must specify a volume type");
     if (sources > 1) errors.forbidden(at, "may not specify more than 1 volume type");
+    const std::string host_path(text_at(volumes[i], "hostPath.path"));
+    if (("/" + host_path + "/").find("/../") != std::string::npos)
+      errors.invalid_text(at + ".hostPath.path", host_path, "must not contain '..'");
     for (const char* source : {"configMap", "secret", "downwardAPI"}) {
       const Array& items = array_at(volumes[i], std::string(source) + ".items");
       for (std::size_t k = 0; k < items.size(); ++k) {

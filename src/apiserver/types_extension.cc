@@ -1,10 +1,13 @@
-// Types of authorization.k8s.io/v1, policy/v1, apiextensions.k8s.io/v1. The notation is explained in schema_text.h; numbers are those of
-// k8s.io/api's generated.proto.
+// Types of authentication.k8s.io/v1, authorization.k8s.io/v1, policy/v1, apiextensions.k8s.io/v1. The notation is explained in
+// schema_text.h; numbers are those of k8s.io/api's generated.proto.
 #include "apiserver/schema_text.h"
 
 namespace fairway::apiserver {
 
 const char* const kExtensionTypes = R"(
+message SelfSubjectReview; metadata 1 ObjectMeta; status 2 SelfSubjectReviewStatus
+message SelfSubjectReviewStatus; userInfo 1 UserInfo
+message UserInfo; username 1 string; uid 2 string; groups 3 []string; extra 4 any
 message SelfSubjectAccessReview; metadata 1 ObjectMeta; spec 2 SelfSubjectAccessReviewSpec; status 3 SubjectAccessReviewStatus
 message SelfSubjectRulesReview; metadata 1 ObjectMeta; spec 2 SelfSubjectRulesReviewSpec; status 3 SubjectRulesReviewStatus
 message Eviction; metadata 1 ObjectMeta; deleteOptions 2 DeleteOptions?

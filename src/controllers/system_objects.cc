@@ -124,7 +124,7 @@ Json SystemObjectsController::kubernetes_slice() const {
 Json SystemObjectsController::dns_service() const {
   Json service = object_of("v1", "Service", "kube-system", "kube-dns");
   place(service, "metadata")["labels"] =
-      json::object{{"k8s-app", "kube-dns"}, {"kubernetes.io/cluster-service", "true"}, {"kubernetes.io/name", "CoreDNS"}};
+      json::object{{"k8s-app", "kube-dns"}, {"kubernetes.io/cluster-service", "true"}, {"kubernetes.io/name", "Fairway-DNS"}};
   auto& spec = place(service, "spec");
   json::array ips, families;
   for (const auto& range : context_.config.service_ranges) {

@@ -78,6 +78,8 @@ class Reading(Case):
         self.assertRegex(self.lab.kubectl("version"), r"Server Version: v1\.\d+")
         self.assertRegex(self.lab.kubectl("cluster-info"), r"Kubernetes control plane.* is running at .*https://127\.0\.0\.1")
         self.assertEqual(self.k("auth", "can-i", "create", "pods").strip(), "yes")
+        self.assertRegex(self.k("auth", "whoami"), r"Username +kubernetes-admin\n")
+        self.assertIn("Fairway-DNS is running at", re.sub(r"\x1b\[[0-9;]*m", "", self.lab.kubectl("cluster-info")))
 
     def test_every_namespace_is_furnished(self):
         self.assertEqual(self.k("get", "sa", "default", "-o", "name").strip(), "serviceaccount/default")
