@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,6 +51,17 @@ std::string running_lab_dir() {
   if (!text.ok()) return "";
   while (!text->empty() && text->back() == '\n') text->pop_back();
   return *text;
+}
+
+Result<sys::Fd> take_change_lock(const std::function<void()>& waiting) {
+  sys::Fd fd(::open("/run", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return errno_error(errno, "open /run");
+  // As a bare system call: <sys/file.h> is hidden behind our own header of that name.
+  if (::syscall(SYS_flock, fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  waiting();
+  while (::syscall(SYS_flock, fd.get(), LOCK_EX) < 0)
+    if (errno != EINTR) return errno_error(errno, "lock /run");
+  return fd;
 }
 
 void remove_lab_lock(const sys::Fd& held) {

@@ -5,6 +5,7 @@
 // whether the file it locked is still the one in place.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "base/result.h"
@@ -18,5 +19,10 @@ Result<sys::Fd> take_lab_lock(const std::string& lab_dir);
 std::string running_lab_dir();
 // Removes the file, by who holds the lock.
 void remove_lab_lock(const sys::Fd& held);
+
+// One command at a time brings a lab up or takes it down: until a supervisor holds the lab lock, nothing else keeps two
+// of them from writing into the same folder. Waits for the other, having called `waiting`. Ends with its descriptor,
+// and leaves no file: the lock is on /run itself.
+Result<sys::Fd> take_change_lock(const std::function<void()>& waiting);
 
 }  // namespace fairway::lab

@@ -62,9 +62,9 @@ Supervisor::Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string 
     : loop_(loop), layout_(std::move(layout)), spec_(std::move(spec)), bin_dir_(std::move(bin_dir)) {}
 
 Status Supervisor::start() {
+  FW_TRY(enter_cgroup());  // before the lock: `lab down` finds whoever holds it there
   FW_ASSIGN(lock_, take_lab_lock(layout_.dir));
   if (!fs::exists(layout_.spec())) return make_error(Code::kNotFound, "the lab in " + layout_.dir + " was taken down before it began");
-  FW_TRY(enter_cgroup());
   FW_TRY(Fabric::create(spec_));
   FW_TRY(start_server());
   for (const auto& node : spec_.nodes) FW_TRY(start_node(node));

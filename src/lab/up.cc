@@ -1,6 +1,7 @@
 #include "lab/up.h"
 
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,6 +29,8 @@ namespace fs = std::filesystem;
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr std::uintmax_t kLeastSpace = 256 << 10;
 
 Status check_machine() {
   if (::geteuid() != 0)
@@ -63,13 +66,13 @@ Result<std::uint16_t> free_api_port(std::uint16_t wanted) {
 }
 
 // Starts the supervisor in a session of its own, its output in its log.
-Status spawn_supervisor(const Layout& layout) {
+Result<pid_t> spawn_supervisor(const Layout& layout) {
   const std::string self = fs::read_symlink("/proc/self/exe").string();
   sys::Fd log(::open(layout.log("supervisor").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log) return errno_error(errno, "open " + layout.log("supervisor"));
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error(errno, "fork");
-  if (pid > 0) return {};
+  if (pid > 0) return pid;
   ::setsid();
   const int null = ::open("/dev/null", O_RDONLY);
   ::dup2(null, 0);
@@ -120,18 +123,43 @@ std::string last_lines(const std::string& path, std::size_t bytes = 1500) {
   return text->size() > bytes ? "..." + text->substr(text->size() - bytes) : *text;
 }
 
+Result<sys::Fd> change_lock(const Progress& progress) {
+  return take_change_lock([&] { progress("waiting for another fairway lab up or down"); });
+}
+
+Error supervisor_ended(const Layout& layout) {
+  std::error_code ec;
+  if (!fs::exists(layout.spec(), ec)) return make_error(Code::kUnavailable, "the lab was taken down while it came up");
+  const std::string words = last_lines(layout.log("supervisor"));
+  // A full disk takes the last words too.
+  const auto space = fs::space(layout.dir, ec);
+  const std::string full = !ec && space.available < kLeastSpace
+                               ? "; no space is left in " + layout.dir + ": make some, or choose another folder with FAIRWAY_LAB_DIR"
+                               : "";
+  return make_error(Code::kInternal, "the lab's supervisor ended" + full + (words.empty() ? "" : ":\n" + words));
+}
+
+// Until it holds the lab lock.
+Status wait_for_supervisor(const Layout& layout, pid_t pid, std::chrono::seconds timeout) {
+  const auto deadline = Clock::now() + timeout;
+  while (running_lab_dir() != layout.dir) {
+    if (::waitpid(pid, nullptr, WNOHANG) == pid) return supervisor_ended(layout);
+    if (Clock::now() > deadline)
+      return make_error(Code::kTimeout, "the lab's supervisor has not started; its log is " + layout.log("supervisor"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return {};
+}
+
 Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::seconds timeout, const Progress& progress) {
   const auto deadline = Clock::now() + timeout;
   std::optional<unsigned> seen;
-  std::string why = "the supervisor has not started";
+  std::string why;
   while (Clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    const std::string running = running_lab_dir();
-    if (!running.empty() && running != layout.dir) return another_lab(layout, running);
-    if (running.empty()) {
-      if (Clock::now() + timeout > deadline + std::chrono::seconds(3))
-        return make_error(Code::kInternal, "the lab's supervisor ended:\n" + last_lines(layout.log("supervisor")));
-      continue;
+    if (running_lab_dir() != layout.dir) {
+      const auto settled = take_change_lock([] {});  // who takes it down comes to an end first
+      return supervisor_ended(layout);
     }
     auto ready = ready_nodes(layout);
     if (!ready.ok()) {
@@ -152,6 +180,7 @@ Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::secon
 Status up(const Layout& layout, const UpOptions& options, const Progress& progress) {
   FW_TRY(check_machine());
   FW_TRY(check_options(options));
+  FW_ASSIGN(sys::Fd changing, change_lock(progress));
   if (const std::string other = running_lab_dir(); !other.empty()) return another_lab(layout, other);
   std::error_code ec;
   if (fs::exists(layout.spec(), ec)) {
@@ -175,12 +204,15 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   progress("certificates and kubeconfig");
   FW_TRY(create_access(layout, spec));
   progress("fabric, API server and " + std::to_string(options.nodes) + " nodes");
-  FW_TRY(spawn_supervisor(layout));
+  FW_ASSIGN(const pid_t supervisor, spawn_supervisor(layout));
+  FW_TRY(wait_for_supervisor(layout, supervisor, options.timeout));
+  changing.reset();  // from here on the lab lock tells that this one is up
   return wait_until_ready(layout, options.nodes, options.timeout, progress);
 }
 
 Status down(const Layout& layout, const Progress& progress) {
   if (::geteuid() != 0) return make_error(Code::kForbidden, "taking a lab down needs root");
+  FW_ASSIGN(const sys::Fd changing, change_lock(progress));
   if (const std::string other = running_lab_dir(); !other.empty() && other != layout.dir)
     return make_error(Code::kInvalid,
                       "the lab that is up lies in " + other + ", not in " + layout.dir + "; take it down with FAIRWAY_LAB_DIR=" + other);

@@ -127,6 +127,33 @@ class LabLife(unittest.TestCase):
         self.assertEqual(sorted(p.returncode == 0 for p in both), [False, True], outs)
         self.assertRegex(outs[0] + outs[1], "a lab is already up|another lab")
 
+    def test_two_at_once_in_one_folder(self):
+        """They once wrote each other's certificates, and neither lab came up."""
+        both = [subprocess.Popen([shared.FAIRWAY, "lab", "up", "--nodes", "1"], env=self.lab.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+        outs = [p.communicate(timeout=180)[0] for p in both]
+        self.assertEqual(sorted(p.returncode == 0 for p in both), [False, True], outs)
+        self.assertIn(f"a lab is already up in {self.lab.dir}", outs[0] + outs[1])
+        self.assertEqual(self.lab.kubectl("get", "nodes", "-o", "name").split(), ["node/node-1"])
+
+    def test_down_while_it_comes_up(self):
+        for seen in ("certificates", "fabric"):
+            with self.subTest(seen):
+                up = subprocess.Popen([shared.FAIRWAY, "lab", "up", "--nodes", "3"], env=self.lab.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                self.assertTrue(any(seen in line for line in up.stdout))
+                self.lab.fairway("lab", "down")
+                out = up.communicate(timeout=60)[0]
+                self.assertNotEqual(up.returncode, 0, out)
+                self.assertIn("taken down while it came up", out)
+                self.assertNothingLeft()
+
+    def test_a_full_disk_is_named(self):
+        run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", self.lab.dir])
+        self.addCleanup(run, ["umount", "-l", self.lab.dir], check=False)
+        self.addCleanup(self.lab.fairway, "lab", "down", check=False)
+        code, _, err = self.lab.fairway("lab", "up", check=False)
+        self.assertEqual(code, 1)
+        self.assertIn(f"no space is left in {self.lab.dir}", err)
+
     def test_families_and_datapaths(self):
         for options in (("--family", "ipv4"), ("--family", "ipv6"), ("--datapath", "vxlan"), ("--subnets", "2")):
             with self.subTest(" ".join(options)):
