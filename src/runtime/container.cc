@@ -46,7 +46,10 @@ bool Container::ready() const { return state_ == State::kRunning && ready_; }
 std::string Container::container_dir() const { return pod_.dir() + "/containers/" + name_; }
 
 void Container::event(const std::string& type, const std::string& reason, const std::string& message) {
-  pod_.event(type, reason, message, (kind_ == ContainerKind::kRegular ? "spec.containers{" : "spec.initContainers{") + name_ + "}");
+  const char* list = kind_ == ContainerKind::kRegular     ? "spec.containers{"
+                     : kind_ == ContainerKind::kEphemeral ? "spec.ephemeralContainers{"
+                                                          : "spec.initContainers{";
+  pod_.event(type, reason, message, list + name_ + "}");
 }
 
 void Container::set_pod_initializing(bool initializing) {
@@ -391,7 +394,7 @@ Json Container::status() const {
   JsonObject out{{"name", name_},
                  {"image", text(spec_, "image")},
                  {"imageID", ""},
-                 {"ready", ready() || done},
+                 {"ready", (ready() && kind_ != ContainerKind::kEphemeral) || done},
                  {"started", started()},
                  {"restartCount", attempt_ ? attempt_->number : 0},
                  {"state", std::move(state)},

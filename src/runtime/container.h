@@ -20,7 +20,7 @@ namespace fairway::runtime {
 
 class Pod;
 
-enum class ContainerKind { kInit, kSidecar, kRegular };
+enum class ContainerKind { kInit, kSidecar, kRegular, kEphemeral };
 
 struct Attempt {
   unsigned number = 0;  // 0 for the first: the restart count
@@ -77,6 +77,7 @@ class Container {
   void image_pulled(Result<Image> result, std::int64_t took_ns);
   void load_config(Image image);
   void create(Image image, ConfigObjects objects, StartLimiter::Slot slot);
+  Result<std::string> target_pid_namespace() const;
   Status write_bundle(const Image& image, const ConfigObjects& objects, Attempt& next);
   Result<std::vector<BindMount>> bind_mounts(const Attempt& next, const std::vector<std::string>& env);
   Status spawn_shim(const Image& image, StartLimiter::Slot slot);

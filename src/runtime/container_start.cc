@@ -190,6 +190,19 @@ Result<std::vector<BindMount>> Container::bind_mounts(const Attempt& next, const
   return out;
 }
 
+// `kubectl debug --target`: the debugger sees the processes of the container that it names.
+Result<std::string> Container::target_pid_namespace() const {
+  const std::string name = text(spec_, "targetContainerName");
+  if (name.empty()) return std::string();
+  const Container* target = pod_.find_container(name);
+  if (!target || target->state() != State::kRunning)
+    return make_error(Code::kUnavailable, "the target container \"" + name + "\" is not running");
+  FW_ASSIGN(const Json state, parse_json_file(node_.runc_root() + "/" + target->attempt()->id + "/state.json"));
+  const auto pid = number(state, "init_process_pid");
+  if (pid <= 0) return make_error(Code::kUnavailable, "the target container \"" + name + "\" has no process");
+  return "/proc/" + std::to_string(pid) + "/ns/pid";
+}
+
 Status Container::write_bundle(const Image& image, const ConfigObjects& objects, Attempt& next) {
   ContainerSetup setup{.pod = &pod_.object(),
                        .container = &spec_,
@@ -201,6 +214,7 @@ Status Container::write_bundle(const Image& image, const ConfigObjects& objects,
                        .pids_limit = node_.pids_limit};
   setup.cgroup = node_.config.cgroup_parent + "/" + pod_.uid() + "/" + name_;
   setup.hostname = pod_hostname(pod_.object(), node_.config.node_name);
+  FW_ASSIGN(setup.pid_namespace, target_pid_namespace());
   FW_ASSIGN(setup.user, resolve_user(pod_.object(), spec_, image, node_.images.layers_dir()));
   const auto services = service_variables(node_.services(), pod_.ns(), flag(pod_.object(), "spec.enableServiceLinks", true));
   const PodFacts facts = pod_.facts();

@@ -69,7 +69,9 @@ void EventRecorder::record(const Json& involved, const std::string& field_path, 
     return;
   }
   known.first_ns = now;
-  known.name = name + "." + random_hex(16);
+  // Named by their time, as kubelet's are: lists are sorted by name, and `describe` shows them in that order.
+  last_name_ns_ = std::max(now, last_name_ns_ + 1);
+  known.name = fmt::format("{}.{:x}", name, last_name_ns_);
   JsonObject reference{{"kind", text(involved, "kind", "Pod")}, {"apiVersion", "v1"}, {"name", name}, {"uid", uid}};
   if (const std::string own = text(involved, "metadata.namespace"); !own.empty()) reference["namespace"] = own;
   if (const std::string version = text(involved, "metadata.resourceVersion"); !version.empty()) reference["resourceVersion"] = version;

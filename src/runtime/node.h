@@ -60,6 +60,7 @@ class EventRecorder {
   ApiCalls& calls_;
   std::string node_;
   std::map<std::string, Known> known_;  // bounded
+  std::int64_t last_name_ns_ = 0;
 };
 
 struct Node {

@@ -128,6 +128,7 @@ void NodeStatus::registered(Result<Json> result) {
   }
   if (registered_) return;
   registered_ = true;
+  object_ = result.ok() ? std::move(*result) : Json();  // the uid of a former object is no owner for the Lease
   log::info("runtime", "node {} is registered", node_.config.node_name);
   refresh_timer_ = node_.loop.every(seconds(1), [this] { refresh(); });  // until Ready; then seldom
   lease_timer_ = node_.loop.every(kLeasePeriod, [this] { renew_lease(); });
@@ -214,15 +215,19 @@ void NodeStatus::renew_lease() {
   const std::string now = rfc3339_micro(now_unix_ns());
   const k8s::ResourceRef ref{.group = "coordination.k8s.io", .resource = "leases", .ns = "kube-node-lease", .name = node_.config.node_name};
   JsonObject spec{{"holderIdentity", node_.config.node_name}, {"leaseDurationSeconds", kLeaseSeconds}, {"renewTime", now}};
+  // Owned by the Node, so that it goes with it: told anew each time, for a Lease may be older than its Node.
+  JsonObject owned;
+  if (const std::string uid = text(object_, "metadata.uid"); !uid.empty())
+    owned["ownerReferences"] = JsonArray{JsonObject{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", ref.name}, {"uid", uid}}};
   node_.calls.start(
       [&](k8s::Done done) {
-        return node_.api.patch(ref, k8s::PatchType::kMerge, JsonObject{{"spec", spec}}, std::move(done));
+        return node_.api.patch(ref, k8s::PatchType::kMerge, JsonObject{{"metadata", owned}, {"spec", spec}}, std::move(done));
       },
-      guarded([this, ref, spec](Result<Json> result) {
+      guarded([this, ref, owned, spec](Result<Json> result) {
         if (result.ok() || result.error().code != Code::kNotFound) return;
-        JsonObject metadata{{"name", ref.name}, {"namespace", ref.ns}};
-        if (const std::string uid = text(object_, "metadata.uid"); !uid.empty())
-          metadata["ownerReferences"] = JsonArray{JsonObject{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", ref.name}, {"uid", uid}}};
+        JsonObject metadata = owned;
+        metadata["name"] = ref.name;
+        metadata["namespace"] = ref.ns;
         k8s::ResourceRef collection = ref;
         collection.name.clear();
         node_.calls.start(

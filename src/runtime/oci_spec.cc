@@ -127,7 +127,8 @@ std::optional<int> oom_score(const ContainerSetup& setup) {
 
 JsonArray namespaces(const ContainerSetup& setup) {
   JsonArray out{JsonObject{{"type", "mount"}}, JsonObject{{"type", "uts"}}, JsonObject{{"type", "network"}, {"path", setup.netns}}};
-  if (!flag(*setup.pod, "spec.hostPID")) out.push_back(JsonObject{{"type", "pid"}});
+  if (!setup.pid_namespace.empty()) out.push_back(JsonObject{{"type", "pid"}, {"path", setup.pid_namespace}});
+  else if (!flag(*setup.pod, "spec.hostPID")) out.push_back(JsonObject{{"type", "pid"}});
   if (!flag(*setup.pod, "spec.hostIPC")) out.push_back(JsonObject{{"type", "ipc"}});
   return out;
 }

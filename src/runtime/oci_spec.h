@@ -32,6 +32,7 @@ struct ContainerSetup {
   std::vector<BindMount> mounts;
   ResolvedUser user;
   std::string netns, hostname, cgroup;
+  std::string pid_namespace;                   // of the container that a debugger looks into; empty: one of its own
   std::uint64_t machine_capabilities = ~0ull;  // bits that this machine's root has at all
   std::int64_t machine_memory = 0;
   std::int64_t pids_limit = 0;  // 0: the machine cannot limit them

@@ -39,6 +39,7 @@ Pod::Pod(Node& node, Json object, std::function<void()> gone)
                                                 text(spec, "restartPolicy") == "Always" ? ContainerKind::kSidecar : ContainerKind::kInit));
   for (const auto& spec : array(object_, "spec.containers"))
     regular_.push_back(std::make_unique<Container>(node_, *this, spec, ContainerKind::kRegular));
+  add_ephemeral_containers();
   if (!init_.empty())
     for (auto& container : regular_) container->set_pod_initializing(true);
   start_ns_ = parse_rfc3339(text(object_, "status.startTime"));
@@ -64,7 +65,7 @@ std::int64_t Pod::grace_seconds() const {
 }
 
 Container* Pod::find_container(const std::string& name) const {
-  for (const auto* list : {&regular_, &init_})
+  for (const auto* list : {&regular_, &init_, &ephemeral_})
     for (const auto& container : *list)
       if (container->name() == name) return container.get();
   return nullptr;
@@ -79,6 +80,7 @@ void Pod::update(Json object) {
   object_ = std::move(object);
   if (prepared_ && (deletion_changed || !was_terminating)) (void)write_json_file(dir() + "/pod.json", object_).ok();
   if (deletion_changed) deadline_.reset();
+  add_ephemeral_containers();
   schedule_sync();
 }
 
@@ -109,6 +111,8 @@ void Pod::sync() {
   if (terminating()) {
     terminate();
   } else if (finished()) {
+    for (auto& container : ephemeral_)
+      if (!container->idle()) container->stop(seconds(grace_seconds()), "Stopping container " + container->name());
     stop_sidecars(seconds(grace_seconds()));
     if (all_idle()) teardown_sandbox();
   } else if (!prepared_) {
@@ -308,6 +312,7 @@ void Pod::save_sandbox() const {
 bool Pod::wants_restart(const Container& container) const {
   const std::string policy = text(object_, "spec.restartPolicy", "Always");
   if (container.kind() == ContainerKind::kSidecar) return true;
+  if (container.kind() == ContainerKind::kEphemeral) return false;
   if (container.kind() == ContainerKind::kInit) return policy != "Never" && !container.succeeded();
   return policy == "Always" || (policy == "OnFailure" && !container.succeeded());
 }
@@ -334,7 +339,16 @@ bool Pod::run_init_containers() {
   return true;
 }
 
+void Pod::add_ephemeral_containers() {
+  for (const auto& spec : array(object_, "spec.ephemeralContainers"))
+    if (find_container(text(spec, "name")) == nullptr)
+      ephemeral_.push_back(std::make_unique<Container>(node_, *this, spec, ContainerKind::kEphemeral));
+}
+
 void Pod::run_containers() {
+  // Once each, and beside all others: they are for looking at a pod whatever its state.
+  for (auto& container : ephemeral_)
+    if (container->state() != Container::State::kExited) container->start();
   const bool ready = run_init_containers();
   for (auto& container : regular_) container->set_pod_initializing(!ready);
   if (!ready) return;
@@ -353,7 +367,7 @@ bool Pod::finished() const {
 }
 
 bool Pod::all_idle() const {
-  for (const auto* list : {&init_, &regular_})
+  for (const auto* list : {&init_, &regular_, &ephemeral_})
     for (const auto& container : *list)
       if (!container->idle()) return false;
   return true;
@@ -374,17 +388,19 @@ void Pod::terminate() {
   if (!deadline_) {
     deadline_ = steady_clock::now() + seconds(grace_seconds());
     if (grace_seconds() == 0)
-      for (auto& container : regular_) container->stop(seconds(0), "Stopping container " + container->name());
+      for (auto* list : {&regular_, &ephemeral_})
+        for (auto& container : *list) container->stop(seconds(0), "Stopping container " + container->name());
   }
   // Zero means "kill at once", which is for those who asked for it; a container's own timer ends its time.
   const auto least = seconds(grace_seconds() == 0 ? 0 : 1);
   const auto left = std::max(std::chrono::ceil<seconds>(*deadline_ - steady_clock::now()), least);
   bool main_ended = true;
-  for (auto& container : regular_) {
-    if (container->idle()) continue;
-    main_ended = false;
-    container->stop(left, "Stopping container " + container->name());
-  }
+  for (auto* list : {&regular_, &ephemeral_})
+    for (auto& container : *list) {
+      if (container->idle()) continue;
+      main_ended = false;
+      container->stop(left, "Stopping container " + container->name());
+    }
   if (!main_ended) return;
   stop_sidecars(left);
   if (!all_idle() || attaching_ || preparing_) return;
@@ -480,12 +496,12 @@ void Pod::adopt() {
                 .result = find(*saved, "result") ? *find(*saved, "result") : Json(),
                 .ready = flag(*saved, "ready")};
   }
-  for (auto* list : {&init_, &regular_})
+  for (auto* list : {&init_, &regular_, &ephemeral_})
     for (auto& container : *list) container->adopt();
   const bool lost = saved.ok() && !finished() && (!sandbox_.ready || ::access(sandbox_.netns.c_str(), F_OK) != 0);
   if (lost) {
     if (sandbox_.ready) event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
-    for (auto* list : {&init_, &regular_})
+    for (auto* list : {&init_, &regular_, &ephemeral_})
       for (auto& container : *list) container->forget_sandbox();
     prepared_ = false;
     sandbox_.ready = false;

@@ -61,7 +61,8 @@ class Pod {
   void sandbox_attached(Result<Json> result);
   Status write_etc();
   void run_containers();
-  bool run_init_containers();  // true: all are done
+  bool run_init_containers();       // true: all are done
+  void add_ephemeral_containers();  // those that the object has and we have not: they come at any time, and stay
   bool wants_restart(const Container& container) const;
   bool finished() const;
   void terminate();
@@ -87,7 +88,7 @@ class Pod {
   std::string uid_, name_, ns_;
   Sandbox sandbox_;
   ConfigObjects objects_;
-  std::vector<std::unique_ptr<Container>> init_, regular_;
+  std::vector<std::unique_ptr<Container>> init_, regular_, ephemeral_;
   bool prepared_ = false, preparing_ = false;
   bool attaching_ = false, tearing_down_ = false, sandbox_gone_ = false;
   bool removed_ = false, deleting_ = false, deleted_ = false, removing_ = false;
@@ -110,7 +111,7 @@ struct StatusFacts {
   bool sandbox_ready = false, initialized = false;
   std::int64_t start_ns = 0;
   std::vector<std::string> pod_ips, host_ips;
-  std::vector<Json> init_statuses, statuses;
+  std::vector<Json> init_statuses, statuses, ephemeral_statuses;
   std::vector<std::string> incomplete, unready;  // names of containers
 };
 Json pod_status(const Json& pod, const StatusFacts& facts, const Json& before, std::int64_t now_ns);

@@ -175,6 +175,11 @@ TEST(PodStatus, ConditionsKeepTheirTime) {
   facts.unready = {"c"};
   const Json unready = pod_status(pod, facts, later, 2'000'000'000'000'000'000);
   EXPECT_EQ(text(ready(unready, "Ready"), "message"), "containers with unready status: [c]");
+  facts.unready = {};
+  const Json again = pod_status(pod, facts, unready, 3'000'000'000'000'000'000);
+  const Json containers_ready = ready(again, "ContainersReady");
+  const Json* reason = containers_ready.get_object().if_contains("reason");
+  EXPECT_TRUE(reason && reason->is_null()) << "a patch that leaves a reason out keeps the old one";
   EXPECT_NE(text(ready(unready, "ContainersReady"), "lastTransitionTime"), text(ready(first, "ContainersReady"), "lastTransitionTime"));
   EXPECT_EQ(qos_class(pod), "BestEffort");
 }

@@ -73,8 +73,9 @@ JsonObject render(const Wanted& wanted, const Json& before, std::int64_t now_ns)
                  {"status", value},
                  {"lastProbeTime", nullptr},
                  {"lastTransitionTime", same ? text(*old, "lastTransitionTime") : rfc3339(now_ns)}};
-  if (!wanted.reason.empty()) out["reason"] = wanted.reason;
-  if (!wanted.message.empty()) out["message"] = wanted.message;
+  // The status goes out as a strategic patch, which keeps what it does not name: a reason that is no more is taken away.
+  out["reason"] = wanted.reason.empty() ? Json() : Json(wanted.reason);
+  out["message"] = wanted.message.empty() ? Json() : Json(wanted.message);
   return out;
 }
 
@@ -136,6 +137,8 @@ Json pod_status(const Json& pod, const StatusFacts& facts, const Json& before, s
     out["podIPs"] = addresses(facts.pod_ips);
   }
   if (!facts.init_statuses.empty()) out["initContainerStatuses"] = JsonArray(facts.init_statuses.begin(), facts.init_statuses.end());
+  if (!facts.ephemeral_statuses.empty())
+    out["ephemeralContainerStatuses"] = JsonArray(facts.ephemeral_statuses.begin(), facts.ephemeral_statuses.end());
   return out;
 }
 
@@ -156,6 +159,7 @@ Json Pod::build_status() const {
     facts.statuses.push_back(container->status());
     if (!container->ready()) facts.unready.push_back(container->name());
   }
+  for (const auto& container : ephemeral_) facts.ephemeral_statuses.push_back(container->status());
   return pod_status(object_, facts, last_status_, now_unix_ns());
 }
 

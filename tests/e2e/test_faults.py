@@ -220,4 +220,5 @@ class NodesComeAndGo(Case):
         self.assertEqual(self.sh("client", f"curl -sS --max-time 5 http://{there['status']['podIP']}:8080/hostname").strip(), there["metadata"]["name"])
         self.lab.fairway("lab", "node", "remove", name)
         eventually("the node is gone", lambda: name not in self.lab.kubectl("get", "nodes"))
+        eventually("its Lease is gone", lambda: name not in self.lab.kubectl("get", "leases", "-n", "kube-node-lease"))
         eventually("its pod is gone", lambda: there["metadata"]["name"] not in self.k("get", "pods"), timeout=60)

@@ -1,6 +1,6 @@
 """Containers as a pod's author expects them: environment, files, probes, restarts, and what is said when an image is not to be had."""
 
-from lab import Case, eventually, pod
+from lab import Case, Terminal, eventually, netexec, pod
 
 
 class Containers(Case):
@@ -59,6 +59,16 @@ class Containers(Case):
         eventually("it is killed and started again", lambda: self.get("pod", "live")["status"]["containerStatuses"][0]["restartCount"] >= 1)
         self.assertRegex(self.k("describe", "pod", "live"), r"Unhealthy[\s\S]*Liveness probe failed")
 
+    def test_a_ready_pod_has_no_old_reason(self):
+        self.start_pods(netexec("ready"))
+        conditions = self.get("pod", "ready")["status"]["conditions"]
+        self.assertEqual([c for c in conditions if "reason" in c or "message" in c], [])
+
+    def test_events_are_told_in_their_order(self):
+        self.run_pod("story", "true")
+        reasons = [line.split()[1] for line in self.k("describe", "pod", "story").split("Events:", 1)[1].splitlines()[3:] if line.strip()]
+        self.assertEqual(reasons[:5], ["Scheduled", "Pulling", "Pulled", "Created", "Started"])
+
     def test_http_and_tcp_readiness(self):
         probes = [{"httpGet": {"path": "/hostname", "port": 8080}}, {"tcpSocket": {"port": 8080}}]
         self.start_pods(*[pod(f"probe-{i}", args=("netexec", "--http-port=8080"), container={"readinessProbe": {**p, "periodSeconds": 1}}) for i, p in enumerate(probes)])
@@ -104,3 +114,39 @@ class Containers(Case):
         two["spec"]["containers"].append({"name": "side", "image": "curlimages/curl", "command": ["sleep", "600"]})
         self.start_pods(two)
         self.assertEqual(self.sh("two", "curl -sS --max-time 5 http://127.0.0.1:8080/hostname", container="side").strip(), "two")
+
+
+class Debug(Case):
+    """kubectl debug: a container that comes later, beside those that run, in their network."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.start_pods(netexec("web", http=8080))
+
+    def ephemeral(self, name):
+        return next((s for s in self.get("pod", "web")["status"].get("ephemeralContainerStatuses", []) if s["name"] == name), {})
+
+    def test_a_shell_in_the_pods_network(self):
+        shell = Terminal([self.lab.kubectl_path, "-n", self.ns, "debug", "-it", "web", "--image=busybox", "-c", "look", "--profile=general", "--", "sh"], self.lab.env)
+        shell.expect("pressing enter|[#$] ")
+        shell.type("\r")
+        shell.expect("[#$] ")
+        shell.type("wget -qO- localhost:8080/hostname; echo\r")
+        shell.expect("web")
+        shell.type("exit 4\r")
+        shell.end()
+        state = eventually("its exit is told", lambda: self.ephemeral("look").get("state", {}).get("terminated"))
+        self.assertEqual(state["exitCode"], 4)
+        self.assertEqual((self.ephemeral("look")["restartCount"], self.get("pod", "web")["status"]["phase"]), (0, "Running"))
+
+    def test_a_target_shows_its_processes(self):
+        self.k("debug", "web", "--image=busybox", "-c", "ps", "--target=main", "--profile=general", "--", "ps")
+        eventually("it has run", lambda: "terminated" in self.ephemeral("ps").get("state", {}))
+        self.assertRegex(self.k("logs", "web", "-c", "ps"), r"(?m)^ *1 .*netexec")
+
+    def test_a_pod_with_a_debugger_ends_in_time(self):
+        self.start_pods(netexec("short", spec={"terminationGracePeriodSeconds": 1}))
+        self.k("debug", "short", "--image=busybox", "-c", "sleeper", "--profile=general", "--", "sleep", "3600")
+        eventually("the debugger runs", lambda: "running" in (self.get("pod", "short")["status"].get("ephemeralContainerStatuses") or [{"state": {}}])[0]["state"])
+        self.k("delete", "pod", "short", timeout=30)
