@@ -11,6 +11,39 @@ int fail(const Error& error) {
   return 1;
 }
 
+namespace {
+
+// The command that the words name, as far as they name one, and the first word that is none of its sub-commands.
+std::pair<const CLI::App*, std::string> named_command(const CLI::App& app, int argc, char** argv) {
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc; ++i) {
+    const auto named = at->get_subcommands([&](const CLI::App* each) { return each->get_name() == argv[i]; });
+    if (named.empty()) return {at, argv[i]};
+    at = named.front();
+  }
+  return {at, ""};
+}
+
+// CLI11 says "A subcommand is required" whatever was typed. A command alone is a question, and gets its help.
+int tell(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr)
+    return error.get_exit_code() == 0 ? app.exit(error) : (app.exit(error), 2);
+  const auto [command, word] = named_command(app, argc, argv);
+  if (command->get_require_subcommand_min() == 0) return app.exit(error), 2;
+  if (word.empty()) {
+    std::cerr << command->help();
+    return 2;
+  }
+  std::string names, path;
+  for (const auto* sub : command->get_subcommands([](const CLI::App* each) { return !each->get_group().empty(); }))
+    names += (names.empty() ? "" : ", ") + sub->get_name();
+  for (const CLI::App* up = command; up != nullptr; up = up->get_parent()) path = up->get_name() + (path.empty() ? "" : " " + path);
+  std::cerr << "fairway: \"" << word << "\" is no command of \"" << path << "\"; there are: " << names << "\n";
+  return 2;
+}
+
+}  // namespace
+
 int run(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app{"Kubernetes networking as one system: a lab cluster on this machine, and the tools that explain what the network did.",
@@ -32,7 +65,7 @@ int run(int argc, char** argv) {
   add_lab_processes(app, exit);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) { return app.exit(error); }
+  } catch (const CLI::ParseError& error) { return tell(app, error, argc, argv); }
   return exit.code;
 }
 

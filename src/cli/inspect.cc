@@ -69,7 +69,8 @@ Result<json::value> ask(const Agent& agent, const std::string& target) {
 
 std::string plain(const json::value& value) { return value.is_string() ? std::string(value.as_string()) : json::serialize(value); }
 
-// {"columns":[...],"rows":[[...]]} of every node, a column NODE in front where there are several.
+// {"columns":[...],"rows":[[...]]} of every node, a column AGENT in front where there are several. The list of tables is
+// the same everywhere, and so is the answer to a table that is none: both are told once.
 int run_show(const std::vector<Agent>& agents, const std::string& table, bool as_json) {
   json::object all;
   std::unique_ptr<TextTable> text;
@@ -78,18 +79,18 @@ int run_show(const std::vector<Agent>& agents, const std::string& table, bool as
     auto answer = ask(agent, "/v1/tables" + (table.empty() ? "" : "/" + io::percent_encode(table)));
     if (!answer.ok()) {
       code = fail(answer.error());
+      if (answer.error().code == Code::kNotFound) break;
       continue;
     }
     if (as_json) {
       all[agent.node.empty() ? "local" : agent.node] = *answer;
       continue;
     }
-    const bool with_node = agents.size() > 1;
+    const bool with_node = agents.size() > 1 && !table.empty();
     if (!text) {
       std::vector<std::string> header;
-      if (with_node) header.emplace_back("NODE");
-      for (const auto& column : answer->at("columns").as_array()) header.push_back(plain(column));
-      for (auto& word : header) std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::toupper(c); });
+      if (with_node) header.emplace_back("AGENT");
+      for (const auto& column : answer->at("columns").as_array()) header.push_back(column_title(plain(column)));
       text = std::make_unique<TextTable>(std::move(header));
     }
     for (const auto& row : answer->at("rows").as_array()) {
@@ -98,6 +99,7 @@ int run_show(const std::vector<Agent>& agents, const std::string& table, bool as
       for (const auto& cell : row.as_array()) cells.push_back(plain(cell));
       text->add(std::move(cells));
     }
+    if (table.empty()) break;
   }
   if (as_json) std::cout << json::serialize(all) << "\n";
   else if (text) std::cout << text->render();
@@ -108,10 +110,7 @@ std::string section(const json::value& status, const char* key, std::vector<std:
   const auto* rows = status.as_object().if_contains(key);
   if (!rows || !rows->is_array() || rows->as_array().empty()) return "";
   std::vector<std::string> header;
-  for (const auto& column : columns) {
-    header.push_back(column);
-    std::transform(header.back().begin(), header.back().end(), header.back().begin(), [](unsigned char c) { return std::toupper(c); });
-  }
+  for (const auto& column : columns) header.push_back(column_title(column));
   TextTable table(std::move(header));
   for (const auto& row : rows->as_array()) {
     std::vector<std::string> cells;

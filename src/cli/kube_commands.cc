@@ -192,8 +192,10 @@ Result<int> exec(ApiSession& session, const Options& o) {
 
 using Body = std::function<Status(ApiSession&, const Options&)>;
 
-CLI::App* add(CLI::App& group, Exit& exit, const char* name, const char* what, std::shared_ptr<Options> o, Body body) {
+CLI::App* add(CLI::App& group, Exit& exit, const std::string& name, const char* what, const std::string& example,
+              std::shared_ptr<Options> o, Body body) {
   auto* command = group.add_subcommand(name, what);
+  command->footer("Example:\n  fairway lab " + name + " " + example);
   command->add_option("--kubeconfig", o->kubeconfig, "Path of the kubeconfig (default: KUBECONFIG, else the running lab's)");
   command->add_option("-n,--namespace", o->ns, "Namespace");
   command->callback([o, body, &exit] {
@@ -211,29 +213,29 @@ CLI::App* add(CLI::App& group, Exit& exit, const char* name, const char* what, s
 
 void add_kube_commands(CLI::App& lab, Exit& exit) {
   auto o = std::make_shared<Options>();
-  add(lab, exit, "apply", "Apply a manifest (server-side)", o, apply)
+  add(lab, exit, "apply", "Apply a manifest (server-side)", "-f examples/scenario/backend-deployment.yaml", o, apply)
       ->add_option("-f,--filename", o->file, "File, or - for standard input")
       ->required();
-  auto* get_command = add(lab, exit, "get", "Show objects", o, get);
+  auto* get_command = add(lab, exit, "get", "Show objects", "pods -A -o wide", o, get);
   get_command->add_option("what", o->words, "TYPE [NAME] or TYPE/NAME")->required();
   get_command->add_option("-o,--output", o->output, "wide, json or name")->check(CLI::IsMember({"wide", "json", "name"}));
   get_command->add_option("-l,--selector", o->selector, "Label selector");
   get_command->add_flag("-A,--all-namespaces", o->all_namespaces);
-  add(lab, exit, "delete", "Delete an object", o, remove)->add_option("what", o->words, "TYPE/NAME")->required();
-  auto* wait_command = add(lab, exit, "wait", "Wait until an object has a condition", o, wait);
+  add(lab, exit, "delete", "Delete an object", "pod/frontend", o, remove)->add_option("what", o->words, "TYPE/NAME")->required();
+  auto* wait_command = add(lab, exit, "wait", "Wait until an object has a condition", "pod/frontend --timeout 60", o, wait);
   wait_command->add_option("what", o->words, "TYPE/NAME")->required();
   wait_command->add_option("--for-condition", o->condition, "Ready, Available ...")->default_val("Ready");
   wait_command->add_option("--timeout", o->timeout_s, "Seconds")->default_val(30);
-  auto* logs_command = add(lab, exit, "logs", "Show a container's log", o, logs);
+  auto* logs_command = add(lab, exit, "logs", "Show a container's log", "-f frontend", o, logs);
   logs_command->add_option("pod", o->pod, "The pod")->required();
   logs_command->add_option("-c,--container", o->container, "The container");
   logs_command->add_option("--tail", o->tail, "Only the last lines");
   logs_command->add_flag("-f,--follow", o->follow);
-  auto* exec_command =
-      add(lab, exit, "exec", "Run a command in a container", o, [&exit](ApiSession& session, const Options& options) -> Status {
-        FW_ASSIGN(exit.code, exec(session, options));
-        return {};
-      });
+  auto* exec_command = add(lab, exit, "exec", "Run a command in a container", "-it frontend -- sh", o,
+                           [&exit](ApiSession& session, const Options& options) -> Status {
+                             FW_ASSIGN(exit.code, exec(session, options));
+                             return {};
+                           });
   exec_command->add_option("pod", o->pod, "The pod")->required();
   exec_command->add_option("command", o->command, "The command, after --")->required();
   exec_command->add_option("-c,--container", o->container, "The container");

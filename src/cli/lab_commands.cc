@@ -113,6 +113,7 @@ void add_node(CLI::App& group, Exit& exit) {
     auto name = std::make_shared<std::string>();
     auto* option = command->add_option("name", *name, "The node's name");
     if (std::string(verb) != "add") option->required();
+    command->footer("Example:\n  fairway lab node " + std::string(verb) + " node-3");
     command->callback([verb = std::string(verb), name, &exit] { exit.code = run_node(verb, *name); });
   }
 }
@@ -123,12 +124,13 @@ void add_lab_commands(CLI::App& app, Exit& exit) {
   auto* group = app.add_subcommand("lab", "A whole cluster on this machine, in network namespaces");
   group->require_subcommand(1);
   add_up(*group, exit);
-  group->add_subcommand("down", "Take the lab down; leaves nothing behind, also after a crash")->callback([&exit] {
-    exit.code = run_down();
-  });
+  auto* down = group->add_subcommand("down", "Take the lab down; leaves nothing behind, also after a crash");
+  down->footer("Example:\n  fairway lab down");
+  down->callback([&exit] { exit.code = run_down(); });
   auto* status = group->add_subcommand("status", "The lab's nodes and processes");
   auto output = std::make_shared<std::string>();
   status->add_option("-o,--output", *output, "json")->check(CLI::IsMember({"json"}));
+  status->footer("Examples:\n  fairway lab status\n  fairway lab status -o json");
   status->callback([output, &exit] { exit.code = run_status(*output == "json"); });
   add_node(*group, exit);
   auto* outside = group->add_subcommand("outside", "Run a command on the host beyond the cluster");
@@ -136,9 +138,9 @@ void add_lab_commands(CLI::App& app, Exit& exit) {
   outside->add_option("command", *command, "The command and its arguments, after --")->required();
   outside->footer("Example:\n  fairway lab outside -- curl http://172.30.0.11:30080/");
   outside->callback([command, &exit] { exit.code = run_outside(*command); });
-  group->add_subcommand("kubeconfig", "Print the path of the lab's kubeconfig")->callback([] {
-    std::cout << lab::default_layout().kubeconfig() << "\n";
-  });
+  auto* kubeconfig = group->add_subcommand("kubeconfig", "Print the path of the lab's kubeconfig");
+  kubeconfig->footer("Example:\n  export KUBECONFIG=$(fairway lab kubeconfig)");
+  kubeconfig->callback([] { std::cout << lab::default_layout().kubeconfig() << "\n"; });
   add_kube_commands(*group, exit);
 }
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 
 namespace fairway::cli {
 namespace {
@@ -40,6 +41,15 @@ std::string TextTable::render() const {
     for (std::size_t i = 0; i < row.size(); ++i) line += row[i] + std::string(widths[i] - width_of(row[i]) + kGap, ' ');
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
+  }
+  return out;
+}
+
+std::string column_title(const std::string& key) {
+  std::string out;
+  for (const unsigned char c : key) {
+    if (std::isupper(c) && !out.empty() && out.back() != '-') out += '-';
+    out += static_cast<char>(std::toupper(c));
   }
   return out;
 }

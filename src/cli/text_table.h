@@ -16,6 +16,8 @@ class TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
+std::string column_title(const std::string& key);  // a JSON key as a header: "podCidrs" is POD-CIDRS
+
 bool stdout_is_terminal();
 std::string green(const std::string& text);  // plain where standard output is no terminal
 std::string red(const std::string& text);

@@ -19,5 +19,11 @@ TEST(TextTable, EscapesAndMultibyteTakeNoExtraColumns) {
   EXPECT_EQ(table.render(), "A    B\n\033[32mok\033[0m   x\né    y\n");
 }
 
+TEST(TextTable, KeysBecomeTitles) {
+  EXPECT_EQ(column_title("name"), "NAME");
+  EXPECT_EQ(column_title("podCidrs"), "POD-CIDRS");
+  EXPECT_EQ(column_title("silentMs"), "SILENT-MS");
+}
+
 }  // namespace
 }  // namespace fairway::cli

@@ -1,5 +1,6 @@
 """The fairway command itself: its stand-ins for kubectl, status and show, completion."""
 import json
+import re
 import os
 
 from lab import ROOT, Case, eventually, netexec, run, service
@@ -78,6 +79,30 @@ class Inspect(Case):
             code, _, err = self.lab.fairway(*args, check=False)
             self.assertEqual(code, 1)
             self.assertIn(expected, err)
+
+    def test_what_is_the_same_everywhere_is_told_once(self):
+        tables = self.lab.fairway("show").splitlines()
+        self.assertEqual(len(tables), len(set(tables)))
+        self.assertEqual(sum(1 for line in tables if re.match(r"frontends +", line)), 1)
+        self.assertEqual(self.lab.fairway("show", "nonsense", check=False)[2].count("nonsense"), 1)
+        self.assertRegex(self.lab.fairway("show", "nodes").splitlines()[0], r"^AGENT +NAME +ID +ADDRESSES +POD-CIDRS")
+
+    def test_a_word_that_is_no_command_is_named(self):
+        for args, word, path, known in ((("stats",), "stats", "fairway", "status"), (("lab", "node", "bogus", "node-1"), "bogus", "fairway lab node", "heal")):
+            code, _, err = self.lab.fairway(*args, check=False)
+            self.assertEqual(code, 2)
+            self.assertIn(f'"{word}" is no command of "{path}"; there are: ', err)
+            self.assertIn(known, err)
+            self.assertNotIn("lab-supervisor", err)
+        code, _, err = self.lab.fairway("lab", "node", check=False)
+        self.assertEqual(code, 2)
+        self.assertIn("Take a node off the fabric", err)
+
+    def test_help_of_a_command_is_its_own(self):
+        for args in (("lab", "down"), ("lab", "status"), ("lab", "kubeconfig"), ("lab", "node", "cut"), ("lab", "get")):
+            with self.subTest(args):
+                examples = self.lab.fairway(*args, "--help").split("Example", 1)[1]
+                self.assertTrue(all(line.strip().removeprefix("export KUBECONFIG=$(").startswith("fairway " + " ".join(args)) for line in examples.splitlines()[1:] if line.strip()), examples)
 
     def test_completion_is_a_script_that_bash_takes(self):
         script = self.lab.fairway("completion", "bash")
