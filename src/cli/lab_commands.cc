@@ -62,14 +62,16 @@ int run_status(bool as_json) {
 
 int run_node(const std::string& verb, const std::string& name) {
   const auto layout = lab::default_layout();
-  Result<std::string> answer = std::string();
-  if (verb == "add") answer = lab::ask_supervisor(layout, "POST", "/v1/nodes", json::serialize(json::object{{"name", name}}));
-  else if (verb == "remove") {
+  std::string done = name;
+  if (verb == "add") {
+    auto added = lab::add_node(layout, name);
+    if (!added.ok()) return fail(added.error());
+    done = *added;
+  } else if (verb == "remove") {
     if (auto status = lab::remove_node(layout, name); !status.ok()) return fail(status.error());
-    answer = json::serialize(json::object{{"name", name}});
-  } else answer = lab::ask_supervisor(layout, "POST", "/v1/nodes/" + name + "/" + verb);
-  if (!answer.ok()) return fail(answer.error());
-  const std::string done = std::string(json::parse(*answer).at("name").as_string());
+  } else if (auto answer = lab::ask_supervisor(layout, "POST", "/v1/nodes/" + name + "/" + verb); !answer.ok()) {
+    return fail(answer.error());
+  }
   const char* word = verb == "add" ? "added" : verb == "remove" ? "removed" : verb == "cut" ? "cut off" : "healed";
   std::cout << "node " << done << " " << word << "\n";
   return 0;

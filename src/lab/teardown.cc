@@ -41,14 +41,12 @@ std::vector<MountPoint> mounts() {
   return out;
 }
 
-bool is_below(const std::string& path, const std::string& dir) { return path == dir || path.starts_with(dir + "/"); }
-
-// Later mounts first, since they may lie on earlier ones.
+// Later mounts first, since they may lie on earlier ones. The folder itself may be somebody's disk: that one stays.
 unsigned unmount_below(const std::string& dir) {
   unsigned count = 0;
   auto all = mounts();
   for (auto it = all.rbegin(); it != all.rend(); ++it)
-    if (is_below(it->path, dir) && ::umount2(it->path.c_str(), MNT_DETACH) == 0) ++count;
+    if (it->path.starts_with(dir + "/") && ::umount2(it->path.c_str(), MNT_DETACH) == 0) ++count;
   return count;
 }
 

@@ -223,6 +223,21 @@ Status down(const Layout& layout, const Progress& progress) {
   return {};
 }
 
+Result<std::string> add_node(const Layout& layout, const std::string& wanted) {
+  FW_ASSIGN(const std::string answer,
+            ask_supervisor(layout, "POST", "/v1/nodes", boost::json::serialize(boost::json::object{{"name", wanted}})));
+  const std::string name(boost::json::parse(answer).at("name").as_string());
+  constexpr auto kPatience = std::chrono::seconds(30);
+  for (const auto deadline = Clock::now() + kPatience; Clock::now() < deadline;
+       std::this_thread::sleep_for(std::chrono::milliseconds(50))) {
+    const auto node = call_api(
+        layout, [&](k8s::ApiClient& client, k8s::Done done) { return client.get({.resource = "nodes", .name = name}, std::move(done)); });
+    if (node.ok()) return name;
+  }
+  return make_error(Code::kTimeout,
+                    "node \"" + name + "\" runs, but has not registered after 30 s; its log is " + layout.log("runtime-" + name));
+}
+
 Status remove_node(const Layout& layout, const std::string& name) {
   FW_TRY(ask_supervisor(layout, "DELETE", "/v1/nodes/" + name));
   // As an operator does: the machine is gone, so its Node is deleted, and its pods with it.

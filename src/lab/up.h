@@ -30,6 +30,8 @@ using Progress = std::function<void(const std::string& line)>;
 Status up(const Layout& layout, const UpOptions& options, const Progress& progress);
 // Takes it down; says what was removed.
 Status down(const Layout& layout, const Progress& progress);
+// Adds a node, named by the supervisor where `name` is empty, and waits until its Node object is there; its name.
+Result<std::string> add_node(const Layout& layout, const std::string& name);
 // Stops a node, takes it off the fabric, and deletes its Node object.
 Status remove_node(const Layout& layout, const std::string& name);
 // One call to the supervisor's socket; the JSON body of the answer.

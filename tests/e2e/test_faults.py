@@ -209,6 +209,7 @@ class NodesComeAndGo(Case):
     def test_add_and_remove(self):
         name = "node-extra"
         self.lab.fairway("lab", "node", "add", name)
+        self.assertEqual(self.lab.kubectl("get", "node", name, "-o", "name").strip(), f"node/{name}")
         self.addCleanup(self.lab.kubectl, "delete", "node", name, "--ignore-not-found", "--wait=false", check=False)
         self.addCleanup(self.lab.fairway, "lab", "node", "remove", name, check=False)
         self.lab.kubectl("wait", "--for=condition=Ready", f"node/{name}", "--timeout=60s")

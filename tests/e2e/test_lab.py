@@ -153,6 +153,10 @@ class LabLife(unittest.TestCase):
         code, _, err = self.lab.fairway("lab", "up", check=False)
         self.assertEqual(code, 1)
         self.assertIn(f"no space is left in {self.lab.dir}", err)
+        self.lab.fairway("lab", "down")
+        self.assertTrue(os.path.ismount(self.lab.dir), "a disk that somebody mounted there is not ours to take away")
+        mounted = [f"mount {self.lab.dir}", f"folder {self.lab.dir}: []"]
+        self.assertEqual([thing for thing in leftovers(self.lab.dir) if thing not in mounted], [])
 
     def test_families_and_datapaths(self):
         for options in (("--family", "ipv4"), ("--family", "ipv6"), ("--datapath", "vxlan"), ("--subnets", "2")):
