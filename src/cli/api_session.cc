@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 #include <cstdlib>
+#include <filesystem>
 
 #include "k8s/kubeconfig.h"
 #include "lab/layout.h"
@@ -18,7 +19,11 @@ std::string Resource::path(const std::string& ns, const std::string& name) const
 
 Result<std::unique_ptr<ApiSession>> ApiSession::open(const std::string& kubeconfig) {
   const char* env = std::getenv("KUBECONFIG");
-  const std::string path = !kubeconfig.empty() ? kubeconfig : env && *env ? env : lab::default_layout().kubeconfig();
+  const bool named = !kubeconfig.empty() || (env && *env);
+  const std::string path = !kubeconfig.empty() ? kubeconfig : named ? env : lab::default_layout().kubeconfig();
+  if (!named && !std::filesystem::exists(path))
+    return make_error(Code::kUnavailable,
+                      "no lab is up (there is no " + path + "); start one: fairway lab up, or name a cluster: --kubeconfig FILE");
   FW_ASSIGN(auto config, k8s::load_kubeconfig(path));
   auto session = std::make_unique<ApiSession>();
   if (!config.ns.empty()) session->namespace_ = config.ns;
@@ -95,7 +100,8 @@ Result<Resource> ApiSession::find_resource(const std::string& word) {
 Result<Resource> ApiSession::find_kind(const std::string& api_version, const std::string& kind) {
   const std::string base = (api_version.find('/') == std::string::npos ? "/api/" : "/apis/") + api_version;
   auto found = search(*this, base, [&](const json::object& resource) { return resource.at("kind") == json::value(kind); });
-  if (!found.ok()) return make_error(Code::kNotFound, "the server has no kind \"" + kind + "\" in version \"" + api_version + "\"");
+  if (!found.ok() && found.error().code == Code::kNotFound)
+    return make_error(Code::kNotFound, "the server has no kind \"" + kind + "\" in version \"" + api_version + "\"");
   return found;
 }
 

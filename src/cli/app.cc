@@ -44,10 +44,9 @@ int tell(const CLI::App& app, const CLI::ParseError& error, int argc, char** arg
 
 }  // namespace
 
-int run(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);
-  CLI::App app{"Kubernetes networking as one system: a lab cluster on this machine, and the tools that explain what the network did.",
-               "fairway"};
+void add_commands(CLI::App& app, Exit& exit) {
+  app.name("fairway");
+  app.description("Kubernetes networking as one system: a lab cluster on this machine, and the tools that explain what the network did.");
   app.require_subcommand(1);
   app.set_version_flag("--version", FAIRWAY_VERSION);
   app.footer(
@@ -58,11 +57,17 @@ int run(int argc, char** argv) {
       "  fairway status                    what each node's agent has and does\n"
       "  fairway show frontends -o json    the rows in force, as the kernel has them\n"
       "  fairway lab down");
-  Exit exit;
   add_lab_commands(app, exit);
   add_inspect_commands(app, exit);
   add_completion_command(app, exit);
   add_lab_processes(app, exit);
+}
+
+int run(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  CLI::App app;
+  Exit exit;
+  add_commands(app, exit);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) { return tell(app, error, argc, argv); }

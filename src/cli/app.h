@@ -18,6 +18,8 @@ struct Exit {
 
 int run(int argc, char** argv);
 
+// All of them, on a fresh app. Every command but the hidden ones has a description, an example, and a word on each option.
+void add_commands(CLI::App& app, Exit& exit);
 void add_lab_commands(CLI::App& app, Exit& exit);        // lab_commands.cc
 void add_lab_processes(CLI::App& app, Exit& exit);       // lab_processes.cc: the hidden ones
 void add_inspect_commands(CLI::App& app, Exit& exit);    // inspect.cc: status, show

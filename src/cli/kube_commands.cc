@@ -25,7 +25,7 @@ constexpr char kTableAccept[] = "application/json;as=Table;v=v1;g=meta.k8s.io,ap
 struct Options {
   std::string kubeconfig, ns, file, output, selector, container, condition, pod;
   std::vector<std::string> words, command;
-  bool all_namespaces = false, follow = false, tty = false, stdin_open = false, wide = false;
+  bool all_namespaces = false, follow = false, tty = false, stdin_open = false;
   int tail = -1, timeout_s = 30;
 };
 
@@ -56,6 +56,11 @@ std::vector<std::string> split_documents(const std::string& text) {
   return out;
 }
 
+std::string text_at(const json::object* object, const char* key) {
+  const auto* value = object ? object->if_contains(key) : nullptr;
+  return value && value->is_string() ? std::string(value->as_string()) : "";
+}
+
 Status apply(ApiSession& session, const Options& o) {
   std::string text;
   if (o.file == "-") text.assign(std::istreambuf_iterator<char>(std::cin), {});
@@ -65,14 +70,14 @@ Status apply(ApiSession& session, const Options& o) {
     if (!body) return make_error(Code::kInvalid, o.file + ": " + body.error().message);
     const json::value& document = body.value().value;
     const auto* object = document.if_object();
-    if (!object || !object->contains("kind") || !object->contains("apiVersion") || !object->contains("metadata"))
-      return make_error(Code::kInvalid, o.file + ": apiVersion, kind and metadata must be set");
-    FW_ASSIGN(const auto resource,
-              session.find_kind(std::string(object->at("apiVersion").as_string()), std::string(object->at("kind").as_string())));
-    const auto& metadata = object->at("metadata").as_object();
-    const std::string name(metadata.at("name").as_string());
-    const auto* own_ns = metadata.if_contains("namespace");
-    const std::string ns = own_ns ? std::string(own_ns->as_string()) : ns_of(session, o);
+    const auto* metadata_value = object ? object->if_contains("metadata") : nullptr;
+    const auto* metadata = metadata_value ? metadata_value->if_object() : nullptr;
+    const std::string version = text_at(object, "apiVersion"), kind = text_at(object, "kind"), name = text_at(metadata, "name");
+    if (version.empty() || kind.empty() || name.empty())
+      return make_error(Code::kInvalid, o.file + ": apiVersion, kind and metadata.name must be set, each a text");
+    FW_ASSIGN(const auto resource, session.find_kind(version, kind));
+    const auto* own_ns = metadata->if_contains("namespace");
+    const std::string ns = own_ns && own_ns->is_string() ? std::string(own_ns->as_string()) : ns_of(session, o);
     FW_TRY(session.call("PATCH", resource.path(ns, name) + "?fieldManager=fairway-lab&force=true&fieldValidation=Strict",
                         "application/json", json::serialize(document), "application/apply-patch+yaml"));
     std::cout << resource.plural << "/" << name << " applied\n";
@@ -142,6 +147,7 @@ bool has_condition(const json::value& object, const std::string& type) {
 
 Status wait(ApiSession& session, const Options& o) {
   FW_ASSIGN(const auto target, target_of(session, o.words));
+  if (target.second.empty()) return make_error(Code::kInvalid, "name what to wait for: fairway lab wait pod/NAME");
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(o.timeout_s);
   for (;;) {
     FW_ASSIGN(const auto object, session.get_json(target.first.path(ns_of(session, o), target.second)));
@@ -220,7 +226,7 @@ void add_kube_commands(CLI::App& lab, Exit& exit) {
   get_command->add_option("what", o->words, "TYPE [NAME] or TYPE/NAME")->required();
   get_command->add_option("-o,--output", o->output, "wide, json or name")->check(CLI::IsMember({"wide", "json", "name"}));
   get_command->add_option("-l,--selector", o->selector, "Label selector");
-  get_command->add_flag("-A,--all-namespaces", o->all_namespaces);
+  get_command->add_flag("-A,--all-namespaces", o->all_namespaces, "Of all namespaces");
   add(lab, exit, "delete", "Delete an object", "pod/frontend", o, remove)->add_option("what", o->words, "TYPE/NAME")->required();
   auto* wait_command = add(lab, exit, "wait", "Wait until an object has a condition", "pod/frontend --timeout 60", o, wait);
   wait_command->add_option("what", o->words, "TYPE/NAME")->required();
@@ -230,7 +236,7 @@ void add_kube_commands(CLI::App& lab, Exit& exit) {
   logs_command->add_option("pod", o->pod, "The pod")->required();
   logs_command->add_option("-c,--container", o->container, "The container");
   logs_command->add_option("--tail", o->tail, "Only the last lines");
-  logs_command->add_flag("-f,--follow", o->follow);
+  logs_command->add_flag("-f,--follow", o->follow, "Go on until the container ends");
   auto* exec_command = add(lab, exit, "exec", "Run a command in a container", "-it frontend -- sh", o,
                            [&exit](ApiSession& session, const Options& options) -> Status {
                              FW_ASSIGN(exit.code, exec(session, options));
@@ -239,8 +245,8 @@ void add_kube_commands(CLI::App& lab, Exit& exit) {
   exec_command->add_option("pod", o->pod, "The pod")->required();
   exec_command->add_option("command", o->command, "The command, after --")->required();
   exec_command->add_option("-c,--container", o->container, "The container");
-  exec_command->add_flag("-i,--stdin", o->stdin_open);
-  exec_command->add_flag("-t,--tty", o->tty);
+  exec_command->add_flag("-i,--stdin", o->stdin_open, "Pass standard input on");
+  exec_command->add_flag("-t,--tty", o->tty, "With a terminal");
 }
 
 }  // namespace fairway::cli

@@ -107,6 +107,7 @@ void add_up(CLI::App& group, Exit& exit) {
 void add_node(CLI::App& group, Exit& exit) {
   auto* node = group.add_subcommand("node", "Add, remove, cut off or heal a node");
   node->require_subcommand(1);
+  node->footer("Examples:\n  fairway lab node add\n  fairway lab node cut node-2\n  fairway lab node heal node-2");
   for (const auto& [verb, what] : {std::pair{"add", "Add a node to the running lab"},
                                    {"remove", "Stop a node and remove it"},
                                    {"cut", "Take a node off the fabric; its pods go on"},
@@ -125,6 +126,12 @@ void add_node(CLI::App& group, Exit& exit) {
 void add_lab_commands(CLI::App& app, Exit& exit) {
   auto* group = app.add_subcommand("lab", "A whole cluster on this machine, in network namespaces");
   group->require_subcommand(1);
+  group->footer(
+      "Examples:\n"
+      "  fairway lab up --nodes 2\n"
+      "  fairway lab status\n"
+      "  fairway lab exec frontend -- curl backend-service\n"
+      "  fairway lab down");
   add_up(*group, exit);
   auto* down = group->add_subcommand("down", "Take the lab down; leaves nothing behind, also after a crash");
   down->footer("Example:\n  fairway lab down");

@@ -40,6 +40,11 @@ class StandIns(Case):
                 code, _, err = self.f(*args, check=False)
                 self.assertEqual(code, 1)
                 self.assertIn(expected, err.replace('\\"', '"'))
+        for manifest in ("kind: Pod\napiVersion: v1\nmetadata: {}\n", "kind: Pod\napiVersion: 1\nmetadata: {name: a}\n", "- a list\n"):
+            with self.subTest(manifest):
+                code, _, err = self.f("apply", "-f", "-", input=manifest, check=False)
+                self.assertEqual(code, 1)
+                self.assertIn("apiVersion, kind and metadata.name must be set", err)
 
 
 class Inspect(Case):
