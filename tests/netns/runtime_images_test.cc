@@ -188,7 +188,7 @@ TEST_P(FreshMachineTest, ItsProgramsRun) {
 const FreshImage kFreshImages[] = {
     {"nginx",
      "nginx",
-     {"nginx -t", "curl --version", "ping -V", "bash --version", "tar --version", "sed --version", "mount -V", "id",
+     {"nginx -t", "curl --version", "ping -V", "bash --version", "tar --version", "sed --version", "getopt -V", "id",
       "cat /etc/os-release"}},
     {"curl", "curlimages/curl", {"curl --version", "ping -V", "busybox true", "wget --help"}},
     {"netshoot",
