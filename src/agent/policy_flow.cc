@@ -198,6 +198,7 @@ bool PolicyFlow::settle_one(Waiting& waiting, TimePoint now) {
     waiting.mark = fed_;
   }
   if (in_force_ >= *waiting.mark) return finish({});
+  if (overflow_) return finish(make_error(Code::kExhausted, who + ": the policies have too many port classes"));
   if (sink_.failure()) return finish(Error(sink_.failure()->error).with_context(who + ": its policy"));
   if (now < waiting.give_up) return false;
   return finish(make_error(Code::kTimeout, who + ": its policy is not in force within " + std::to_string(kPatience.count()) + " s"));
@@ -213,6 +214,22 @@ void PolicyFlow::apply(TimePoint now) {
   }
 }
 
+// False: nothing to apply, the old policies stay. After that the whole state takes the place of what is in force.
+bool PolicyFlow::take(compile::policy::Delta& delta) {
+  if (delta.overflow) {
+    overflow_ = true;
+    problems_.set(Stage::kApply, "Policies",
+                  {{"ports", "they cut the ports into more classes than there are numbers: the old policies stay in force"}});
+    return false;
+  }
+  if (!overflow_) return true;
+  if (!sink_.adopt().ok()) return false;  // the maps cannot be read now: with the next change
+  overflow_ = false;
+  delta = engine_.whole();
+  first_ = true;
+  return true;
+}
+
 void PolicyFlow::run(TimePoint now) {
   if (!open_ && restored_ && !waiting_.empty()) feed_all();
   if (open_) {
@@ -220,6 +237,7 @@ void PolicyFlow::run(TimePoint now) {
     if (!sink_.busy() && compiled_ != fed_) {
       auto delta = engine_.compile();
       compiled_ = fed_;
+      if (!take(delta)) return settle(now);
       // The first one is the whole state, and takes the place of what was pinned, though it were empty.
       const bool nothing = delta.empty() && !first_;
       first_ = false;

@@ -72,6 +72,7 @@ class PolicyFlow {
   void feed_policy(const std::string& key);
   void release_held();
   void apply(TimePoint now);
+  bool take(compile::policy::Delta& delta);
   void settle(TimePoint now);
   bool settle_one(Waiting& waiting, TimePoint now);
   bool knows(const model::LocalEndpoint& pod) const;
@@ -85,7 +86,7 @@ class PolicyFlow {
   PolicyTargets targets_;
   compile::policy::Engine engine_;
   sinks::PolicySink sink_;
-  bool open_ = false, restored_ = false, first_ = true;
+  bool open_ = false, restored_ = false, first_ = true, overflow_ = false;
   std::uint64_t fed_ = 1, compiled_ = 0, in_force_ = 0;   // what the engine was told, counted
   std::map<std::uint64_t, std::uint64_t> tickets_;        // of the sink, and what each brings into force
   std::map<std::uint32_t, model::LocalEndpoint> local_;   // by ifindex

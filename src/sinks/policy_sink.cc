@@ -126,16 +126,16 @@ Status fits(const datapath::Map<K, V>& map, std::size_t rows, std::size_t added)
                                           " rows, and there is room for " + std::to_string(map.capacity()));
 }
 
-template <typename K, typename V, typename Key, typename Row, typename Out, typename Fill>
+template <typename K, typename V, typename Key, typename Row, typename Out>
 Status measure_rows(datapath::Map<K, V>& map, std::size_t rows, unsigned bank,
-                    const std::vector<std::pair<Key, std::optional<Row>>>& changes, Out& out, Fill before) {
+                    const std::vector<std::pair<Key, std::optional<Row>>>& changes, Out& out) {
   out = {};
   for (const auto& [from, row] : changes) {
     const K key = to_key(from);
     FW_ASSIGN(const std::optional<V> there, read(map, key, rows));
     if (!there && !row) continue;
     V fill = there ? *there : V{};
-    before(from, row, there.has_value(), fill, bank);
+    set_version(fill, bank, row);
     V repeat{};
     set_version(repeat, 0, row);
     set_version(repeat, 1, row);
@@ -172,6 +172,7 @@ Result<bool> PolicySink::adopt() {
   const unsigned bank = tables_.policy_generation() & 1;
   step_ = {};
   own_.clear();
+  cidr_rows_.clear();
   std::set<std::uint32_t> ifindexes = tracked_;
   for (const auto& [ifindex, row] : subjects) ifindexes.insert(ifindex);
   for (const std::uint32_t ifindex : ifindexes) step_.subjects.emplace_back(ifindex, std::nullopt);
@@ -179,6 +180,7 @@ Result<bool> PolicySink::adopt() {
   for (const auto& [key, row] : cidrs) {
     step_.cidrs.emplace_back(datapath::prefix_of(key), std::nullopt);
     own_[datapath::prefix_of(key)] = row.v[bank];
+    cidr_rows_.insert(datapath::prefix_of(key));
   }
   for (const auto& [key, row] : verdicts) step_.verdicts.emplace_back(from_key(key), std::nullopt);
   for (const auto& [index, row] : ports) step_.ports.push_back(whole_chunk(index));
@@ -258,6 +260,8 @@ Status PolicySink::count() {
   FW_ASSIGN(const auto cidrs, tables_.pol_cidrs().dump());
   FW_ASSIGN(const auto verdicts, tables_.pol_verdicts().dump());
   counts_ = {subjects.size(), peers.size(), cidrs.size(), verdicts.size()};
+  cidr_rows_.clear();
+  for (const auto& [key, row] : cidrs) cidr_rows_.insert(datapath::prefix_of(key));
   recount_ = false;
   return {};
 }
@@ -271,11 +275,10 @@ void PolicySink::take() {
 Status PolicySink::measure() {
   if (recount_) FW_TRY(fail("maps", count()));
   const unsigned bank = idle_bank();
-  const auto set = [](const auto&, const auto& row, bool, auto& fill, unsigned b) { set_version(fill, b, row); };
-  FW_TRY(fail("pol_subjects", measure_rows(tables_.pol_subjects(), counts_.subjects, bank, step_.subjects, subjects_, set)));
-  FW_TRY(fail("pol_peers", measure_rows(tables_.pol_peers(), counts_.peers, bank, step_.peers, peers_, set)));
-  FW_TRY(fail("pol_verdicts", measure_rows(tables_.pol_verdicts(), counts_.verdicts, bank, step_.verdicts, verdicts_, set)));
-  FW_TRY(fail("pol_cidrs", measure_cidrs(bank)));
+  FW_TRY(fail("pol_subjects", measure_rows(tables_.pol_subjects(), counts_.subjects, bank, step_.subjects, subjects_)));
+  FW_TRY(fail("pol_peers", measure_rows(tables_.pol_peers(), counts_.peers, bank, step_.peers, peers_)));
+  FW_TRY(fail("pol_verdicts", measure_rows(tables_.pol_verdicts(), counts_.verdicts, bank, step_.verdicts, verdicts_)));
+  measure_cidrs(bank);
   return make_room();
 }
 
@@ -303,13 +306,31 @@ std::optional<PeerClass> PolicySink::own_after(const net::Prefix& prefix) const 
   return it == own_changes_.end() ? own(prefix) : it->second;
 }
 
-Status PolicySink::measure_cidrs(unsigned bank) {
+// What a row holds follows from the prefixes: the trie cannot be asked for one prefix alone, it answers with the longest that contains it.
+void PolicySink::measure_cidrs(unsigned bank) {
   own_changes_ = {step_.cidrs.begin(), step_.cidrs.end()};
-  const auto set = [this](const net::Prefix& prefix, const std::optional<PeerClass>& row, bool there, fw_peer_class& fill, unsigned b) {
-    fill.v[b] = row ? *row : inherited(prefix, [this](const net::Prefix& p) { return own_after(p); });
-    if (!there) fill.v[b ^ 1] = inherited(prefix, [this](const net::Prefix& p) { return own(p); });
-  };
-  return measure_rows(tables_.pol_cidrs(), counts_.cidrs, bank, step_.cidrs, cidrs_, set);
+  cidrs_ = {};
+  for (const auto& [prefix, row] : step_.cidrs) {
+    const bool there = cidr_rows_.contains(prefix);
+    if (!there && !row) continue;
+    const fw_cidr_key key = to_key(prefix);
+    const auto before = own(prefix);
+    fw_peer_class fill{}, repeat{};
+    fill.v[bank] = row ? *row : inherited(prefix, [this](const net::Prefix& p) { return own_after(p); });
+    fill.v[bank ^ 1] = before ? *before : inherited(prefix, [this](const net::Prefix& p) { return own(p); });
+    cidrs_.keys.push_back(key);
+    cidrs_.fill.push_back(fill);
+    cidrs_.added += !there;
+    if (!row) {
+      cidrs_.gone.push_back(key);
+      ++cidrs_.removed;
+      continue;
+    }
+    set_version(repeat, 0, row);
+    set_version(repeat, 1, row);
+    cidrs_.repeat_keys.push_back(key);
+    cidrs_.repeat.push_back(repeat);
+  }
 }
 
 Status PolicySink::begin_tracking() {
@@ -342,6 +363,7 @@ Status PolicySink::fill() {
   FW_TRY(fail("pol_cidrs", write(tables_.pol_cidrs(), cidrs_.keys, cidrs_.fill)));
   FW_TRY(fail("pol_peers", write(tables_.pol_peers(), peers_.keys, peers_.fill)));
   FW_TRY(fail("pol_subjects", write(tables_.pol_subjects(), subjects_.keys, subjects_.fill)));
+  for (const fw_cidr_key& key : cidrs_.keys) cidr_rows_.insert(datapath::prefix_of(key));
   counts_.subjects += subjects_.added;
   counts_.peers += peers_.added;
   counts_.cidrs += cidrs_.added;
@@ -385,6 +407,7 @@ Status PolicySink::repeat() {
   FW_TRY(fail("pol_peers", remove(tables_.pol_peers(), peers_.gone)));
   FW_TRY(fail("pol_cidrs", remove(tables_.pol_cidrs(), cidrs_.gone)));
   FW_TRY(fail("pol_verdicts", remove(tables_.pol_verdicts(), verdicts_.gone)));
+  for (const fw_cidr_key& key : cidrs_.gone) cidr_rows_.erase(datapath::prefix_of(key));
   counts_.subjects -= subjects_.removed;
   counts_.peers -= peers_.removed;
   counts_.cidrs -= cidrs_.removed;

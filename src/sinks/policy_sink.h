@@ -96,7 +96,7 @@ class PolicySink {
   Status count();
   void take();
   Status measure();
-  Status measure_cidrs(unsigned bank);
+  void measure_cidrs(unsigned bank);
   Status make_room();
   std::optional<PeerClass> own(const net::Prefix& prefix) const;
   std::optional<PeerClass> own_after(const net::Prefix& prefix) const;
@@ -123,6 +123,7 @@ class PolicySink {
   Counts counts_;
   std::map<net::Prefix, PeerClass> own_;                         // prefixes with a class of their own, in force
   std::map<net::Prefix, std::optional<PeerClass>> own_changes_;  // by this step
+  std::set<net::Prefix> cidr_rows_;                              // that `pol_cidrs` has
   std::set<std::uint32_t> tracked_;
   std::optional<Failure> error_;
   unsigned failures_ = 0;
