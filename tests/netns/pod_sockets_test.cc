@@ -51,8 +51,9 @@ class PodSockets : public ::testing::Test {
     const auto lo = socket->link("lo");
     ASSERT_TRUE(lo.ok());
     io::NetlinkBatch batch;
+    batch.change_link({.index = lo->index, .up = true});
     for (const char* addr : {"10.9.0.1", "10.9.0.2"}) batch.replace_address({lo->index, *net::IpAddr::parse(addr), 32});
-    for (const char* addr : {"fd00:9::1", "fd00:9::2"}) batch.replace_address({lo->index, *net::IpAddr::parse(addr), 128});
+    for (const char* addr : {"fd00:9::1", "fd00:9::2"}) batch.replace_address({lo->index, *net::IpAddr::parse(addr), 64});
     ASSERT_TRUE(socket->run(batch).ok());
   }
   void TearDown() override {
