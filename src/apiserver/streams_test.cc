@@ -7,6 +7,7 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "apiserver/streams_test_support.h"
@@ -128,6 +129,11 @@ class Streams : public ::testing::TestWithParam<std::string> {
     auto listener = io::listen_tcp("127.0.0.1", 0);
     port_ = *io::local_port(*listener);
     ASSERT_TRUE(server_->serve(std::move(*listener)).ok());
+  }
+  // The connections of a kubectl that was ended have their end in their buffers: the loop takes it, and what served them goes.
+  void TearDown() override {
+    const auto end = loop_.after(std::chrono::milliseconds(100), [this] { loop_.stop(); });
+    loop_.run();
   }
   std::vector<std::string> argv(const std::vector<std::string>& arguments) {
     std::vector<std::string> all = {"/usr/bin/env",
