@@ -36,7 +36,7 @@ struct MapSizes {
   std::uint32_t svc_slots = 16384;
   std::uint32_t backends = 8192;
   std::uint32_t flows_new = 8192;  // LRU, allocated at once
-  std::uint32_t flows = 131072;
+  std::uint32_t flows = 65536;
   std::uint32_t fragments = 1024;    // LRU
   std::uint32_t sock_origin = 8192;  // LRU
   std::uint32_t pol_peers = 4096;
