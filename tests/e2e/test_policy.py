@@ -40,7 +40,7 @@ class ScenarioPolicy(Case):
         super().setUpClass()
         files = [os.path.join(MANIFESTS, f"{n}.yaml") for n in ("backend-deployment", "backend-service", "frontend-pod")]
         for path in files + [os.path.join(MANIFESTS, "allow-frontend-policy.yaml")]:
-            cls.addClassCleanup(cls.k, "delete", "-f", path, "--ignore-not-found", "--now", "--wait=false", check=False)
+            cls.addClassCleanup(cls.k, "delete", "-f", path, "--ignore-not-found", "--now", "--timeout=60s", check=False)  # to the end: Scenario has the same names
         for path in files:
             cls.k("apply", "-f", path)
         cls.k("rollout", "status", "deployment/backend", "--timeout=180s", timeout=200)
