@@ -1,4 +1,4 @@
-"""The user's own example, word for word: examples/scenario (its policy is a later matter)."""
+"""The user's own example, word for word: examples/scenario. Its policy is in test_policy.py."""
 import os
 import re
 
