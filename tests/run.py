@@ -41,6 +41,10 @@ SUITES = [
     Suite("apiserver", "the lab's API server with real kubectl", gtests="{release}/tests/apiserver_*tests", root=True, timeout=900),
     Suite("e2e", "a whole cluster driven by kubectl", command=["python3", "tests/e2e/run.py"], root=True, timeout=1800),
     Suite("scale", "a lab of 50 nodes and 500 pods", command=["python3", "tests/e2e/run.py", "--only", "test_scale"], root=True, timeout=900),
+    Suite("policy-tables", "nine-pod truth tables of policy on three nodes: every cell as the API's text says",
+          command=["python3", "tests/e2e/run.py", "--only", "test_policy_tables"], root=True, timeout=900),
+    Suite("policy-race", "first packets of 1,000 pods, label flips under load, connections older than their policy",
+          command=["python3", "tests/e2e/run.py", "--only", "test_policy_race"], root=True, timeout=900),
     Suite("docs", "every command in the docs", command=["python3", "tests/docs_test.py"], root=True, timeout=600),
     Suite("fuzz", "each fuzzer for a short while", command=["tests/fuzz/run", "8"], timeout=900),
     # IPv4 alone, as emulation takes seconds a test; `./dev test --kernel 6.1` runs them all.
@@ -156,7 +160,7 @@ def main():
     args = parser.parse_args()
     if args.list:
         for suite in SUITES:
-            print(f"{suite.name:<12} {suite.what}")
+            print(f"{suite.name:<14} {suite.what}")
         return 0
     wanted = args.suite + (args.only.split(",") if args.only else [])
     unknown = set(wanted) - {s.name for s in SUITES}

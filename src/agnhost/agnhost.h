@@ -45,10 +45,16 @@ Response udp_ask(const std::string& host, const std::string& port, const std::st
 int dial(const std::string& host, const std::string& port, int type, int timeout_ms, std::string& why);
 std::string url_decode(const std::string& text);
 std::string json_string(const std::string& text);
+int duration_ms(const std::string& text);  // "300ms", "2s", "1m"; a number alone is seconds
+// Servers that tell the host's name, on each port of a list ("80,81"), in threads of their own: over TCP on connection
+// (every_ms > 0: again and again, until the client goes), over UDP when asked.
+bool start_servers(const std::string& ports, bool tcp, bool udp, int every_ms = 0);
 
 int netexec(const Args& args);
 int serve_hostname(const Args& args);
 int connect_command(const Args& args);
+int probe(const Args& args);
+int follow(const Args& args);
 Response answer_dial(const Request& request);
 
 }  // namespace fairway::agnhost

@@ -43,7 +43,7 @@ int dial(const std::string& host, const std::string& port, int type, int timeout
   return connected;
 }
 
-static int duration_ms(const std::string& text) {
+int duration_ms(const std::string& text) {
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
   const std::string unit = end;

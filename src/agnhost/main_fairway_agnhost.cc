@@ -15,7 +15,11 @@ constexpr char kUsage[] =
     "  agnhost netexec [--http-port=8080] [--udp-port=8081]   HTTP / /hostname /clientip /echo /healthz /dial /shell /header /exit; UDP "
     "hostname, echo, clientip\n"
     "  agnhost connect HOST:PORT [--timeout=1s] [--protocol=tcp|udp]   exits with 1 and TIMEOUT, REFUSED, DNS or OTHER where it cannot\n"
-    "  agnhost serve-hostname [--port=9376] [--tcp] [--udp]\n"
+    "  agnhost serve-hostname [--port=9376[,PORT...]] [--tcp [--every=50ms]] [--udp]\n"
+    "  agnhost follow tcp|udp/IP/PORT [--every=50ms]           a line for each message that comes; over UDP it asks for them\n"
+    "  agnhost probe [--listen=PORT,...] [--timeout=1s] [--pace-us=0] [tcp|udp/IP/PORT[*TIMES]...]\n"
+    "                                          begins all connections at once and prints a line of JSON, what became of each;\n"
+    "                                          without targets so for each line of stdin\n"
     "  agnhost pause                                           waits for a signal\n";
 
 void on_signal(int number) { ::_exit(number == SIGTERM || number == SIGINT ? 0 : 1); }
@@ -42,6 +46,8 @@ int main(int argc, char** argv) {
   if (std::strcmp(command, "netexec") == 0) return netexec(args);
   if (std::strcmp(command, "connect") == 0) return connect_command(args);
   if (std::strcmp(command, "serve-hostname") == 0) return serve_hostname(args);
+  if (std::strcmp(command, "probe") == 0) return probe(args);
+  if (std::strcmp(command, "follow") == 0) return follow(args);
   if (std::strcmp(command, "pause") == 0) return pause_forever();
   std::fputs(kUsage, stderr);
   return 2;

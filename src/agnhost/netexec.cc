@@ -1,4 +1,3 @@
-#include <pthread.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -54,34 +53,6 @@ Response handle(const Request& r) {
 
 Response hostname_only(const Request&) { return {200, host_name()}; }
 
-std::string udp_answer(const std::string& question, const std::string& client) {
-  if (question == "hostname" || question == "hostName") return host_name();
-  if (question == "clientip") return client;
-  if (question.compare(0, 5, "echo ") == 0) return question.substr(5);
-  return "";
-}
-
-void* serve_udp(void* argument) {
-  const int fd = static_cast<int>(reinterpret_cast<long>(argument));
-  for (;;) {
-    char question[4096];
-    sockaddr_storage peer{};
-    socklen_t size = sizeof peer;
-    const ssize_t n = ::recvfrom(fd, question, sizeof question, 0, reinterpret_cast<sockaddr*>(&peer), &size);
-    if (n < 0) continue;
-    std::string text(question, static_cast<std::size_t>(n));
-    while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-    const std::string answer = udp_answer(text, address_text(peer));
-    if (!answer.empty()) ::sendto(fd, answer.data(), answer.size(), 0, reinterpret_cast<sockaddr*>(&peer), size);
-  }
-}
-
-bool start_udp(long port) {
-  const int fd = listen_on(SOCK_DGRAM, static_cast<unsigned short>(port));
-  pthread_t thread;
-  return fd >= 0 && pthread_create(&thread, nullptr, serve_udp, reinterpret_cast<void*>(static_cast<long>(fd))) == 0;
-}
-
 long port_of(const Args& args, const char* flag, const char* otherwise) {
   return std::strtol(args.get(flag, otherwise).c_str(), nullptr, 10);
 }
@@ -94,29 +65,18 @@ int netexec(const Args& args) {
     std::fprintf(stderr, "netexec: a port is out of range\n");
     return 2;
   }
-  if (udp > 0 && !start_udp(udp)) return 1;
+  if (udp > 0 && !start_servers(std::to_string(udp), false, true)) return 1;
   std::printf("Started HTTP server on port %ld\n", http);
   std::fflush(stdout);
   return serve_http(static_cast<unsigned short>(http), handle);
 }
 
 int serve_hostname(const Args& args) {
-  const long port = port_of(args, "port", "9376");
-  if (port < 1 || port > 65535) {
-    std::fprintf(stderr, "serve-hostname: the port is out of range\n");
-    return 2;
-  }
-  if (args.get("udp", "false") == "true" && !start_udp(port)) return 1;
-  if (args.get("tcp", "false") != "true") return serve_http(static_cast<unsigned short>(port), hostname_only);
-  const int listener = listen_on(SOCK_STREAM, static_cast<unsigned short>(port));
-  if (listener < 0) return 1;
-  for (;;) {
-    const int fd = ::accept(listener, nullptr, nullptr);
-    if (fd < 0) continue;
-    const std::string name = host_name() + "\n";
-    (void)!::write(fd, name.data(), name.size());
-    ::close(fd);
-  }
+  const std::string ports = args.get("port", "9376");
+  const bool tcp = args.get("tcp", "false") == "true", udp = args.get("udp", "false") == "true";
+  if (!start_servers(ports, tcp, udp, duration_ms(args.get("every", "0")))) return 1;
+  if (!tcp) return serve_http(static_cast<unsigned short>(std::strtol(ports.c_str(), nullptr, 10)), hostname_only);
+  for (;;) ::pause();
 }
 
 }  // namespace fairway::agnhost

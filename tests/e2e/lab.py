@@ -388,6 +388,12 @@ class LineReader:
             *whole, self.part = (self.part + data.decode(errors="replace")).split("\n")
             self.lines += whole
 
+    def drain(self):
+        """Forgets what has come until now."""
+        while select.select([self.process.stdout], [], [], 0)[0] and os.read(self.process.stdout.fileno(), 65536):
+            pass
+        self.lines, self.part = [], ""
+
     def close(self):
         self.process.kill()
         self.process.wait()

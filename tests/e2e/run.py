@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests: a real lab, driven by the real kubectl. The last line is `N passed, N failed, N skipped`.
 
-  tests/e2e/run.py                        all but scale, which is big and runs by name
+  tests/e2e/run.py                        all but what is big and runs by name: scale, policy_tables, policy_race
   tests/e2e/run.py --only scenario,dns    modules, classes or tests whose name contains one of these
   tests/e2e/run.py --nodes 3 --keep       leave the lab up afterwards, and say where it is
   tests/e2e/run.py --list
@@ -19,6 +19,8 @@ import lab as lab_module  # noqa: E402
 
 
 OWN_LABS = ("test_lab", "test_scale")
+BY_NAME = ("test_scale", "test_policy_tables", "test_policy_race")  # suites of their own in tests/run.py
+THREE_NODES = ("test_policy_tables", "test_policy_race")
 
 
 class Report(unittest.TestResult):
@@ -83,7 +85,7 @@ def all_tests(only):
 
     # What takes labs up and down itself comes last, when the shared one is gone.
     for name in sorted(modules, key=lambda n: n in OWN_LABS):
-        if name != "test_scale" or name in only:
+        if name not in BY_NAME or any(word.startswith(name) for word in only):
             flatten(loader.loadTestsFromName(name))
     return found
 
@@ -107,10 +109,13 @@ def dump_logs(directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
-    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--nodes", type=int, help="2; what is made for three has three")
+    parser.add_argument("--seed", help="of what is random (FAIRWAY_SEED)")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
+    if args.seed:
+        os.environ["FAIRWAY_SEED"] = args.seed
     tests = all_tests([w for w in args.only.split(",") if w])
     if args.list:
         print("\n".join(t.id() for t in tests))
@@ -133,12 +138,13 @@ def main():
 
 
 def run_shared(tests, report, args):
-    lab = lab_module.LAB = lab_module.Lab(args.nodes)
+    nodes = args.nodes or (3 if any(type(t).__module__ in THREE_NODES for t in tests) else 2)
+    lab = lab_module.LAB = lab_module.Lab(nodes)
     up = False
     try:
         lab.up()
         up = True
-        print(f"lab of {args.nodes} nodes up after {lab.up_seconds:.1f} s", flush=True)
+        print(f"lab of {nodes} nodes up after {lab.up_seconds:.1f} s", flush=True)
         unittest.TestSuite(tests).run(report)
     except lab_module.Failed as error:
         print(error, flush=True)
