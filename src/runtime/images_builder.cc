@@ -32,7 +32,7 @@ std::string sha256_hex(std::string_view text) {
   return out;
 }
 
-constexpr char kBuilderVersion[] = "3";  // changes when the same recipe would give another layer
+constexpr char kBuilderVersion[] = "4";  // changes when the same recipe would give another layer
 
 std::string layer_maker(const std::string& agnhost) {
   struct stat st {};
@@ -40,13 +40,21 @@ std::string layer_maker(const std::string& agnhost) {
   return std::string(kBuilderVersion) + "," + std::to_string(st.st_size) + "," + std::to_string(st.st_mtim.tv_sec);
 }
 
+namespace {
+constexpr std::string_view kMerged[] = {"/bin", "/sbin", "/lib", "/lib64"};
+}
+
 std::string path_in_layer(std::string_view path) {
-  for (const std::string_view top : {"/bin", "/sbin", "/lib", "/lib64"})
+  for (const std::string_view top : kMerged)
     if (path.starts_with(top) && (path.size() == top.size() || path[top.size()] == '/')) return "usr" + std::string(path);
   return std::string(path.substr(1));
 }
 
 namespace {
+
+bool merged_folder(std::string_view in_layer) {
+  return std::ranges::any_of(kMerged, [&](std::string_view top) { return in_layer.starts_with("usr/") && in_layer.substr(3) == top; });
+}
 
 constexpr const char* kLibraryDirs[] = {"usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib"};
 
@@ -105,7 +113,8 @@ class Build {
     std::error_code ec;
     const auto status = fs::symlink_status(from, ec);
     const fs::path to = into_ / path;
-    if (fs::is_directory(status)) {
+    // Packages list /bin, /sbin and so on as folders of theirs; on the machine they are links into /usr.
+    if (fs::is_directory(status) || merged_folder(path)) {
       fs::create_directories(to, ec);
       return;
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes a folder that tells dpkg and apt of a machine with Debian's essential packages and no other installed.
+"""Makes a folder that tells dpkg and apt of a machine with Debian's essential packages installed, and those named.
 
-  fresh_machine.py DIR   then: DPKG_ADMINDIR=DIR APT_CONFIG=DIR/apt.conf
+  fresh_machine.py DIR [PACKAGE...]   then: DPKG_ADMINDIR=DIR APT_CONFIG=DIR/apt.conf
 
 The package lists and mirrors stay the machine's own. What is essential is taken with all that it depends on.
 """
@@ -23,6 +23,7 @@ def main():
         for name in [fields["Package"], *names(fields.get("Provides", ""))]:
             providers.setdefault(name, fields["Package"])
     kept, todo = set(), [name for name, (fields, _) in packages.items() if fields.get("Essential") == "yes" or fields.get("Priority") == "required"]
+    todo += [name for name in sys.argv[2:] if name in packages]
     while todo:
         name = todo.pop()
         if name in kept:

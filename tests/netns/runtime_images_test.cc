@@ -131,9 +131,9 @@ TEST_F(ImagesTest, ALayoutThatPointsElsewhereIsRefused) {
   }
 }
 
-// As on a machine that has Debian's essential packages and no other: all else is downloaded, and unpacked over what is copied.
+// As on a machine that has Debian's essential packages and these: all else is downloaded, and unpacked over what is copied.
 struct FreshImage {
-  const char *name, *reference;
+  const char *name, *reference, *installed;
   std::vector<const char*> commands;
 };
 
@@ -148,7 +148,7 @@ class FreshMachineTest : public ImagesTest, public ::testing::WithParamInterface
                       "APT::Sandbox::User=root", "download", "dash"})
              .ok())
       GTEST_SKIP() << "needs a Debian mirror";
-    ASSERT_TRUE(sys::run_ok({"python3", FRESH_MACHINE, dir_ + "/machine"}).ok());
+    ASSERT_TRUE(sys::run_ok({"python3", FRESH_MACHINE, dir_ + "/machine", GetParam().installed}).ok());
     ::setenv("DPKG_ADMINDIR", (dir_ + "/machine").c_str(), 1);
     ::setenv("APT_CONFIG", (dir_ + "/machine/apt.conf").c_str(), 1);
   }
@@ -188,14 +188,17 @@ TEST_P(FreshMachineTest, ItsProgramsRun) {
 const FreshImage kFreshImages[] = {
     {"nginx",
      "nginx",
+     "",
      {"nginx -t", "curl --version", "ping -V", "bash --version", "tar --version", "sed --version", "getopt -V", "id",
       "cat /etc/os-release"}},
-    {"curl", "curlimages/curl", {"curl --version", "ping -V", "busybox true", "wget --help"}},
+    {"curl", "curlimages/curl", "", {"curl --version", "ping -V", "busybox true", "wget --help"}},
     {"netshoot",
      "nicolaka/netshoot",
+     "",
      {"dig -v", "host -V", "nslookup -version", "curl --version", "ip -V", "ss -V", "tcpdump --version", "iperf3 --version", "ping -V",
       "nc -h", "bash -c 'echo | awk 1'"}},
-    {"agnhost", "registry.k8s.io/e2e-test-images/agnhost:2.53", {"test -x /agnhost -a -x /pause", "curl --version", "nc -h", "ls /"}}};
+    {"netshoot_after_iproute2", "nicolaka/netshoot", "iproute2", {"ip -V", "bridge -V", "dig -v"}},
+    {"agnhost", "registry.k8s.io/e2e-test-images/agnhost:2.53", "", {"test -x /agnhost -a -x /pause", "curl --version", "nc -h", "ls /"}}};
 
 INSTANTIATE_TEST_SUITE_P(Images, FreshMachineTest, ::testing::ValuesIn(kFreshImages),
                          [](const auto& info) { return std::string(info.param.name); });
