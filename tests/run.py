@@ -166,14 +166,17 @@ def main():
     unknown = set(wanted) - {s.name for s in SUITES}
     if unknown:
         parser.error(f"no suite is called {', '.join(sorted(unknown))}; --list shows them")
-    totals = [0, 0, 0]
+    totals, failed = [0, 0, 0], []
     for suite in SUITES:
         if not args.all and suite.name not in wanted or args.only and suite.name not in wanted:
             continue
         print(f"{suite.name}: {suite.what}", flush=True)
         for outcome in run_suite(suite, args):
             show(outcome)
+            failed += [f"  {suite.name}: {line.strip()}" for line in outcome.details.splitlines() if line.strip().startswith("FAIL")]
             totals = [totals[0] + outcome.passed, totals[1] + outcome.failed, totals[2] + outcome.skipped]
+    if failed:
+        print("What failed:\n" + "\n".join(dict.fromkeys(failed)))
     print(f"{totals[0]} passed, {totals[1]} failed, {totals[2]} skipped")
     return 1 if totals[1] or not any(totals) else 0
 

@@ -27,6 +27,7 @@ class Report(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.passed, self.started = 0, 0.0
+        self.told = []
 
     def startTest(self, test):
         super().startTest(test)
@@ -46,7 +47,13 @@ class Report(unittest.TestResult):
         if isinstance(err[1], AssertionError):
             frames = [f for f in traceback.extract_tb(err[2]) if os.path.basename(f.filename).startswith("test_")]
             text = (f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}: {frames[-1].line}\n" if frames else "") + str(err[1])
-        print("    " + text.rstrip().replace("\n", "\n    "), flush=True)
+        self.told.append(f"{test.id()}\n    " + text.rstrip().replace("\n", "\n    "))
+        print(self.told[-1].split("\n", 1)[1], flush=True)
+
+    def again(self):
+        """What failed once more, where a reader of the log's end finds it."""
+        for text in self.told:
+            print(f"  FAIL {text[-4000:]}", flush=True)
 
     def addError(self, test, err):
         super().addError(test, err)
@@ -133,6 +140,7 @@ def main():
         run_shared(shared, report, args)
     unittest.TestSuite(own).run(report)
     failed = len(report.failures) + len(report.errors)
+    report.again()
     print(f"{report.passed} passed, {failed} failed, {len(report.skipped)} skipped")
     return 1 if failed else 0
 
