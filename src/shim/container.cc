@@ -47,7 +47,7 @@ class Container final : public Client::Sink {
   void command(int conn);
   bool copy_output(int& fd, int stream);
   void feed();
-  void reap();
+  void reap() { ended_ = reap_children(signals_, started_.pid, wait_status_) || ended_; }
   void record_exit(const std::string& error);
   bool oom_killed() const;
 
@@ -132,17 +132,8 @@ bool Container::copy_output(int& fd, int stream) {
 
 void Container::command(int conn) {
   char message[16];
-  iovec iov{message, sizeof message};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr msg{};
-  msg.msg_iov = &iov;
-  msg.msg_iovlen = 1;
-  msg.msg_control = control;
-  msg.msg_controllen = sizeof control;
-  const ssize_t n = ::recvmsg(conn, &msg, MSG_CMSG_CLOEXEC);
   int passed = -1;
-  if (n > 0)
-    if (cmsghdr* c = CMSG_FIRSTHDR(&msg); c && c->cmsg_type == SCM_RIGHTS) std::memcpy(&passed, CMSG_DATA(c), sizeof passed);
+  const ssize_t n = receive_with_fd(conn, message, sizeof message, passed);
   if (n >= 2 && message[0] == 'K' && !ended_) ::kill(started_.pid, message[1]);
   if (n >= 1 && message[0] == 'A' && passed >= 0)
     for (Client& client : clients_)
@@ -160,18 +151,6 @@ void Container::serve_socket() {
   pollfd p{conn, POLLIN, 0};  // the runtime sends at once; a silent one must not stop the log
   if (::poll(&p, 1, 1000) > 0) command(conn);
   ::close(conn);
-}
-
-void Container::reap() {
-  signalfd_siginfo info;
-  while (::read(signals_, &info, sizeof info) > 0) {}
-  int status;
-  pid_t pid;
-  while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0)
-    if (pid == started_.pid) {
-      ended_ = true;
-      wait_status_ = status;
-    }
 }
 
 void Container::loop() {

@@ -39,7 +39,7 @@ class Exec final : public Client::Sink {
   void feed();
   bool copy_output(int& fd, std::uint8_t channel);
   void loop();
-  void reap();
+  void reap() { ended_ = reap_children(signals_, started_.pid, wait_status_) || ended_; }
   void finish();
 
   Options options_;
@@ -83,18 +83,6 @@ bool Exec::copy_output(int& fd, std::uint8_t channel) {
   }
   client_.send(channel, chunk, static_cast<std::size_t>(n));
   return true;
-}
-
-void Exec::reap() {
-  signalfd_siginfo info;
-  while (::read(signals_, &info, sizeof info) > 0) {}
-  int status;
-  pid_t pid;
-  while ((pid = ::waitpid(-1, &status, WNOHANG)) > 0)
-    if (pid == started_.pid) {
-      ended_ = true;
-      wait_status_ = status;
-    }
 }
 
 void Exec::loop() {

@@ -1,9 +1,11 @@
 #include "shim/util.h"
 
 #include <fcntl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -58,7 +60,7 @@ long long now_ns() {
   return ts.tv_sec * 1'000'000'000LL + ts.tv_nsec;
 }
 
-int listen_seqpacket(const std::string& path) {
+sockaddr_un unix_address(const std::string& path) {
   sockaddr_un addr{};
   addr.sun_family = AF_UNIX;
   if (path.size() >= sizeof addr.sun_path) {
@@ -66,11 +68,44 @@ int listen_seqpacket(const std::string& path) {
     die(path.c_str());
   }
   std::memcpy(addr.sun_path, path.c_str(), path.size() + 1);
+  return addr;
+}
+
+ssize_t receive_with_fd(int socket, void* data, std::size_t size, int& passed) {
+  iovec iov{data, size};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr msg{};
+  msg.msg_iov = &iov;
+  msg.msg_iovlen = 1;
+  msg.msg_control = control;
+  msg.msg_controllen = sizeof control;
+  passed = -1;
+  const ssize_t n = ::recvmsg(socket, &msg, MSG_CMSG_CLOEXEC);
+  if (n > 0)
+    if (cmsghdr* c = CMSG_FIRSTHDR(&msg); c && c->cmsg_type == SCM_RIGHTS) std::memcpy(&passed, CMSG_DATA(c), sizeof passed);
+  return n;
+}
+
+bool reap_children(int signals, pid_t pid, int& wait_status) {
+  signalfd_siginfo info;
+  while (::read(signals, &info, sizeof info) > 0) {}
+  bool found = false;
+  int status;
+  for (pid_t ended; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;)
+    if (ended == pid) {
+      found = true;
+      wait_status = status;
+    }
+  return found;
+}
+
+int listen_seqpacket(const std::string& path) {
+  const sockaddr_un addr = unix_address(path);
   const int fd = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) die("socket");
   ::unlink(path.c_str());
   const mode_t before = ::umask(0177);
-  if (::bind(fd, reinterpret_cast<sockaddr*>(&addr), sizeof addr) < 0) die(path.c_str());
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&addr), sizeof addr) < 0) die(path.c_str());
   ::umask(before);
   if (::listen(fd, 16) < 0) die("listen");
   return fd;

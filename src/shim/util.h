@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include <cstddef>
 #include <string>
@@ -15,6 +16,11 @@ bool write_all(int fd, const char* data, std::size_t size);
 bool write_file(const std::string& path, const std::string& text);
 std::string read_small_file(const std::string& path);
 long long now_ns();
+sockaddr_un unix_address(const std::string& path);  // dies where the path is too long
+// One message, and the descriptor that came with it (-1: none), which is the caller's to close. The message's size, or recvmsg's -1.
+ssize_t receive_with_fd(int socket, void* data, std::size_t size, int& passed);
+// All children that have ended; the status of `pid` where it is one of them.
+bool reap_children(int signals, pid_t pid, int& wait_status);
 // A close-on-exec unix socket that listens; SOCK_SEQPACKET keeps messages apart.
 int listen_seqpacket(const std::string& path);
 // The last error of runc's JSON log: the text between the quotes, still escaped as JSON.
