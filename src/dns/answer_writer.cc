@@ -67,7 +67,8 @@ bool AnswerWriter::commit(Section section, std::size_t start, std::size_t length
   return true;
 }
 
-void AnswerWriter::record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, Bytes data) {
+template <typename WriteData>
+void AnswerWriter::write_record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, WriteData write_data) {
   if (full_) {
     if (section != Section::kAdditional) truncated_ = true;
     return;
@@ -79,27 +80,21 @@ void AnswerWriter::record(Section section, const Name& owner, std::uint16_t type
   u32(ttl);
   std::size_t length_at = out_.size();
   u16(0);
-  out_.insert(out_.end(), data.begin(), data.end());
+  write_data();
   commit(section, start, length_at);
+}
+
+void AnswerWriter::record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, Bytes data) {
+  write_record(section, owner, type, ttl, [&] { out_.insert(out_.end(), data.begin(), data.end()); });
 }
 
 void AnswerWriter::name_record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, Bytes before, const Name& target,
                                Bytes after, bool compress) {
-  if (full_) {
-    if (section != Section::kAdditional) truncated_ = true;
-    return;
-  }
-  std::size_t start = out_.size();
-  name(owner, true);
-  u16(type);
-  u16(kClassIn);
-  u32(ttl);
-  std::size_t length_at = out_.size();
-  u16(0);
-  out_.insert(out_.end(), before.begin(), before.end());
-  name(target, compress);
-  out_.insert(out_.end(), after.begin(), after.end());
-  commit(section, start, length_at);
+  write_record(section, owner, type, ttl, [&] {
+    out_.insert(out_.end(), before.begin(), before.end());
+    name(target, compress);
+    out_.insert(out_.end(), after.begin(), after.end());
+  });
 }
 
 std::vector<std::uint8_t> AnswerWriter::finish(const Finish& f) {
@@ -109,7 +104,7 @@ std::vector<std::uint8_t> AnswerWriter::finish(const Finish& f) {
   if (f.authoritative) flags |= 0x0400;
   if (truncated_) flags |= 0x0200;
   if (query_.rd) flags |= 0x0100;
-  if (f.recursion_available) flags |= 0x0080;
+  flags |= 0x0080;
   if (f.authentic) flags |= 0x0020;
   if (query_.cd) flags |= 0x0010;
   flags |= static_cast<std::uint16_t>(f.rcode & 15);
@@ -136,10 +131,10 @@ std::vector<std::uint8_t> AnswerWriter::finish(const Finish& f) {
   return std::move(out_);
 }
 
-std::vector<std::uint8_t> make_error(const Query& query, unsigned rcode, bool with_question, std::size_t limit, bool recursion_available,
-                                     Ede ede, std::string_view text) {
+std::vector<std::uint8_t> make_error(const Query& query, unsigned rcode, bool with_question, std::size_t limit, Ede ede,
+                                     std::string_view text) {
   AnswerWriter writer(query, limit, with_question);
-  return writer.finish({.rcode = rcode, .recursion_available = recursion_available, .ede = ede, .ede_text = text});
+  return writer.finish({.rcode = rcode, .ede = ede, .ede_text = text});
 }
 
 }  // namespace fairway::dns

@@ -66,7 +66,7 @@ void write_chain(AnswerWriter& writer, const std::vector<std::pair<Name, Name>>&
 }
 
 // Names that are never asked of others. RFC 6761 6.3, 6.4; RFC 8482 for ANY.
-std::optional<std::vector<std::uint8_t>> special(const Query& query, std::size_t limit, bool recursion) {
+std::optional<std::vector<std::uint8_t>> special(const Query& query, std::size_t limit) {
   auto labels = query.question.name.labels();
   std::string_view top = labels.empty() ? "" : labels.back();
   AnswerWriter writer(query, limit);
@@ -76,25 +76,25 @@ std::optional<std::vector<std::uint8_t>> special(const Query& query, std::size_t
     constexpr std::array<std::uint8_t, 4> kLoopback4{127, 0, 0, 1};
     if (query.question.type == 1) writer.record(Section::kAnswer, query.question.name, 1, 3600, kLoopback4);
     if (query.question.type == 28) writer.record(Section::kAnswer, query.question.name, 28, 3600, loopback);
-    return writer.finish({.recursion_available = recursion});
+    return writer.finish({});
   }
-  if (top == "invalid") return writer.finish({.rcode = static_cast<unsigned>(Rcode::kNxDomain), .recursion_available = recursion});
+  if (top == "invalid") return writer.finish({.rcode = static_cast<unsigned>(Rcode::kNxDomain)});
   if (query.question.type == kTypeAnyQuery) {
     constexpr std::array<std::uint8_t, 9> kHinfo{7, 'R', 'F', 'C', '8', '4', '8', '2', 0};
     writer.record(Section::kAnswer, query.question.name, kTypeHinfo, 3600, kHinfo);
-    return writer.finish({.recursion_available = recursion});
+    return writer.finish({});
   }
   return std::nullopt;
 }
 
-std::vector<std::uint8_t> not_ready(const Query& query, std::size_t limit, bool recursion) {
-  return make_error(query, static_cast<unsigned>(Rcode::kServFail), true, limit, recursion, Ede::kNotReady,
+std::vector<std::uint8_t> not_ready(const Query& query, std::size_t limit) {
+  return make_error(query, static_cast<unsigned>(Rcode::kServFail), true, limit, Ede::kNotReady,
                     "the cluster's names have not been read yet");
 }
 
 }  // namespace
 
-OwnAnswer answer_own(const zn::Zone& zone, const Query& query, std::size_t limit, std::uint32_t turn, bool recursion) {
+OwnAnswer answer_own(const zn::Zone& zone, const Query& query, std::size_t limit, std::uint32_t turn) {
   const zn::ZoneConfig& config = zone.config();
   OwnAnswer out;
   Name name = query.question.name;
@@ -104,7 +104,7 @@ OwnAnswer answer_own(const zn::Zone& zone, const Query& query, std::size_t limit
     if (answer.kind != zn::Answer::Kind::kCname || query.question.type == kTypeCname || query.question.type == kTypeAnyQuery) break;
     auto target = Name::from_text(answer.records[0].target);
     if (!target || step == kMaxChain) {
-      out.message = make_error(query, static_cast<unsigned>(Rcode::kServFail), true, limit, recursion, Ede::kNone);
+      out.message = make_error(query, static_cast<unsigned>(Rcode::kServFail), true, limit, Ede::kNone);
       return out;
     }
     out.chain.emplace_back(name, *target);
@@ -112,12 +112,12 @@ OwnAnswer answer_own(const zn::Zone& zone, const Query& query, std::size_t limit
   }
   if (answer.kind == zn::Answer::Kind::kOutside) {
     out.outside = name;
-    if (out.chain.empty()) out.message = special(query, limit, recursion);
+    if (out.chain.empty()) out.message = special(query, limit);
     return out;
   }
   if (answer.kind == zn::Answer::Kind::kIncomplete) {
     out.kind = AnswerClass::kIncomplete;
-    out.message = not_ready(query, limit, recursion);
+    out.message = not_ready(query, limit);
     return out;
   }
   AnswerWriter writer(query, limit);
@@ -136,8 +136,7 @@ OwnAnswer answer_own(const zn::Zone& zone, const Query& query, std::size_t limit
   bool denied = answer.kind == zn::Answer::Kind::kNxDomain;
   out.kind = denied ? AnswerClass::kNxDomain : AnswerClass::kRecords;
   out.message = writer.finish({.rcode = static_cast<unsigned>(denied ? Rcode::kNxDomain : Rcode::kNoError),
-                               .authoritative = true,
-                               .recursion_available = recursion});
+                               .authoritative = true});
   return out;
 }
 

@@ -23,8 +23,7 @@ struct OwnAnswer {
 };
 
 // `turn` rotates sets of addresses: each client's first differs.
-OwnAnswer answer_own(const compile::dns::Zone& zone, const Query& query, std::size_t limit_bytes, std::uint32_t turn,
-                     bool recursion_available);
+OwnAnswer answer_own(const compile::dns::Zone& zone, const Query& query, std::size_t limit_bytes, std::uint32_t turn);
 
 // The CNAMEs of `own`, then what the upstream said (nullptr: SERVFAIL).
 std::vector<std::uint8_t> finish_chain(const OwnAnswer& own, std::uint32_t ttl_seconds, const Query& query, const Response* response,

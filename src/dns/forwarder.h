@@ -57,7 +57,6 @@ class Forwarder {
   std::optional<Time> next_time() const;
 
   void set_upstreams(std::vector<net::SocketAddr> upstreams);
-  bool has_upstreams() const { return !upstreams_.empty(); }
   std::vector<UpstreamStatus> upstreams() const;
   const DnsStats& stats() const { return stats_; }
   std::size_t in_flight() const { return fetches_.size(); }

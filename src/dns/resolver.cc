@@ -19,9 +19,8 @@ void Resolver::handle(const compile::dns::Zone& zone, Bytes message, Via via, Ti
   QueryVerdict verdict = parse_query(message, query);
   std::size_t limit =
       via == Via::kTcp ? kTcpBytes : std::max<std::size_t>(512, std::min<std::size_t>(query.udp_bytes, limits_.udp_answer_bytes));
-  bool recursion = forwarder_.has_upstreams();
   auto error = [&](unsigned rcode, bool with_question, Ede ede = Ede::kNone, std::string_view text = {}) {
-    reply(make_error(query, rcode, with_question, limit, recursion, ede, text));
+    reply(make_error(query, rcode, with_question, limit, ede, text));
   };
   if (verdict != QueryVerdict::kOk) ++stats_.malformed;
   switch (verdict) {
@@ -42,7 +41,7 @@ void Resolver::handle(const compile::dns::Zone& zone, Bytes message, Via via, Ti
     return error(static_cast<unsigned>(query.question.klass == kClassIn && query.question.type < 251 ? Rcode::kNotImp : Rcode::kRefused),
                  true);
   }
-  OwnAnswer own = answer_own(zone, query, limit, turn_++, recursion);
+  OwnAnswer own = answer_own(zone, query, limit, turn_++);
   if (!own.message) return forward(zone, query, std::move(own), limit, now, reply);
   ++(own.kind == AnswerClass::kNxDomain     ? stats_.cluster_nxdomain
      : own.kind == AnswerClass::kIncomplete ? stats_.cluster_incomplete
@@ -53,17 +52,16 @@ void Resolver::handle(const compile::dns::Zone& zone, Bytes message, Via via, Ti
 void Resolver::forward(const compile::dns::Zone& zone, const Query& query, OwnAnswer own, std::size_t limit, Time now, const Reply& reply) {
   if (!query.rd && own.chain.empty()) {
     ++stats_.refused;
-    return reply(make_error(query, static_cast<unsigned>(Rcode::kRefused), true, limit, forwarder_.has_upstreams(), Ede::kNotAuthoritative,
+    return reply(make_error(query, static_cast<unsigned>(Rcode::kRefused), true, limit, Ede::kNotAuthoritative,
                             "recursion was not asked for"));
   }
-  bool recursion = forwarder_.has_upstreams();
   std::uint32_t ttl = zone.config().ttl_seconds;
   CacheKey key = cache_key(query, own.outside);
-  forwarder_.resolve(key, now, [query, own = std::move(own), limit, reply, recursion, ttl](const Outcome& outcome) {
+  forwarder_.resolve(key, now, [query, own = std::move(own), limit, reply, ttl](const Outcome& outcome) {
     RenderOptions options{.limit_bytes = limit, .now = std::chrono::steady_clock::now(), .stale = outcome.stale};
     if (!own.chain.empty()) return reply(finish_chain(own, ttl, query, outcome.response.get(), options));
     if (outcome.response) return reply(render_response(query, *outcome.response, options));
-    reply(make_error(query, static_cast<unsigned>(outcome.rcode), true, limit, recursion, outcome.ede, outcome.why));
+    reply(make_error(query, static_cast<unsigned>(outcome.rcode), true, limit, outcome.ede, outcome.why));
   });
 }
 

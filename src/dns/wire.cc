@@ -205,7 +205,6 @@ bool parse_answer(Bytes message, UpstreamAnswer& out) {
   out.response = flags & 0x8000;
   out.opcode = flags >> 11 & 15;
   out.truncated = flags & 0x0200;
-  out.recursion_available = flags & 0x0080;
   out.authentic = flags & 0x0020;
   out.rcode = flags & 15;
   unsigned counts[3] = {get_u16(message, 6), get_u16(message, 8), get_u16(message, 10)};

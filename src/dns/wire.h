@@ -120,7 +120,7 @@ DataNames data_names(std::uint16_t type);
 // What an upstream sent, after all of it was walked.
 struct UpstreamAnswer {
   std::uint16_t id = 0;
-  bool response = false, truncated = false, recursion_available = false, authentic = false;
+  bool response = false, truncated = false, authentic = false;
   std::uint8_t opcode = 0;
   unsigned rcode = 0;         // extended
   bool has_question = false;  // exactly one, uncompressed, right after the header
@@ -156,7 +156,6 @@ class AnswerWriter {
   struct Finish {
     unsigned rcode = 0;
     bool authoritative = false;
-    bool recursion_available = true;
     bool authentic = false;
     Ede ede = Ede::kNone;
     std::string_view ede_text;
@@ -167,6 +166,8 @@ class AnswerWriter {
   void u16(std::uint16_t v);
   void u32(std::uint32_t v);
   void name(const Name& n, bool compress);
+  template <typename WriteData>
+  void write_record(Section section, const Name& owner, std::uint16_t type, std::uint32_t ttl, WriteData write_data);
   bool commit(Section section, std::size_t start, std::size_t length_at);
 
   const Query& query_;
@@ -183,8 +184,9 @@ class AnswerWriter {
 // A query to an upstream: RD, the question, EDNS with 1232 bytes and DO, or none.
 std::vector<std::uint8_t> make_query(std::uint16_t id, const Question& question, bool cd, bool ad, bool dnssec_ok, bool edns);
 
+// RA is always set: this server is the whole resolver of a pod, upstreams or none, and stub resolvers warn where it is not.
 // An answer without a body, for what was not understood or is not to be answered.
-std::vector<std::uint8_t> make_error(const Query& query, unsigned rcode, bool with_question, std::size_t limit, bool recursion_available,
-                                     Ede ede = Ede::kNone, std::string_view text = {});
+std::vector<std::uint8_t> make_error(const Query& query, unsigned rcode, bool with_question, std::size_t limit, Ede ede = Ede::kNone,
+                                     std::string_view text = {});
 
 }  // namespace fairway::dns

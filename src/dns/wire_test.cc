@@ -92,7 +92,7 @@ TEST(Answer, TtlIsTheLeastAndNegativeTtlTheSoas) {
   EXPECT_EQ(parsed.ttl, 7u);
   Query q;
   (void)parse_query(test::query("a.example", 1), q);
-  ASSERT_TRUE(parse_answer(make_error(q, 3, true, 512, true), parsed = {}));
+  ASSERT_TRUE(parse_answer(make_error(q, 3, true, 512), parsed = {}));
   EXPECT_EQ(parsed.ttl, 0u);  // no SOA: not to be kept
 }
 

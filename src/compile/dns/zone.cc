@@ -326,13 +326,6 @@ Zone::~Zone() = default;
 
 Answer Zone::lookup(Labels labels, std::uint16_t type) const { return Lookup(*state_, labels, type).run(); }
 
-bool Zone::owns(Labels labels) const {
-  if (ends_with(labels, state_->domain_labels)) return true;
-  Lookup lookup(*state_, labels, 0);
-  auto family = lookup.reverse_family();
-  return family && lookup.reverse_range(parse_reverse(labels, *family)) != nullptr;
-}
-
 bool Zone::complete() const { return state_->complete; }
 const ZoneConfig& Zone::config() const { return *state_->config; }
 std::uint32_t Zone::serial() const { return state_->serial; }

@@ -78,8 +78,6 @@ class Zone {
   // Labels may hold any bytes. `type` is the query's type, kTypeAny gives the first type there is (RFC 8482).
   Answer lookup(std::span<const std::string_view> labels, std::uint16_t type) const;
 
-  // Whether the name lies in a zone of ours, whatever it holds.
-  bool owns(std::span<const std::string_view> labels) const;
   bool complete() const;
   const ZoneConfig& config() const;
   // Grows by one with each snapshot that differs from the one before; the SOA's serial.
