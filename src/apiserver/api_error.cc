@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "k8s/status_code.h"
+
 namespace fairway::apiserver {
 namespace {
 
@@ -25,37 +27,6 @@ std::string value_text(const Json& value) {
   std::string text = scalar_text(value);
   if (text.size() > 512) text = text.substr(0, 509) + "...";
   return text;
-}
-
-Code code_of(int http) {
-  switch (http) {
-    case 400:
-    case 413:
-    case 415:
-    case 422:
-      return Code::kInvalid;
-    case 401:
-      return Code::kUnauthorized;
-    case 403:
-      return Code::kForbidden;
-    case 404:
-      return Code::kNotFound;
-    case 405:
-    case 406:
-    case 501:
-      return Code::kUnsupported;
-    case 409:
-      return Code::kConflict;
-    case 410:
-      return Code::kGone;
-    case 429:
-    case 503:
-      return Code::kUnavailable;
-    case 504:
-      return Code::kTimeout;
-    default:
-      return Code::kInternal;
-  }
 }
 
 }  // namespace
@@ -86,7 +57,7 @@ Json ApiError::to_status() const {
 
 Error ApiError::to_error() const {
   Error error;
-  error.code = reason == "AlreadyExists" ? Code::kAlreadyExists : code_of(code);
+  error.code = k8s::code_of_status(code, reason);
   error.message = message;
   error.reason = reason;
   return error;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "io/http_client.h"
+#include "k8s/status_code.h"
 #include "sys/file.h"
 
 namespace fairway::k8s {
@@ -36,40 +37,6 @@ std::string text_of(const json::object& object, std::string_view key) {
   return value && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
-Code code_of(int status, const std::string& reason) {
-  switch (status) {
-    case 400:
-    case 422:
-      return Code::kInvalid;
-    case 401:
-      return Code::kUnauthorized;
-    case 403:
-      return Code::kForbidden;
-    case 404:
-      return Code::kNotFound;
-    case 405:
-    case 406:
-    case 415:
-    case 501:
-      return Code::kUnsupported;
-    case 409:
-      return reason == "AlreadyExists" ? Code::kAlreadyExists : Code::kConflict;
-    case 410:
-      return Code::kGone;
-    case 408:
-    case 504:
-      return Code::kTimeout;
-    case 413:
-      return Code::kExhausted;
-    case 429:
-    case 502:
-    case 503:
-      return Code::kUnavailable;
-    default:
-      return reason == "Expired" ? Code::kGone : Code::kInternal;
-  }
-}
-
 Error error_of_status(const Json& status) {
   const json::object* fields = status.if_object();
   if (!fields) return make_error(Code::kInternal, "the server answered with something that is no Status");
@@ -78,7 +45,7 @@ Error error_of_status(const Json& status) {
   const std::string reason = text_of(*fields, "reason");
   std::string message = text_of(*fields, "message");
   if (message.empty()) message = reason.empty() ? "the server answered " + std::to_string(number) : reason;
-  Error error = make_error(code_of(number, reason), std::move(message));
+  Error error = make_error(code_of_status(number, reason), std::move(message));
   error.reason = reason;
   return error;
 }
@@ -351,7 +318,7 @@ Error error_of(int http_status, std::string_view body) {
       return error_of_status(*parsed);
     }
   }
-  return make_error(code_of(http_status, ""),
+  return make_error(code_of_status(http_status, ""),
                     "the server answered " + std::to_string(http_status) + (body.empty() ? "" : ": " + std::string(body.substr(0, 512))));
 }
 
