@@ -26,8 +26,8 @@ namespace {
 constexpr std::size_t kReceiveBytes = 32 << 10;  // the kernel's own limit on one dump message
 constexpr int kDumpAttempts = 5;
 
-// What a message says in its attributes; the last of a kind wins.
-template <std::size_t kMax>
+// What a message says in its attributes; the last of a kind wins. One size for all kinds of message: g++ 12 folds the members of a
+// template into one and then warns of the smaller ones' bounds.
 class Attributes {
  public:
   Attributes(const nlmsghdr* header, std::size_t body_bytes) {
@@ -78,16 +78,18 @@ class Attributes {
  private:
   void remember(const nlattr* attr) {
     const std::size_t type = mnl_attr_get_type(attr);
-    if (type <= kMax) found_[type] = attr;
+    if (type < found_.size()) found_[type] = attr;
   }
-  std::array<const nlattr*, kMax + 1> found_{};
+  static constexpr std::size_t kTypes = 64;
+  static_assert(IFLA_MAX < kTypes && IFA_MAX < kTypes && RTA_MAX < kTypes && RTAX_MAX < kTypes && NDA_MAX < kTypes);
+  std::array<const nlattr*, kTypes> found_{};
 };
 
 net::IpAddr any_addr(std::uint8_t family) { return family == AF_INET ? net::IpAddr::v4(0) : net::IpAddr{}; }
 
 LinkInfo parse_link(const nlmsghdr* header) {
   const auto* body = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(header));
-  const Attributes<IFLA_MAX> attrs(header, sizeof(ifinfomsg));
+  const Attributes attrs(header, sizeof(ifinfomsg));
   LinkInfo out;
   out.index = static_cast<std::uint32_t>(body->ifi_index);
   out.flags = body->ifi_flags;
@@ -97,13 +99,13 @@ LinkInfo parse_link(const nlmsghdr* header) {
   out.group = attrs.u32(IFLA_GROUP);
   out.peer_index = attrs.u32(IFLA_LINK);
   out.qdisc = attrs.text(IFLA_QDISC);
-  if (const nlattr* info = attrs.get(IFLA_LINKINFO)) out.kind = Attributes<IFLA_INFO_MAX>(info).text(IFLA_INFO_KIND);
+  if (const nlattr* info = attrs.get(IFLA_LINKINFO)) out.kind = Attributes(info).text(IFLA_INFO_KIND);
   return out;
 }
 
 AddressInfo parse_address(const nlmsghdr* header) {
   const auto* body = static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(header));
-  const Attributes<IFA_MAX> attrs(header, sizeof(ifaddrmsg));
+  const Attributes attrs(header, sizeof(ifaddrmsg));
   AddressInfo out;
   out.link = body->ifa_index;
   out.prefix_length = body->ifa_prefixlen;
@@ -116,7 +118,7 @@ AddressInfo parse_address(const nlmsghdr* header) {
 
 RouteInfo parse_route(const nlmsghdr* header) {
   const auto* body = static_cast<const rtmsg*>(mnl_nlmsg_get_payload(header));
-  const Attributes<RTA_MAX> attrs(header, sizeof(rtmsg));
+  const Attributes attrs(header, sizeof(rtmsg));
   RouteInfo out;
   out.dst = net::Prefix(attrs.addr(RTA_DST).value_or(any_addr(body->rtm_family)), body->rtm_dst_len);
   out.link = attrs.u32(RTA_OIF);
@@ -130,13 +132,13 @@ RouteInfo parse_route(const nlmsghdr* header) {
   out.table = attrs.get(RTA_TABLE) != nullptr ? attrs.u32(RTA_TABLE) : body->rtm_table;
   out.protocol = body->rtm_protocol;
   out.type = body->rtm_type;
-  if (const nlattr* metrics = attrs.get(RTA_METRICS)) out.mtu = Attributes<RTAX_MAX>(metrics).u32(RTAX_MTU);
+  if (const nlattr* metrics = attrs.get(RTA_METRICS)) out.mtu = Attributes(metrics).u32(RTAX_MTU);
   return out;
 }
 
 NeighbourInfo parse_neighbour(const nlmsghdr* header) {
   const auto* body = static_cast<const ndmsg*>(mnl_nlmsg_get_payload(header));
-  const Attributes<NDA_MAX> attrs(header, sizeof(ndmsg));
+  const Attributes attrs(header, sizeof(ndmsg));
   NeighbourInfo out;
   out.link = static_cast<std::uint32_t>(body->ndm_ifindex);
   out.state = body->ndm_state;
@@ -152,7 +154,7 @@ std::string kernel_words(const nlmsghdr* header) {
   std::size_t skip = sizeof(nlmsgerr);
   if ((header->nlmsg_flags & NLM_F_CAPPED) == 0) skip += error->msg.nlmsg_len - sizeof(nlmsghdr);
   if (skip > mnl_nlmsg_get_payload_len(header)) return {};
-  return Attributes<NLMSGERR_ATTR_MAX>(header, skip).text(NLMSGERR_ATTR_MSG);
+  return Attributes(header, skip).text(NLMSGERR_ATTR_MSG);
 }
 
 Error kernel_error(const nlmsghdr* header, std::string_view what) {

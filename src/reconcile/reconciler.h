@@ -97,8 +97,6 @@ class Reconciler {
     return out;
   }
   bool idle() const { return open_.empty(); }
-  // Whether the latest desire for this key is in force.
-  bool settled(const Key& key) const { return !open_.contains(key); }
   template <typename Visit>
   void for_each_failure(Visit visit) const {
     for (const auto& [key, open] : open_)
