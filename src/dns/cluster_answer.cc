@@ -135,8 +135,7 @@ OwnAnswer answer_own(const zn::Zone& zone, const Query& query, std::size_t limit
   for (const auto& r : answer.additional) write(writer, Section::kAdditional, name, r, config, serial);
   bool denied = answer.kind == zn::Answer::Kind::kNxDomain;
   out.kind = denied ? AnswerClass::kNxDomain : AnswerClass::kRecords;
-  out.message = writer.finish({.rcode = static_cast<unsigned>(denied ? Rcode::kNxDomain : Rcode::kNoError),
-                               .authoritative = true});
+  out.message = writer.finish({.rcode = static_cast<unsigned>(denied ? Rcode::kNxDomain : Rcode::kNoError), .authoritative = true});
   return out;
 }
 

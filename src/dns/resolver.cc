@@ -52,8 +52,8 @@ void Resolver::handle(const compile::dns::Zone& zone, Bytes message, Via via, Ti
 void Resolver::forward(const compile::dns::Zone& zone, const Query& query, OwnAnswer own, std::size_t limit, Time now, const Reply& reply) {
   if (!query.rd && own.chain.empty()) {
     ++stats_.refused;
-    return reply(make_error(query, static_cast<unsigned>(Rcode::kRefused), true, limit, Ede::kNotAuthoritative,
-                            "recursion was not asked for"));
+    return reply(
+        make_error(query, static_cast<unsigned>(Rcode::kRefused), true, limit, Ede::kNotAuthoritative, "recursion was not asked for"));
   }
   std::uint32_t ttl = zone.config().ttl_seconds;
   CacheKey key = cache_key(query, own.outside);
