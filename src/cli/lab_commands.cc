@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 #include <cerrno>
+#include <csignal>
 #include <iostream>
 #include <memory>
 
@@ -19,7 +20,16 @@ namespace {
 
 void say(const std::string& line) { std::cerr << line << "\n"; }
 
+// Ctrl-C ends the waiting; the supervisor is a session of its own and goes on. Nothing but write() is safe here.
+void stop_waiting(int) {
+  constexpr std::string_view kText =
+      "\nNo longer waiting. What has begun goes on: fairway lab status shows it, fairway lab down takes it away.\n";
+  if (::write(STDERR_FILENO, kText.data(), kText.size()) < 0) ::_exit(1);
+  ::_exit(130);
+}
+
 int run_up(const lab::UpOptions& options) {
+  std::signal(SIGINT, stop_waiting);
   const auto layout = lab::default_layout();
   const auto start = std::chrono::steady_clock::now();
   if (auto status = lab::up(layout, options, say); !status.ok()) return fail(status.error());

@@ -146,6 +146,15 @@ class LabLife(unittest.TestCase):
                 self.assertIn("taken down while it came up", out)
                 self.assertNothingLeft()
 
+    def test_control_c_says_what_goes_on(self):
+        up = subprocess.Popen([shared.FAIRWAY, "lab", "up", "--nodes", "1"], env=self.lab.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertTrue(any("fabric" in line for line in up.stdout))
+        up.send_signal(signal.SIGINT)
+        self.assertIn("fairway lab down takes it away", up.communicate(timeout=60)[0])
+        self.assertEqual(up.returncode, 130)
+        self.lab.fairway("lab", "down")
+        self.assertNothingLeft()
+
     def test_a_full_disk_is_named(self):
         run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", self.lab.dir])
         self.addCleanup(run, ["umount", "-l", self.lab.dir], check=False)
