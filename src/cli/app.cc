@@ -56,9 +56,11 @@ void add_commands(CLI::App& app, Exit& exit) {
       "  kubectl get nodes -o wide\n"
       "  fairway status                    what each node's agent has and does\n"
       "  fairway show frontends -o json    the rows in force, as the kernel has them\n"
+      "  fairway policy check k8s/          who may reach whom, from manifests alone\n"
       "  fairway lab down");
   add_lab_commands(app, exit);
   add_inspect_commands(app, exit);
+  add_policy_commands(app, exit);
   add_completion_command(app, exit);
   add_lab_processes(app, exit);
 }

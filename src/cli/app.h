@@ -24,6 +24,7 @@ void add_lab_commands(CLI::App& app, Exit& exit);        // lab_commands.cc
 void add_lab_processes(CLI::App& app, Exit& exit);       // lab_processes.cc: the hidden ones
 void add_inspect_commands(CLI::App& app, Exit& exit);    // inspect.cc: status, show
 void add_kube_commands(CLI::App& lab, Exit& exit);       // kube_commands.cc: lab apply|get|exec|logs
+void add_policy_commands(CLI::App& app, Exit& exit);     // policy_commands.cc
 void add_completion_command(CLI::App& app, Exit& exit);  // completion.cc
 
 // Prints the error as the user should see it; the exit code.

@@ -1,0 +1,175 @@
+// fairway policy check, fairway policy diff: what policies do, from manifests alone or from a cluster, before they are applied.
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+#include <iostream>
+#include <memory>
+
+#include "cli/app.h"
+#include "cli/policy_input.h"
+#include "cli/policy_text.h"
+#include "policycheck/assertions.h"
+#include "policycheck/compare.h"
+#include "policycheck/lint.h"
+#include "policycheck/pattern.h"
+#include "policycheck/render.h"
+#include "sys/file.h"
+
+namespace fairway::cli {
+namespace json = boost::json;
+using namespace policycheck;
+namespace {
+
+constexpr int kFails = 1, kBroken = 2;
+
+int broken(const Error& error) {
+  fail(error);
+  return kBroken;
+}
+
+struct CheckOptions {
+  PolicyInput input;
+  std::string output, from = "*", to = "*", assertions, fail_on = "error";
+  std::vector<std::string> paths, why;
+};
+
+Result<std::vector<const End*>> select(const Check& check, const std::string& pattern, const std::string& ns) {
+  FW_ASSIGN(const Pattern parsed, Pattern::parse(pattern, ns));
+  auto out = parsed.ends(check);
+  if (out.empty()) return make_error(Code::kNotFound, "nothing here is named \"" + pattern + "\"; `*` shows all there is");
+  return out;
+}
+
+Result<int> run_why(const Check& check, const CheckOptions& o) {
+  const auto [name, port] = split_port(o.why[1]);
+  if (port.empty()) return make_error(Code::kInvalid, "--why: name a port: " + o.why[1] + ":80");
+  FW_ASSIGN(const PortSet ports, parse_ports(port));
+  FW_ASSIGN(const auto from, select(check, o.why[0], o.input.ns));
+  FW_ASSIGN(const auto to, select(check, std::string(name), o.input.ns));
+  bool all = true;
+  for (const End* source : from)
+    for (const End* destination : to) {
+      const Connection connection{source, destination, source->parties.front(), destination->parties.front(), some_port(ports)};
+      const Reason reason = check.why(connection);
+      std::cout << reason_text(connection, reason);
+      all &= reason.allowed();
+    }
+  return all ? 0 : kFails;
+}
+
+Severity fail_level(const std::string& word) { return word == "warning" ? Severity::kWarning : Severity::kError; }
+
+Result<int> run_check(const CheckOptions& o) {
+  FW_ASSIGN(const auto check, load_check(o.input, o.paths));
+  if (!check) return kBroken;
+  if (!o.why.empty()) return run_why(*check, o);
+  Selection selection;
+  FW_ASSIGN(selection.from, select(*check, o.from, o.input.ns));
+  FW_ASSIGN(selection.to, select(*check, o.to, o.input.ns));
+  const auto findings = lint(*check);
+  std::vector<Outcome> outcomes;
+  if (!o.assertions.empty()) {
+    FW_ASSIGN(const std::string text, sys::read_file(o.assertions, kMaxAssertionBytes));
+    const auto assertions = parse_assertions(o.assertions, text, o.input.ns);
+    for (const auto& fault : assertions.faults) std::cerr << fault.to_string() << "\n";
+    if (!assertions.faults.empty()) return kBroken;
+    for (const auto& assertion : assertions.list) outcomes.push_back(judge(*check, assertion));
+  }
+  if (o.output == "json") {
+    auto out = render_json(*check, selection, findings);
+    if (!o.assertions.empty()) out["assertions"] = render_json(outcomes);
+    std::cout << json::serialize(out) << "\n";
+  } else if (o.output == "dot") {
+    std::cout << render_dot(*check, selection);
+  } else if (o.output == "svg") {
+    std::cout << render_svg(*check, selection, o.paths.empty() ? "the cluster" : o.paths.front());
+  } else {
+    std::cout << check_text(*check, selection, findings, outcomes);
+  }
+  const bool found = o.fail_on != "none" &&
+                     std::any_of(findings.begin(), findings.end(), [&](const Finding& f) { return f.severity >= fail_level(o.fail_on); });
+  const bool failed = std::any_of(outcomes.begin(), outcomes.end(), [](const Outcome& one) { return !one.holds; });
+  return found || failed ? kFails : 0;
+}
+
+struct DiffOptions {
+  PolicyInput input;
+  std::string output, flows;
+  std::vector<std::string> paths;
+};
+
+Result<int> run_diff(const DiffOptions& o) {
+  if (o.paths.size() != (o.input.live ? 1U : 2U))
+    return make_error(Code::kInvalid, o.input.live ? "with --live name NEW alone" : "name OLD and NEW: fairway policy diff OLD NEW");
+  PolicyInput old_input = o.input, new_input = o.input;
+  FW_ASSIGN(const auto before, load_check(old_input, o.input.live ? std::vector<std::string>{} : std::vector{o.paths[0]}));
+  FW_ASSIGN(const auto after, load_check(new_input, {o.paths.back()}));
+  if (!before || !after) return kBroken;
+  const Difference difference = compare(*before, *after);
+  std::vector<Replayed> replayed;
+  if (!o.flows.empty()) {
+    FW_ASSIGN(const std::string text, sys::read_file(o.flows, kMaxFlowBytes));
+    auto flows = parse_flows(o.flows, text);
+    for (const auto& fault : flows.faults) std::cerr << fault.to_string() << "\n";
+    if (!flows.faults.empty()) return kBroken;
+    replayed = replay(*before, *after, flows.list, o.input.ns);
+  }
+  if (o.output == "json") std::cout << json::serialize(render_json(difference, replayed)) << "\n";
+  else std::cout << diff_text(difference, replayed, !o.flows.empty());
+  return std::any_of(replayed.begin(), replayed.end(), [](const Replayed& one) { return one.cut(); }) ? kFails : 0;
+}
+
+void add_input(CLI::App* command, PolicyInput& input) {
+  command->add_flag("--live", input.live, "The objects of a cluster (KUBECONFIG, else the running lab); manifests are applied over them");
+  command->add_option("--kubeconfig", input.kubeconfig, "Path of the kubeconfig for --live");
+  command->add_option("-n,--namespace", input.ns, "Namespace of manifests and names that give none")->default_val("default");
+  command->add_option("--pod-range", input.pod_range, "Network of pods that have no address yet")->default_val("10.244.0.0/16");
+}
+
+void add_check(CLI::App& policy, Exit& exit) {
+  auto o = std::make_shared<CheckOptions>();
+  auto* check = policy.add_subcommand("check", "Who may reach whom, what looks wrong, and whether what you assert holds");
+  check->add_option("paths", o->paths, "Folders and files of manifests, - for standard input");
+  add_input(check, o->input);
+  check->add_option("--from", o->from, "Only these sources: NAME, NAMESPACE/NAME, {label=value}, CIDR, outside, nodes, *");
+  check->add_option("--to", o->to, "Only these destinations");
+  check->add_option("--why", o->why, "SRC DST:PORT[/PROTOCOL]: which policy and rule decides, at both ends")->expected(2);
+  check->add_option("--assert", o->assertions, "File of assertions: allow SRC -> DST[:PORT], deny SRC -> DST[:PORT]");
+  check->add_option("--fail-on", o->fail_on, "Exit with 1 on findings from this level: warning, error, none")
+      ->check(CLI::IsMember({"warning", "error", "none"}))
+      ->default_val("error");
+  check->add_option("-o,--output", o->output, "json, dot or svg")->check(CLI::IsMember({"json", "dot", "svg"}));
+  check->footer(
+      "Examples:\n  fairway policy check examples/scenario\n  fairway policy check k8s/ --why frontend backend:80\n"
+      "  fairway policy check k8s/ --assert policy.assert --fail-on warning\n  fairway policy check --live --to shop/db\n"
+      "  fairway policy check k8s/ -o svg > policy.svg\n"
+      "Exit: 0 all is well; 1 an assertion fails, or there are findings (--fail-on); 2 manifests are broken.");
+  check->callback([o, &exit] {
+    const auto code = run_check(*o);
+    exit.code = code.ok() ? *code : broken(code.error());
+  });
+}
+
+}  // namespace
+
+void add_policy_commands(CLI::App& app, Exit& exit) {
+  auto* policy = app.add_subcommand("policy", "NetworkPolicies before they are applied: check, diff");
+  policy->require_subcommand(1);
+  policy->footer("Examples:\n  fairway policy check examples/scenario\n  fairway policy diff old/ new/");
+  add_check(*policy, exit);
+  auto o = std::make_shared<DiffOptions>();
+  auto* diff = policy->add_subcommand("diff", "Which connections a change of manifests opens and closes");
+  diff->add_option("paths", o->paths, "OLD and NEW; with --live NEW alone, applied over the cluster");
+  add_input(diff, o->input);
+  diff->add_option("--flows", o->flows,
+                   "Recorded flows, a line of JSON each: src, dst, port, protocol, count; those that NEW cuts are listed");
+  diff->add_option("-o,--output", o->output, "json")->check(CLI::IsMember({"json"}));
+  diff->footer(
+      "Examples:\n  fairway policy diff old/ new/\n  fairway policy diff --live new-policy.yaml --flows flows.jsonl\n"
+      "Exit: 0; 1 NEW cuts a flow of --flows; 2 manifests are broken.");
+  diff->callback([o, &exit] {
+    const auto code = run_diff(*o);
+    exit.code = code.ok() ? *code : broken(code.error());
+  });
+}
+
+}  // namespace fairway::cli

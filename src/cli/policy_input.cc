@@ -1,0 +1,63 @@
+#include "cli/policy_input.h"
+
+#include <boost/json.hpp>
+#include <cstring>
+#include <iostream>
+
+#include "cli/api_session.h"
+#include "cli/app.h"
+
+namespace fairway::cli {
+namespace json = boost::json;
+namespace {
+
+constexpr int kPageItems = 500;
+
+// What policies look at. A cluster that knows no ClusterNetworkPolicies has none.
+constexpr const char* kLists[] = {"/api/v1/namespaces",
+                                  "/api/v1/nodes",
+                                  "/api/v1/pods",
+                                  "/api/v1/services",
+                                  "/apis/networking.k8s.io/v1/networkpolicies",
+                                  "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"};
+
+std::string continue_of(const std::string& page) {
+  boost::system::error_code error;
+  const auto value = json::parse(page, error);
+  const auto* metadata = !error && value.is_object() ? value.as_object().if_contains("metadata") : nullptr;
+  const auto* token = metadata != nullptr && metadata->is_object() ? metadata->as_object().if_contains("continue") : nullptr;
+  return token != nullptr && token->is_string() ? std::string(token->as_string()) : "";
+}
+
+Status read_cluster(const std::string& kubeconfig, policycheck::ManifestReader& reader) {
+  FW_ASSIGN(const auto session, ApiSession::open(kubeconfig));
+  for (const char* list : kLists) {
+    std::string token;
+    do {
+      auto page = session->call("GET", std::string(list) + "?limit=" + std::to_string(kPageItems) +
+                                           (token.empty() ? "" : "&continue=" + io::percent_encode(token)));
+      if (!page.ok() && page.error().code == Code::kNotFound) break;
+      if (!page.ok()) return std::move(page).error();
+      token = continue_of(*page);
+      reader.read_answer(std::string("the cluster's ") + (std::strrchr(list, '/') + 1), std::move(*page));
+    } while (!token.empty());
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<policycheck::Check>> load_check(const PolicyInput& input, const std::vector<std::string>& paths) {
+  if (paths.empty() && !input.live) return make_error(Code::kInvalid, "name a folder or file of manifests, - or --live");
+  auto range = net::Prefix::parse(input.pod_range);
+  if (!range.ok()) return std::move(range).error().with_context("--pod-range");
+  policycheck::ManifestReader live(input.ns), manifests(input.ns);
+  if (input.live) FW_TRY(read_cluster(input.kubeconfig, live));
+  for (const auto& path : paths) FW_TRY(manifests.read(path));
+  auto inventory = policycheck::take_inventory(policycheck::applied_over(live.take(), manifests.take()), {*range});
+  for (const auto& fault : inventory.faults) std::cerr << fault.to_string() << "\n";
+  if (!inventory.faults.empty()) return std::unique_ptr<policycheck::Check>();
+  return std::make_unique<policycheck::Check>(std::move(inventory), *range);
+}
+
+}  // namespace fairway::cli

@@ -1,0 +1,213 @@
+#include "policycheck/compare.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <map>
+#include <unordered_map>
+
+namespace fairway::policycheck {
+namespace {
+
+namespace bj = boost::json;
+constexpr std::size_t kMaxFaults = 20;
+
+std::map<std::string, const End*> by_name(const Check& check) {
+  std::map<std::string, const End*> out;
+  for (const End& end : check.ends()) out.emplace(end.name, &end);
+  return out;
+}
+
+// Of one end in both: a part of the outside that only one side names is in the other what lies around it.
+struct Pair {
+  std::string name;
+  const End *before, *after;
+};
+
+const End* surrounding(const Check& check, const Check& other, const End& end) {
+  const Party& party = other.parties()[end.parties.front()];
+  const auto ids = check.parties().outside_within(net::Prefix(party.addr, party.addr.is_v4() ? 32 : 128));
+  for (const End& own : check.ends())
+    if (!ids.empty() && own.kind == End::Kind::kOutside && own.parties.front() == ids.front()) return &own;
+  return nullptr;
+}
+
+std::vector<Pair> pairs_of(const Check& before, const Check& after, Difference& out) {
+  const auto old_ends = by_name(before), new_ends = by_name(after);
+  std::vector<Pair> pairs;
+  for (const auto& [name, end] : old_ends) {
+    const auto at = new_ends.find(name);
+    if (at != new_ends.end()) pairs.push_back({name, end, at->second});
+    else if (const End* around = end->kind == End::Kind::kOutside ? surrounding(after, before, *end) : nullptr)
+      pairs.push_back({name, end, around});
+    else out.removed.push_back(name);
+  }
+  for (const auto& [name, end] : new_ends) {
+    if (old_ends.contains(name)) continue;
+    if (const End* around = end->kind == End::Kind::kOutside ? surrounding(before, after, *end) : nullptr)
+      pairs.push_back({name, around, end});
+    else out.added.push_back(name);
+  }
+  return pairs;
+}
+
+std::string words(const std::string& text) { return text.substr(0, 253); }
+
+bj::object render(const Replayed& one) {
+  constexpr const char* kResults[] = {"passes", "cut", "denied-before", "unknown"};
+  return {{"src", one.flow.src},     {"dst", one.flow.dst},      {"port", one.flow.port.to_string()},
+          {"count", one.flow.count}, {"line", one.flow.at.line}, {"result", kResults[static_cast<int>(one.result)]},
+          {"reason", one.reason}};
+}
+
+}  // namespace
+
+Difference compare(const Check& before, const Check& after) {
+  Difference out;
+  const auto pairs = pairs_of(before, after, out);
+  for (const Pair& from : pairs)
+    for (const Pair& to : pairs) {
+      if (from.before->kind != End::Kind::kWorkload && to.before->kind != End::Kind::kWorkload) continue;
+      const Cell was = before.between(*from.before, *to.before), is = after.between(*from.after, *to.after);
+      Change change{from.name, to.name, (is.some - was.some) | (is.every - was.every), (was.some - is.some) | (was.every - is.every)};
+      if (!change.opened.empty() || !change.closed.empty()) out.changes.push_back(std::move(change));
+    }
+  return out;
+}
+
+std::string Flow::to_string() const { return src + " -> " + dst + ":" + port.to_string(); }
+
+namespace {
+
+Result<Flow> parse_flow(std::string_view line) {
+  if (line.size() > kMaxFlowLine) return make_error(Code::kInvalid, "is longer than 4096 bytes");
+  boost::system::error_code error;
+  const auto value = bj::parse(line, error);
+  if (error) return make_error(Code::kInvalid, "is no JSON: " + error.message());
+  if (!value.is_object()) return make_error(Code::kInvalid, "is no JSON object");
+  Flow out;
+  for (const auto& [key, to] : {std::pair{"src", &out.src}, std::pair{"dst", &out.dst}}) {
+    const auto* text = value.get_object().if_contains(key);
+    if (text == nullptr || !text->is_string() || text->get_string().empty())
+      return make_error(Code::kInvalid, std::string(key) + ": is no name or address");
+    *to = words(std::string(text->get_string()));
+  }
+  const std::int64_t port = apiserver::int_at(value, "port", -1);
+  if (port < 0 || port > 65535) return make_error(Code::kInvalid, "port: is no number from 0 to 65535");
+  const auto protocol = net::parse_protocol(apiserver::text_at(value, "protocol", "TCP"));
+  if (!protocol) return make_error(Code::kInvalid, "protocol: is not TCP, UDP or SCTP");
+  out.port = {static_cast<std::uint8_t>(*protocol), static_cast<std::uint16_t>(port)};
+  const std::int64_t count = apiserver::int_at(value, "count", 1);
+  if (count < 0) return make_error(Code::kInvalid, "count: is negative");
+  out.count = static_cast<std::uint64_t>(count);
+  return out;
+}
+
+}  // namespace
+
+Flows parse_flows(const std::string& file, std::string_view text) {
+  Flows out;
+  for (std::size_t number = 1; !text.empty() && out.faults.size() < kMaxFaults; ++number) {
+    const auto end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    auto flow = parse_flow(line);
+    if (!flow.ok()) {
+      out.faults.push_back({{file, number}, "", "", flow.error().message});
+      continue;
+    }
+    flow->at = {file, number};
+    out.list.push_back(std::move(*flow));
+  }
+  return out;
+}
+
+namespace {
+
+// Who a flow's ends are: names of workloads and pods, addresses of pods; any other address is the outside's.
+class Names {
+ public:
+  Names(const Check& check, std::string ns) : check_(check), ns_(std::move(ns)), ends_(by_name(check)) {
+    for (const End& end : check.ends()) {
+      if (end.kind != End::Kind::kWorkload) continue;
+      ends_.emplace(check.workload(end).id.to_string(), &end);
+      for (const std::size_t pod : check.workload(end).pods) {
+        const model::Pod& row = check.inventory().state.pods[pod];
+        ends_.emplace(row.id.to_string(), &end);
+        for (const auto& addr : row.ips) addresses_.emplace(addr, &end);
+      }
+    }
+  }
+  const End* find(const std::string& name) const {
+    if (const auto addr = net::IpAddr::parse(name); addr.ok()) {
+      if (const auto at = addresses_.find(*addr); at != addresses_.end()) return at->second;
+      const auto ids = check_.parties().outside_within(net::Prefix(*addr, addr->is_v4() ? 32 : 128));
+      for (const End& end : check_.ends())
+        if (!ids.empty() && end.kind == End::Kind::kOutside && end.parties.front() == ids.front()) return &end;
+      return nullptr;
+    }
+    for (const auto& known : {name, ns_ + "/" + name})
+      if (const auto at = ends_.find(known); at != ends_.end()) return at->second;
+    return nullptr;
+  }
+
+ private:
+  const Check& check_;
+  std::string ns_;
+  std::map<std::string, const End*> ends_;
+  std::map<net::IpAddr, const End*> addresses_;
+};
+
+PortSet as_set(const Port& port) { return PortSet::port(static_cast<net::Protocol>(port.protocol), port.number); }
+
+// A connection between some of the pods that does not pass, if there is one.
+std::optional<Connection> denied(const Check& check, const End& from, const End& to, const Port& port) {
+  if (from.kind != End::Kind::kWorkload && to.kind != End::Kind::kWorkload) return std::nullopt;
+  for (const PartyId source : from.parties)
+    for (const PartyId destination : to.parties)
+      if (check.parties()[source].addr.family() == check.parties()[destination].addr.family() &&
+          (check.reachability().between(source, destination) & as_set(port)).empty())
+        return Connection{&from, &to, source, destination, port};
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<Replayed> replay(const Check& before, const Check& after, const std::vector<Flow>& flows,
+                             const std::string& default_namespace) {
+  const Names old_names(before, default_namespace), new_names(after, default_namespace);
+  std::vector<Replayed> out;
+  for (const Flow& flow : flows) {
+    Replayed one{.flow = flow, .result = Replayed::Result::kPasses, .reason = ""};
+    const End *old_from = old_names.find(flow.src), *old_to = old_names.find(flow.dst);
+    const auto in_new = [&](const End* end, const std::string& name) {
+      const End* same = end != nullptr && end->kind == End::Kind::kWorkload ? new_names.find(end->name) : nullptr;
+      return same != nullptr ? same : new_names.find(name);
+    };
+    const End *from = in_new(old_from, flow.src), *to = in_new(old_to, flow.dst);
+    if (from == nullptr || to == nullptr) {
+      one.result = Replayed::Result::kUnknown;
+      one.reason = "\"" + (from == nullptr ? flow.src : flow.dst) + "\" is nobody in the candidate";
+    } else if (const auto connection = denied(after, *from, *to, flow.port)) {
+      const bool before_too = old_from != nullptr && old_to != nullptr && denied(before, *old_from, *old_to, flow.port);
+      one.result = before_too ? Replayed::Result::kDeniedBefore : Replayed::Result::kCut;
+      one.reason = after.why(*connection).to_string();
+    }
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+bj::object render_json(const Difference& difference, const std::vector<Replayed>& replayed) {
+  bj::array changes, flows;
+  for (const Change& change : difference.changes)
+    changes.push_back(
+        bj::object{{"from", change.from}, {"to", change.to}, {"opened", change.opened.to_string()}, {"closed", change.closed.to_string()}});
+  for (const Replayed& one : replayed) flows.push_back(render(one));
+  return {{"changes", std::move(changes)},
+          {"added", bj::value_from(difference.added)},
+          {"removed", bj::value_from(difference.removed)},
+          {"flows", std::move(flows)}};
+}
+
+}  // namespace fairway::policycheck

@@ -1,0 +1,319 @@
+#include "policycheck/inventory.h"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <map>
+#include <set>
+
+#include "k8s/decode.h"
+#include "policycheck/parties.h"
+#include "reflect/reflect.h"
+
+namespace fairway::policycheck {
+namespace {
+
+namespace bj = boost::json;
+using apiserver::array_at;
+using apiserver::bool_at;
+using apiserver::object_at;
+using apiserver::text_at;
+using k8s::Kind;
+
+constexpr std::string_view kPolicyVersion = "policy.networking.k8s.io/v1alpha2";
+
+// Where a kind keeps its pods' template.
+std::string_view template_of(const std::string& kind) {
+  for (const char* one : {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "ReplicationController"})
+    if (kind == one) return "spec.template";
+  return kind == "CronJob" ? "spec.jobTemplate.spec.template" : "";
+}
+
+struct Owner {
+  std::string kind, name;
+};
+std::optional<Owner> owner_of(const Json& object) {
+  for (const Json& one : array_at(object, "metadata.ownerReferences")) {
+    if (!bool_at(one, "controller")) continue;
+    Owner out{std::string(text_at(one, "kind")), std::string(text_at(one, "name"))};
+    const auto* labels = object_at(object, "metadata.labels");
+    const auto* hash = labels != nullptr ? labels->if_contains("pod-template-hash") : nullptr;
+    if (out.kind == "ReplicaSet" && hash != nullptr && hash->is_string() && out.name.ends_with("-" + std::string(hash->get_string())))
+      return Owner{"Deployment", out.name.substr(0, out.name.size() - hash->get_string().size() - 1)};
+    return out;
+  }
+  return std::nullopt;
+}
+
+class Taker {
+ public:
+  explicit Taker(const InventoryOptions& options) : options_(options) {}
+  Inventory take(Manifests manifests);
+
+ private:
+  using Key = std::pair<std::string, model::Name>;
+  void add(const ManifestObject& object);
+  void add_template(const ManifestObject& object, std::string_view path);
+  void add_pod(const ManifestObject& object);
+  void add_service(const ManifestObject& object);
+  void add_policy(const ManifestObject& object);
+  bool known_version(const ManifestObject& object);
+  template <typename Row>
+  std::optional<Row> reflect(Kind kind, const ManifestObject& object, const Json& value, const std::string& prefix,
+                             reflect::Reflected<Row> (*reflector)(const k8s::SlimObject&));
+  Workload& workload(const std::string& kind, const model::Name& id, const ManifestObject& object);
+  void place_pods();
+  void name_namespaces();
+  std::uint16_t port_of(const ManifestObject& object, const Json& port, const char* field);
+
+  const InventoryOptions& options_;
+  Inventory out_;
+  std::map<Key, std::size_t> workloads_;
+  std::map<Key, std::size_t> templates_;  // pods' rows
+  std::map<Kind, std::unique_ptr<k8s::Decoder>> decoders_;
+};
+
+template <typename Row>
+std::optional<Row> Taker::reflect(Kind kind, const ManifestObject& object, const Json& value, const std::string& prefix,
+                                  reflect::Reflected<Row> (*reflector)(const k8s::SlimObject&)) {
+  auto& decoder = decoders_[kind];
+  if (!decoder) decoder = std::make_unique<k8s::Decoder>(kind);
+  std::string text = bj::serialize(value);
+  text.reserve(text.size() + k8s::Decoder::kPadding);
+  const auto refuse = [&](const std::string& field, const std::string& reason) {
+    out_.faults.push_back({object.place(prefix + field), object.name(), prefix + field, reason});
+    return std::nullopt;
+  };
+  if (const auto decoded = decoder->decode_object(text); !decoded.ok()) return refuse("", decoded.error().message);
+  const k8s::SlimObject& slim = decoder->object();
+  if (!slim.bad_field.empty()) return refuse(slim.bad_field, slim.bad_reason);
+  if (const auto name = reflect::reflect_name(slim); !name.row) return refuse(name.problems.front().field, name.problems.front().reason);
+  auto reflected = reflector(slim);
+  if (!reflected.row && !reflected.problems.empty()) {
+    std::string reason = reflected.problems.front().reason;
+    if (const auto at = reason.find(": the old policy stays in force"); at != std::string::npos) reason.resize(at);
+    return refuse(reflected.problems.front().field, reason);
+  }
+  for (const auto& problem : reflected.problems)
+    out_.findings.push_back({Severity::kError, "invalid-part", object.name(), problem.field, problem.reason,
+                             "write it as the API has it: what cannot be read lets nothing through", object.place(prefix + problem.field)});
+  return std::move(reflected.row);
+}
+
+// With the object's name and namespace, which a template lacks and a manifest may.
+Json named(const ManifestObject& object, const Json* from) {
+  bj::object value = from != nullptr && from->is_object() ? from->get_object() : bj::object{};
+  bj::object metadata;
+  if (const auto* own = value.if_contains("metadata"); own != nullptr && own->is_object()) metadata = own->get_object();
+  metadata["name"] = object.id.name;
+  if (!object.id.ns.empty()) metadata["namespace"] = object.id.ns;
+  value["metadata"] = std::move(metadata);
+  return value;
+}
+
+Workload& Taker::workload(const std::string& kind, const model::Name& id, const ManifestObject& object) {
+  const auto [at, fresh] = workloads_.try_emplace({kind, id}, out_.workloads.size());
+  if (fresh) out_.workloads.push_back({.kind = kind, .id = id, .at = object.place()});
+  return out_.workloads[at->second];
+}
+
+void Taker::add_template(const ManifestObject& object, std::string_view path) {
+  if (owner_of(object.value)) return;  // its owner has the template
+  auto pod = reflect(Kind::kPod, object, named(object, apiserver::find(object.value, path)), std::string(path) + ".", reflect::reflect_pod);
+  if (!pod) return;
+  Workload& own = workload(object.kind, object.id, object);
+  own.host_network = pod->host_network;
+  own.pods = {out_.state.pods.size()};
+  templates_[{object.kind, object.id}] = out_.state.pods.size();
+  out_.state.pods.push_back(std::move(*pod));
+}
+
+// Pods come when all templates are known: one that has an owner there is what the owner's template says, at its address.
+void Taker::add_pod(const ManifestObject& object) {
+  auto pod = reflect(Kind::kPod, object, named(object, &object.value), "", reflect::reflect_pod);
+  if (!pod || pod->terminated) return;
+  const auto owner = owner_of(object.value);
+  const model::Name id = owner ? model::Name{object.id.ns, owner->name} : object.id;
+  const std::string kind = owner ? owner->kind : "Pod";
+  const bool has_template = templates_.contains({kind, id});
+  Workload& own = workload(kind, id, object);
+  own.host_network |= pod->host_network;
+  if (has_template) {
+    model::Pod& nominal = out_.state.pods[templates_.at({kind, id})];
+    if (nominal.ips.empty()) {
+      nominal.ips = pod->ips;
+      nominal.id = pod->id;
+      nominal.node = pod->node;
+      return;
+    }
+    pod->labels = nominal.labels;
+    pod->ports = nominal.ports;
+  }
+  own.pods.push_back(out_.state.pods.size());
+  out_.state.pods.push_back(std::move(*pod));
+}
+
+std::uint16_t Taker::port_of(const ManifestObject& object, const Json& port, const char* field) {
+  const std::int64_t number = apiserver::int_at(port, field);
+  if (number >= 1 && number <= 65535) return static_cast<std::uint16_t>(number);
+  if (apiserver::find(port, field) != nullptr)
+    out_.faults.push_back(
+        {object.place("spec.ports"), object.name(), std::string("spec.ports[].") + field, "is not a number from 1 to 65535"});
+  return 0;
+}
+
+void Taker::add_service(const ManifestObject& object) {
+  if (!reflect(Kind::kService, object, named(object, &object.value), "", reflect::reflect_service)) return;
+  Service out{.id = object.id, .at = object.place()};
+  if (const auto* selector = object_at(object.value, "spec.selector"))
+    for (const auto& [key, value] : *selector)
+      if (value.is_string()) out.selector.emplace(key, value.get_string());
+  for (const Json& port : array_at(object.value, "spec.ports")) {
+    ServicePort one;
+    one.name = text_at(port, "name");
+    one.protocol = net::parse_protocol(text_at(port, "protocol", "TCP")).value_or(net::Protocol::kTcp);
+    one.port = one.target = port_of(object, port, "port");
+    if (const auto* target = apiserver::find(port, "targetPort"); target != nullptr && target->is_string()) {
+      one.target = 0;
+      one.target_name = text_at(port, "targetPort");
+    } else if (target != nullptr) {
+      one.target = port_of(object, port, "targetPort");
+    }
+    out.ports.push_back(std::move(one));
+  }
+  out_.services.push_back(std::move(out));
+}
+
+void Taker::add_policy(const ManifestObject& object) {
+  const bool namespaced = object.kind == "NetworkPolicy";
+  auto row = reflect(namespaced ? Kind::kNetworkPolicy : Kind::kClusterNetworkPolicy, object, named(object, &object.value), "",
+                     namespaced ? reflect::reflect_network_policy : reflect::reflect_cluster_network_policy);
+  if (!row) return;
+  out_.state.policies.push_back(std::move(*row));
+  out_.policy_places.push_back(object.place());
+}
+
+// Another version of a kind that counts may not be passed over in silence.
+bool Taker::known_version(const ManifestObject& object) {
+  const std::string& kind = object.kind;
+  const std::string_view wanted = kind == "NetworkPolicy"          ? "networking.k8s.io/v1"
+                                  : kind == "ClusterNetworkPolicy" ? kPolicyVersion
+                                                                   : std::string_view{};
+  if (wanted.empty() ? !kind.ends_with("NetworkPolicy") : object.version == wanted || (object.version.empty() && !object.path.empty()))
+    return true;
+  out_.findings.push_back(
+      {Severity::kWarning, "foreign-policy", object.name(), "apiVersion",
+       object.version + " is not understood: this policy is no part of the result",
+       "write it as a NetworkPolicy (networking.k8s.io/v1) or a ClusterNetworkPolicy (" + std::string(kPolicyVersion) + ")",
+       object.place("apiVersion")});
+  return false;
+}
+
+void Taker::add(const ManifestObject& object) {
+  if (!known_version(object)) return;
+  const std::string& kind = object.kind;
+  const auto value = [&] { return named(object, &object.value); };
+  if (const auto path = template_of(kind); !path.empty()) return add_template(object, path);
+  if (kind == "Pod") return add_pod(object);
+  if (kind == "Service") return add_service(object);
+  if (kind == "NetworkPolicy" || kind == "ClusterNetworkPolicy") return add_policy(object);
+  if (kind == "Namespace") {
+    if (auto row = reflect(Kind::kNamespace, object, value(), "", reflect::reflect_namespace)) {
+      row->labels["kubernetes.io/metadata.name"] = row->name;
+      out_.state.namespaces.push_back(std::move(*row));
+    }
+    return;
+  }
+  if (kind == "Node") {
+    if (auto row = reflect(Kind::kNode, object, value(), "", reflect::reflect_node)) out_.state.nodes.push_back(std::move(*row));
+    return;
+  }
+  ++out_.skipped;
+}
+
+void Taker::name_namespaces() {
+  std::set<std::string> known, missing;
+  for (const auto& row : out_.state.namespaces) known.insert(row.name);
+  for (const auto& row : out_.state.pods) missing.insert(row.id.ns);
+  for (const auto& row : out_.state.policies) missing.insert(row.id.ns);
+  missing.erase("");
+  std::string names;
+  for (const auto& name : missing) {
+    if (known.contains(name)) continue;
+    out_.state.namespaces.push_back({name, {{"kubernetes.io/metadata.name", name}}, false});
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  if (!names.empty())
+    out_.notes.push_back("no manifest of namespace " + names + ": taken to have the label kubernetes.io/metadata.name alone");
+}
+
+void Taker::place_pods() {
+  std::set<net::Prefix> narrow;
+  std::set<net::IpAddr> taken;
+  for (const auto& policy : out_.state.policies)
+    for (const auto* rules : {&policy.ingress, &policy.egress})
+      for (const auto& rule : *rules)
+        for (const auto& peer : rule.peers) {
+          std::vector<net::Prefix> all = peer.except;
+          if (peer.kind == model::PolicyPeer::Kind::kNetwork) all.push_back(peer.network);
+          for (const auto& one : all)
+            if (options_.pod_range.contains(one.addr()) && one.length() > options_.pod_range.length()) narrow.insert(one);
+        }
+  for (const auto& pod : out_.state.pods) taken.insert(pod.ips.begin(), pod.ips.end());
+  auto next = next_of(options_.pod_range.addr());
+  std::size_t placed = 0;
+  for (auto& pod : out_.state.pods) {
+    if (!counts(pod) || !pod.ips.empty()) continue;
+    for (bool free = false; !free && next;) {
+      free = !taken.contains(*next);
+      for (const auto& prefix : narrow)
+        if (prefix.contains(*next)) next = last_of(prefix), free = false;
+      if (!free) next = next_of(*next);
+    }
+    if (!next || !options_.pod_range.contains(*next)) {
+      out_.faults.push_back({{},
+                             "Pod " + pod.id.to_string(),
+                             "status.podIPs",
+                             "no address is left in " + options_.pod_range.to_string() + "; give a wider one: --pod-range"});
+      return;
+    }
+    pod.ips = {*next};
+    next = next_of(*next);
+    ++placed;
+  }
+  if (placed > 0 && !narrow.empty())
+    out_.notes.push_back("pods without an address are taken to have one in " + options_.pod_range.to_string() + " (--pod-range) outside " +
+                         narrow.begin()->to_string() + (narrow.size() > 1 ? " and the other ipBlocks within it" : ""));
+}
+
+Inventory Taker::take(Manifests manifests) {
+  out_.faults = std::move(manifests.faults);
+  std::map<Key, const ManifestObject*> known;
+  std::vector<const ManifestObject*> all, pods;
+  for (const auto& object : manifests.objects) {
+    const auto [at, fresh] = known.try_emplace({object.kind, object.id}, &object);
+    if (fresh) {
+      (object.kind == "Pod" ? pods : all).push_back(&object);
+      continue;
+    }
+    out_.findings.push_back({Severity::kWarning, "duplicate-object", object.name(), "",
+                             "is also in " + at->second->place().to_string() + "; only that one counts here", "keep one of them",
+                             object.place()});
+  }
+  all.insert(all.end(), pods.begin(), pods.end());
+  for (const auto* object : all) add(*object);
+  name_namespaces();
+  place_pods();
+  std::sort(out_.workloads.begin(), out_.workloads.end(),
+            [](const Workload& a, const Workload& b) { return std::tie(a.id, a.kind) < std::tie(b.id, b.kind); });
+  return std::move(out_);
+}
+
+}  // namespace
+
+std::string_view to_string(Severity severity) {
+  return severity == Severity::kError ? "error" : severity == Severity::kWarning ? "warning" : "note";
+}
+
+Inventory take_inventory(Manifests manifests, const InventoryOptions& options) { return Taker(options).take(std::move(manifests)); }
+
+}  // namespace fairway::policycheck

@@ -1,0 +1,65 @@
+// Inventory: objects of manifests, or of a cluster, -> the rows that policies look at: workloads with their pods, Services, namespaces,
+// nodes, policies.
+//
+// Place: manifest.h -> [inventory] -> parties.h, lint.h. Objects go through the agent's own decoder and reflectors, so a policy means here
+// exactly what it means there; what of it cannot be read is closed, and a finding. A workload's template stands for its pods.
+#pragma once
+
+#include <optional>
+
+#include "compile/policy/oracle.h"
+#include "policycheck/manifest.h"
+
+namespace fairway::policycheck {
+
+enum class Severity : std::uint8_t { kNote, kWarning, kError };
+std::string_view to_string(Severity severity);  // "warning"
+
+// What is worth a word: which rule of lint, of what, where, and what to do.
+struct Finding {
+  Severity severity = Severity::kWarning;
+  std::string id;  // "selects-nothing": docs/policy.md lists them
+  std::string object, field, message, advice;
+  Place at;
+};
+
+struct Workload {
+  std::string kind;
+  model::Name id;
+  Place at;
+  std::vector<std::size_t> pods;  // of ClusterState::pods
+  bool host_network = false;      // policies do not apply to it
+};
+
+struct ServicePort {
+  std::string name;
+  net::Protocol protocol = net::Protocol::kTcp;
+  std::uint16_t port = 0;
+  std::uint16_t target = 0;  // or, where it is 0:
+  std::string target_name;
+};
+struct Service {
+  model::Name id;
+  model::Labels selector;  // empty: its endpoints are somebody else's business
+  std::vector<ServicePort> ports;
+  Place at;
+};
+
+struct Inventory {
+  compile::policy::ClusterState state;
+  std::vector<Workload> workloads;  // by namespace and name
+  std::vector<Service> services;
+  std::vector<Place> policy_places;  // of ClusterState::policies
+  std::vector<Finding> findings;     // of reading
+  std::vector<Fault> faults;         // objects without any reading
+  std::vector<std::string> notes;
+  std::size_t skipped = 0;  // objects of kinds that policies do not look at
+};
+
+struct InventoryOptions {
+  net::Prefix pod_range;  // a pod without an address is taken to have one in it that no narrower ipBlock names
+};
+
+Inventory take_inventory(Manifests manifests, const InventoryOptions& options);
+
+}  // namespace fairway::policycheck

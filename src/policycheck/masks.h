@@ -1,0 +1,51 @@
+// Masks: the parties for which a rule's peers hold, as a list or, where that is long, as bits. Internal to policycheck/.
+#pragma once
+
+#include <optional>
+#include <unordered_map>
+
+#include "policycheck/parties.h"
+
+namespace fairway::policycheck {
+
+using Words = std::vector<std::uint64_t>;
+
+struct Mask {
+  std::vector<PartyId> list;  // sorted; or
+  Words bits;                 // a bit a party
+  bool empty() const { return list.empty() && bits.empty(); }
+  // Of `from`, what is in the mask goes to `to`; and whether that was anything. With `take` it leaves `from`.
+  bool move(Words& from, Words& to, bool take) const;
+};
+
+// What a named port of an egress rule asks of the peer: a port of the name with this number.
+struct NamedNumber {
+  std::string name;
+  net::Protocol protocol = net::Protocol::kTcp;
+  std::uint16_t port = 0;
+};
+
+class Masks {
+ public:
+  explicit Masks(const Parties& parties, const ClusterState& state) : parties_(parties), state_(state) {}
+  Mask of_rule(const model::Policy& policy, const model::PolicyRule& rule, const NamedNumber* number = nullptr);
+  // The numbers that the name has anywhere.
+  std::vector<NamedNumber> numbers(const model::PolicyPort& port) const;
+
+ private:
+  template <typename Holds>
+  void add_owned(const std::vector<PartyId>& candidates, bool any, Holds holds, std::vector<PartyId>& out) const;
+  void add_pods(const model::Policy& policy, const model::PodSelector& selector, bool any, const NamedNumber* number,
+                std::vector<PartyId>& out);
+  void add_network(const model::PolicyPeer* peer, bool any, const NamedNumber* number, std::vector<PartyId>& out) const;
+  void add_nodes(const model::LabelSelector& selector, bool any, std::vector<PartyId>& out) const;
+  const std::vector<GroupId>& select(const model::PodSelector& selector, const std::string& own);
+  bool has_number(GroupId group, const NamedNumber& number) const;
+
+  const Parties& parties_;
+  const ClusterState& state_;
+  std::unordered_map<std::size_t, std::vector<std::pair<const model::PodSelector*, std::vector<GroupId>>>> known_;
+  std::vector<GroupId> last_;
+};
+
+}  // namespace fairway::policycheck
