@@ -145,8 +145,11 @@ static __always_inline int fw_pod_in(struct __sk_buff *skb, const struct fw_loca
 	why = fw_pod_leaves(skb, &pkt, pod->flags, ep);
 	if (why)
 		return fw_drop(skb, why);
-	if (!pod->flags)
-		fw_straight_learn(skb, &pkt, ep, ep->flags & FW_EP_LOCAL ? FW_WAY_POD : FW_WAY_NODE, now);
+	if (!(pod->flags & ~FW_IF_TRACK))
+		fw_straight_learn(skb, &pkt, ep,
+				  (ep->flags & FW_EP_LOCAL ? FW_WAY_POD : FW_WAY_NODE) |
+					  (pod->flags & FW_IF_TRACK ? FW_WAY_SENDER_TRACKED : 0),
+				  now);
 	return ep->flags & FW_EP_LOCAL ? fw_to_pod(skb, ep, true) : fw_to_node(skb, &pkt, ep->node, 1);
 }
 
@@ -315,6 +318,10 @@ int uplink_out(struct __sk_buff *skb)
 	struct fw_pkt pkt = {};
 	int why;
 
+	if (skb->mark == FW_MARK_TO_POD) {
+		skb->mark = 0;
+		return FW_PASS;
+	}
 	if (!cfg || !fw_is_ip(skb))
 		return FW_PASS;
 	why = fw_parse_l3(skb, &pkt);

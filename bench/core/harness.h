@@ -61,5 +61,6 @@ std::vector<Family> cni_rows();
 std::vector<Family> agent_rows();
 std::vector<Family> lab_rows();
 std::vector<Family> policy_rows();
+std::vector<Family> policy_path_rows();
 
 }  // namespace fairway::bench

@@ -60,6 +60,8 @@ static __always_inline __u32 fw_device_mtu(struct __sk_buff *skb, __u32 ifindex)
 /* On a packet to a shaped pod, which goes by its veth's egress: pod_out does not judge it again, in another generation
  * or by a tuple that is translated by then. The kernel takes marks off at a namespace's border: no pod can set it. */
 #define FW_MARK_JUDGED 0x66770001
+/* On a packet that pod_in sends to another node's pod by the straight way: there is nothing to masquerade. */
+#define FW_MARK_TO_POD 0x66770002
 
 /* Through the queue of the veth's host side, which redirect_peer passes by. Unlike it, veth refuses what is too large.
  */
@@ -89,25 +91,26 @@ static __always_inline __u32 fw_node_mtu(__u32 id)
 	return node ? node->mtu : 0;
 }
 
+/* The node's address on the wire, as a next hop for packets of a family; false where it has none. */
+static __always_inline bool fw_node_neigh(const struct fw_node *node, bool v6, struct bpf_redir_neigh *next)
+{
+	if (!v6 && fw_addr_is_v4(&node->underlay_v4)) {
+		next->nh_family = FW_AF_INET;
+		next->ipv4_nh = node->underlay_v4.words[3];
+		return true;
+	}
+	next->nh_family = FW_AF_INET6;
+	__builtin_memcpy(next->ipv6_nh, &node->underlay_v6, 16);
+	return !fw_addr_is_zero(&node->underlay_v6);
+}
+
 static __always_inline int fw_to_node_native(struct __sk_buff *skb, const struct fw_config *cfg,
 					     const struct fw_node *node, bool v6)
 {
 	struct bpf_redir_neigh next = {};
 
-	if (v6) {
-		if (fw_addr_is_zero(&node->underlay_v6))
-			return fw_drop(skb, FW_DROP_NO_NODE);
-		next.nh_family = FW_AF_INET6;
-		__builtin_memcpy(next.ipv6_nh, &node->underlay_v6, 16);
-	} else if (fw_addr_is_v4(&node->underlay_v4)) {
-		next.nh_family = FW_AF_INET;
-		next.ipv4_nh = node->underlay_v4.words[3];
-	} else if (!fw_addr_is_zero(&node->underlay_v6)) {
-		next.nh_family = FW_AF_INET6;
-		__builtin_memcpy(next.ipv6_nh, &node->underlay_v6, 16);
-	} else {
+	if (!fw_node_neigh(node, v6, &next))
 		return fw_drop(skb, FW_DROP_NO_NODE);
-	}
 	return bpf_redirect_neigh(cfg->uplink_ifindex, &next, sizeof(next), 0);
 }
 

@@ -15,6 +15,15 @@
 		__uint(map_flags, create_flags);                                                                       \
 	} map_name SEC(".maps")
 
+/* What only programs use, and so has its size here. */
+#define FW_MAP_SIZED(map_name, map_type, value_type, rows)                                                             \
+	struct {                                                                                                       \
+		__uint(type, map_type);                                                                                \
+		__type(key, __u32);                                                                                    \
+		__type(value, value_type);                                                                             \
+		__uint(max_entries, rows);                                                                             \
+	} map_name SEC(".maps")
+
 FW_MAP(config, BPF_MAP_TYPE_ARRAY, __u32, struct fw_config, 0);
 FW_MAP(endpoints, BPF_MAP_TYPE_HASH, struct fw_addr, struct fw_endpoint, BPF_F_NO_PREALLOC);
 FW_MAP(local_ifs, BPF_MAP_TYPE_HASH, __u32, struct fw_local_if, BPF_F_NO_PREALLOC);

@@ -12,6 +12,7 @@
 #define FAIRWAY_LIB_POLICY_H
 
 #include "lib/icmp_error.h"
+#include "lib/pass.h"
 #include "lib/track.h"
 
 /* New rows of `pol_hits` that a CPU writes in a second: what a flood of denied packets costs at most. */
@@ -207,6 +208,29 @@ static __always_inline void fw_track_follow(struct fw_judging *j, struct fw_trac
 		row->last_seen_s = now_s;
 }
 
+/* A packet of an established connection was found allowed: the next ones pass for a moment (lib/pass.h). */
+static __always_inline void fw_pass_give(const struct fw_judging *j)
+{
+	const struct fw_track_key *key = &j->key;
+	struct fw_pass *pass;
+
+	if (!(j->row.flags & FW_TRACK_ESTABLISHED) || (j->tcp_flags & (FW_TCP_SYN | FW_TCP_FIN | FW_TCP_RST)))
+		return;
+	pass = j->low_sends ? fw_pass_row(&key->low, &key->high, key->low_port_be, key->high_port_be)
+			    : fw_pass_row(&key->high, &key->low, key->high_port_be, key->low_port_be);
+	if (!pass)
+		return;
+	pass->saddr = j->low_sends ? key->low : key->high;
+	pass->daddr = j->low_sends ? key->high : key->low;
+	pass->sport_be = j->low_sends ? key->low_port_be : key->high_port_be;
+	pass->dport_be = j->low_sends ? key->high_port_be : key->low_port_be;
+	pass->protocol = key->protocol;
+	pass->src_if = j->src_if;
+	pass->dst_if = j->dst_if;
+	pass->generation = j->generation;
+	pass->given = bpf_jiffies64();
+}
+
 /* The connection in `judging`: 0, a drop reason, or FW_JUDGE_NO_ROW. */
 FW_GLOBAL int fw_judge_flow(__u32 mode)
 {
@@ -240,8 +264,10 @@ FW_GLOBAL int fw_judge_flow(__u32 mode)
 	ingress_if = began ? j->dst_if : j->src_if;
 	if (row && (!egress_if || j->row.egress_generation == j->generation) &&
 	    (!ingress_if || j->row.ingress_generation == j->generation)) {
-		if (mode == FW_JUDGE_PACKET)
+		if (mode == FW_JUDGE_PACKET) {
 			fw_track_follow(j, row, began, false, now_s);
+			fw_pass_give(j);
+		}
 		return 0;
 	}
 	low_began = began ? j->low_sends : !j->low_sends;

@@ -14,7 +14,7 @@
 #define FAIRWAY_LIB_STRAIGHT_H
 
 #include "lib/antispoof.h"
-#include "lib/deliver.h"
+#include "lib/wire.h"
 
 #define FW_NOT_STRAIGHT 0x100
 #define FW_STRAIGHT_ROWS 512 /* a power of two */
@@ -23,6 +23,9 @@ enum fw_way {
 	FW_WAY_POD = 0,	    /* of this node, from a pod of this node */
 	FW_WAY_ARRIVAL = 1, /* of this node, from another: no hop less, it was counted at the sender's node */
 	FW_WAY_NODE = 2,
+	FW_WAY_WIRE = 3, /* to a node whose frame is prepared (lib/wire.h) */
+
+	FW_WAY_SENDER_TRACKED = 0x10, /* beside one of the others, to fw_straight_learn() */
 };
 
 struct fw_straight {
@@ -31,19 +34,17 @@ struct fw_straight {
 	__u32 epoch; /* 0: never written */
 	__u32 in_ifindex;
 	__u32 out_ifindex;
+	__u32 src_if; /* isolated ends: each packet needs a pass (lib/pass.h) */
+	__u32 dst_if;
 	__u8 smac[6];
 	__u8 next_mac[6];
 	__be16 protocol;     /* of the frame */
 	__u16 way;	     /* enum fw_way */
-	struct fw_node node; /* FW_WAY_NODE */
+	__u64 learned;	     /* jiffies */
+	struct fw_node node; /* FW_WAY_NODE, FW_WAY_WIRE: what the kernel said of it holds for a moment */
+	struct fw_wire wire; /* FW_WAY_WIRE */
 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__type(key, __u32);
-	__type(value, struct fw_straight);
-	__uint(max_entries, FW_STRAIGHT_ROWS);
-} straight SEC(".maps");
+FW_MAP_SIZED(straight, BPF_MAP_TYPE_PERCPU_ARRAY, struct fw_straight, FW_STRAIGHT_ROWS);
 
 static __always_inline struct fw_straight *fw_straight_row(const struct fw_addr *saddr, const struct fw_addr *daddr)
 {
@@ -78,14 +79,14 @@ static __always_inline bool fw_straight_matches(struct __sk_buff *skb, const str
 		return false;
 	return row->epoch == now && row->in_ifindex == skb->ifindex && row->protocol == (__be16)skb->protocol &&
 	       fw_mac_eq(row->smac, eth->h_source) &&
-	       (row->way != FW_WAY_NODE || fw_surely_fits(skb, row->node.mtu, v6));
+	       (row->way < FW_WAY_NODE || fw_surely_fits(skb, row->node.mtu, v6));
 }
 
-static __always_inline int fw_straight_go(struct __sk_buff *skb, const struct fw_straight *row, bool v6)
+static __always_inline int fw_straight_go(struct __sk_buff *skb, struct fw_straight *row, bool v6)
 {
 	const struct fw_config *cfg;
 
-	if (row->way != FW_WAY_NODE) {
+	if (row->way < FW_WAY_NODE) {
 		if (!fw_hop(skb, row->next_mac, row->way == FW_WAY_POD))
 			return FW_NOT_STRAIGHT;
 		if (row->way == FW_WAY_ARRIVAL && skb->pkt_type != 0 && bpf_skb_change_type(skb, 0))
@@ -93,8 +94,11 @@ static __always_inline int fw_straight_go(struct __sk_buff *skb, const struct fw
 		return bpf_redirect_peer(row->out_ifindex, 0);
 	}
 	cfg = fw_get_config();
-	if (!cfg || !fw_hop(skb, NULL, true))
+	if (!cfg || !fw_within_a_moment(row->learned) || !fw_hop(skb, NULL, true))
 		return FW_NOT_STRAIGHT;
+	if (row->way == FW_WAY_WIRE)
+		return row->wire.ip_sum ? fw_wire_encapsulate(skb, cfg, &row->node, &row->wire, v6)
+					: fw_wire_native(skb, cfg, &row->wire);
 	return row->node.mode == FW_NODE_VXLAN ? fw_to_node_vxlan(skb, cfg, &row->node)
 					       : fw_to_node_native(skb, cfg, &row->node, v6);
 }
@@ -114,6 +118,10 @@ static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now)
 	if (!row || row->saddr.words[3] != ip->saddr || row->daddr.words[3] != ip->daddr ||
 	    !fw_straight_matches(skb, row, now, false))
 		return FW_NOT_STRAIGHT;
+	if ((row->src_if | row->dst_if) &&
+	    ((ip->frag_off & bpf_htons(FW_IP_MF | FW_IP_OFFSET)) ||
+	     !fw_has_pass(skb, &saddr, &daddr, ip->protocol, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if)))
+		return FW_NOT_STRAIGHT;
 	return fw_straight_go(skb, row, false);
 }
 
@@ -131,6 +139,9 @@ static __always_inline int fw_straight6(struct __sk_buff *skb, __u32 now)
 	row = fw_straight_row(saddr, daddr);
 	if (!row || !fw_addr_eq(&row->saddr, saddr) || !fw_addr_eq(&row->daddr, daddr) ||
 	    !fw_straight_matches(skb, row, now, true))
+		return FW_NOT_STRAIGHT;
+	if ((row->src_if | row->dst_if) &&
+	    !fw_has_pass(skb, saddr, daddr, ip->nexthdr, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if))
 		return FW_NOT_STRAIGHT;
 	return fw_straight_go(skb, row, true);
 }
@@ -153,31 +164,38 @@ static __always_inline int fw_straight_try(struct __sk_buff *skb, __u32 now)
 	return skb->protocol == bpf_htons(ETH_P_IPV6) ? fw_straight6(skb, now) : FW_NOT_STRAIGHT;
 }
 
-/* Remembers the general way's verdict, where nothing but addresses decided it: neither end is translated or tracked. */
+/* Remembers the general way's verdict, where nothing but addresses decided it, and policy: neither end is translated. */
 FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt, const struct fw_endpoint *ep,
 				__u32 way, __u32 epoch)
 {
+	bool sender_tracked = way & FW_WAY_SENDER_TRACKED;
 	struct fw_straight *row;
 	struct fw_node *node;
 	__u32 id;
 
-	if (!pkt || !ep || epoch == 0 || (ep->flags & (FW_EP_NODE | FW_EP_NAT | FW_EP_TRACK | FW_EP_SHAPED)))
+	way &= ~FW_WAY_SENDER_TRACKED;
+	if (!pkt || !ep || epoch == 0 || (ep->flags & (FW_EP_NODE | FW_EP_NAT | FW_EP_SHAPED)))
 		return 0;
 	row = fw_straight_row(&pkt->saddr, &pkt->daddr);
 	if (!row)
 		return 0;
 	row->epoch = 0;
+	row->src_if = sender_tracked ? skb->ifindex : 0;
+	row->dst_if = way != FW_WAY_NODE && (ep->flags & FW_EP_TRACK) ? ep->ifindex : 0;
 	if (way == FW_WAY_NODE) {
 		id = ep->node;
 		node = bpf_map_lookup_elem(&nodes, &id);
 		if (!node)
 			return 0;
 		row->node = *node;
+		if (fw_wire_learn(skb, &row->node, pkt->v6, &row->wire))
+			way = FW_WAY_WIRE;
 	}
 	if (bpf_skb_load_bytes(skb, 6, row->smac, 6))
 		return 0;
 	row->saddr = pkt->saddr;
 	row->daddr = pkt->daddr;
+	row->learned = bpf_jiffies64();
 	row->in_ifindex = skb->ifindex;
 	row->out_ifindex = ep->ifindex;
 	row->protocol = (__be16)skb->protocol;

@@ -45,7 +45,9 @@ std::string tail(const std::string& text, std::size_t n) {
 
 // Holds nothing from one packet to the next: not pinned, not adopted.
 bool is_transient(const bpf_map* map) {
-  return bpf_map__is_internal(map) || std::strcmp(bpf_map__name(map), "scratch") == 0 || std::strcmp(bpf_map__name(map), "straight") == 0;
+  for (const std::string_view name : {"scratch", "straight", "passes"})
+    if (bpf_map__name(map) == name) return true;
+  return bpf_map__is_internal(map);
 }
 
 // Sized by the cluster, not by the configuration (struct Room).

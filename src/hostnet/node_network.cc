@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "abi/overlay.h"
 #include "hostnet/pod_link.h"
 #include "hostnet/sysctl.h"
 #include "io/netlink.h"
@@ -14,6 +15,8 @@ constexpr std::uint8_t kProtocolRa = 9;   // RTPROT_RA: a route from a router ad
 constexpr char kLoopback[] = "lo";
 constexpr std::uint32_t kServiceVethV4 = 0xa9fe0102;  // 169.254.1.2, beside the pods' gateway
 constexpr std::uint32_t kBlackholeMetric = 0xffff;    // worse than any route to a pod or a range
+
+static_assert(kVxlanPort == FW_VXLAN_PORT);
 
 unsigned full_length(const net::IpAddr& addr) { return addr.is_v4() ? 32 : 128; }
 

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 #include <time.h>
 
+#include <chrono>
+#include <thread>
+
 #include "policy_fixture.h"
 
 namespace fairway::test {
@@ -63,6 +66,72 @@ TEST_P(Track, PromotedAtTheFirstExchange) {
   EXPECT_EQ(flags(), FW_TRACK_LOW_FIN | FW_TRACK_HIGH_FIN | FW_TRACK_RST);
   EXPECT_TRUE(passes(a_, world(), 1000, 80));
   EXPECT_EQ(flags(), 0u);
+}
+
+// The packets of an established connection pass for a moment without being judged: in their direction, while nothing changes.
+// (A machine may be so busy that the moment is over between two packets: so it is tried again.)
+TEST_P(Track, APassIsForAMoment) {
+  isolate_a();
+  const fw_track_key tcp = key({of(a_), 1000}, {of(far_), 80});
+  EXPECT_TRUE(passes(a_, of(far_), 1000, 80));
+  EXPECT_TRUE(arrives(of(far_), a_, 80, 1000, kSynAck));
+  EXPECT_TRUE(passes(a_, of(far_), 1000, 80, kAck));
+  const fw_track row = *dp().track().lookup(tcp);
+  const auto after = [&](auto look) {  // of a packet that was judged, where the connection's row is gone
+    EXPECT_TRUE(dp().track().update(tcp, row).ok());
+    EXPECT_TRUE(arrives(of(far_), a_, 80, 1000, kAck));
+    EXPECT_TRUE(dp().track().remove(tcp).ok());
+    return look();
+  };
+  bool passed = false;
+  for (int i = 0; i < 100 && !passed; ++i) passed = after([&] { return arrives(of(far_), a_, 80, 1000, kAck); });
+  EXPECT_TRUE(passed);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_FALSE(after([&] { return arrives(of(far_), a_, 80, 1000, kFinAck); })) << "what its row has to know is judged by it";
+    EXPECT_FALSE(after([&] { return arrives(of(far_), a_, 80, 1000, kSyn); }));
+    EXPECT_FALSE(after([&] { return arrives(of(far_), a_, 80, 1000, kRst); }));
+    EXPECT_FALSE(after([&] { return arrives(of(far_), a_, 80, 1001, kAck); })) << "another connection";
+    EXPECT_FALSE(after([&] { return arrives(of(far_), a_, 80, 1000, 0, kUdp); }));
+    EXPECT_FALSE(after([&] { return arrives(of(b_), a_, 80, 1000, kAck); }));
+    EXPECT_FALSE(after([&] {
+      PacketSpec fragment = packet(of(far_), of(a_), kTcp, 80, 1000, kAck);
+      fragment.fragment_word = v6() ? 1 : 0x2000;
+      return comes(fragment);
+    }));
+  }
+  EXPECT_FALSE(after([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(120));
+    return arrives(of(far_), a_, 80, 1000, kAck);
+  })) << "its moment is over";
+  // a change of policy ends it at once
+  rows_->copy_bank(1);
+  rows_->bank(0);
+  rows_->subject(a_.ifindex, 6, FW_SUBJECT_DENY, FW_SUBJECT_DENY);
+  std::uint32_t generation = 1;
+  for (int i = 0; i < 10; ++i) {
+    rows_->generation(generation += 2);
+    EXPECT_FALSE(after([&] {
+      rows_->generation(generation + 1);
+      return arrives(of(far_), a_, 80, 1000, kAck);
+    }));
+  }
+}
+
+// ...and its row still learns, now and then, that it lives
+TEST_P(Track, APassHidesNoLife) {
+  isolate_a();
+  const fw_track_key tcp = key({of(a_), 1000}, {of(far_), 80});
+  EXPECT_TRUE(passes(a_, of(far_), 1000, 80));
+  EXPECT_TRUE(arrives(of(far_), a_, 80, 1000, kSynAck));
+  EXPECT_TRUE(passes(a_, of(far_), 1000, 80, kAck));
+  fw_track row = *dp().track().lookup(tcp);
+  row.last_seen_s -= 5;
+  ASSERT_TRUE(dp().track().update(tcp, row).ok());
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_TRUE(arrives(of(far_), a_, 80, 1000, kAck));
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_GE(dp().track().lookup(tcp)->last_seen_s, now_s() - 1);
 }
 
 TEST_P(Track, AFullTableDropsNothing) {

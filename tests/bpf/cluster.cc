@@ -156,7 +156,7 @@ void Cluster::make_node(int number) {
 void Cluster::make_overlay(int number) {
   Node& node = nodes_.at(number);
   const std::string n = "-n " + node.netns + " ";
-  ip(n + "link add fwvx mtu " + std::to_string(options_.uplink_mtu - 50) + " type vxlan external dstport 8472");
+  ip(n + "link add fwvx mtu " + std::to_string(options_.uplink_mtu - 50) + " type vxlan external dstport 4789");
   ip(n + "link set fwvx arp off up");  // the overlay's MACs mean nothing: overlay_in takes what comes
   node.overlay = ifindex_in(*this, node.netns, "fwvx");
 }
