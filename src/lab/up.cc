@@ -127,16 +127,19 @@ Result<sys::Fd> change_lock(const Progress& progress) {
   return take_change_lock([&] { progress("waiting for another fairway lab up or down"); });
 }
 
+// A full disk takes everybody's last words, so it is looked for. Empty where there is space.
+std::string full_disk(const Layout& layout) {
+  std::error_code ec;
+  const auto space = fs::space(layout.dir, ec);
+  if (ec || space.available >= kLeastSpace) return "";
+  return "; no space is left in " + layout.dir + ": make some, or choose another folder with FAIRWAY_LAB_DIR";
+}
+
 Error supervisor_ended(const Layout& layout) {
   std::error_code ec;
   if (!fs::exists(layout.spec(), ec)) return make_error(Code::kUnavailable, "the lab was taken down while it came up");
   const std::string words = last_lines(layout.log("supervisor"));
-  // A full disk takes the last words too.
-  const auto space = fs::space(layout.dir, ec);
-  const std::string full = !ec && space.available < kLeastSpace
-                               ? "; no space is left in " + layout.dir + ": make some, or choose another folder with FAIRWAY_LAB_DIR"
-                               : "";
-  return make_error(Code::kInternal, "the lab's supervisor ended" + full + (words.empty() ? "" : ":\n" + words));
+  return make_error(Code::kInternal, "the lab's supervisor ended" + full_disk(layout) + (words.empty() ? "" : ":\n" + words));
 }
 
 // Until it holds the lab lock.
@@ -161,15 +164,14 @@ Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::secon
       const auto settled = take_change_lock([] {});  // who takes it down comes to an end first
       return supervisor_ended(layout);
     }
-    auto ready = ready_nodes(layout);
-    if (!ready.ok()) {
-      why = ready.error().message;
-      continue;
+    const auto ready = ready_nodes(layout);
+    why = ready.ok() ? std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready" : ready.error().message;
+    if (ready.ok() && seen != *ready) {
+      progress(why);
+      seen = *ready;
     }
-    if (seen != *ready) progress(std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready");
-    seen = *ready;
-    why = std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready";
-    if (*ready >= nodes) return {};
+    if (seen >= nodes) return {};
+    if (const std::string full = full_disk(layout); !full.empty()) return make_error(Code::kExhausted, why + full);
   }
   return make_error(Code::kTimeout, "the lab is not ready after " + std::to_string(timeout.count()) + " s: " + why + "; its logs are in " +
                                         layout.dir + "/logs");
