@@ -2,9 +2,9 @@
 /* Passes: a tracked connection that policy let through a moment ago. Its next packets pass by one array row instead of two
  * hash lookups, and only those that change nothing in its row of `track`: TCP without SYN, FIN, RST, or UDP, whole.
  *
- * A pass holds in the one generation of policy in which it was given, for the ends that were judged then, in one
- * direction, on one CPU, for a few jiffies: so a change of policy ends it at once, and the connection's row still sees that
- * it lives, goes on being swept, promoted and closed as lib/track.h says. */
+ * A pass holds in the one generation of policy in which it was given, for the ends that were judged then, on one CPU, for
+ * a few jiffies; both directions get theirs at once. So a change of policy ends it at once, and the connection's row still
+ * sees that it lives, goes on being swept, promoted and closed as lib/track.h says. */
 #ifndef FAIRWAY_LIB_PASS_H
 #define FAIRWAY_LIB_PASS_H
 
@@ -31,9 +31,13 @@ static __always_inline bool fw_within_a_moment(__u64 then) { return bpf_jiffies6
 static __always_inline struct fw_pass *fw_pass_row(const struct fw_addr *saddr, const struct fw_addr *daddr,
 						   __be16 sport_be, __be16 dport_be)
 {
-	__u32 mix = (saddr->words[3] ^ (daddr->words[3] * 0x9e3779b1u)) * 0x85ebca6bu;
-	__u32 index = (((mix ^ ((__u32)sport_be << 16 | dport_be)) * 0xc2b2ae35u) >> 20) & (FW_PASSES - 1);
+	__u64 mix = ((__u64)saddr->words[3] << 32 | daddr->words[3]) ^
+		    ((__u32)sport_be << 16 | dport_be) * 0xff51afd7ed558ccdULL;
+	__u32 index;
 
+	mix *= 0x9e3779b97f4a7c15ULL;
+	mix = (mix ^ mix >> 32) * 0xc4ceb9fe1a85ec53ULL;
+	index = (mix >> 48) & (FW_PASSES - 1);
 	return bpf_map_lookup_elem(&passes, &index);
 }
 

@@ -187,9 +187,10 @@ static __always_inline void fw_track_follow(struct fw_judging *j, struct fw_trac
 	__u32 says = fw_track_says(j->tcp_flags, j->low_sends, began), old = j->row.flags;
 	/* the same end uses its port anew */
 	__u32 reopened = syn ? old & (FW_TRACK_BOTH_FIN | FW_TRACK_RST) : 0;
+	bool due = fw_track_is_due(&j->row, began, now_s);
 
 	j->row.flags = (old & ~reopened) | says;
-	if (began && fw_track_may_promote(j->row.flags)) {
+	if (began && fw_track_may_promote(&j->row, syn, now_s)) {
 		j->row.last_seen_s = now_s;
 		fw_track_promote(&j->key, &j->row);
 		if (j->row.flags & FW_TRACK_ESTABLISHED)
@@ -204,31 +205,41 @@ static __always_inline void fw_track_follow(struct fw_judging *j, struct fw_trac
 		__sync_fetch_and_and(&row->flags, ~reopened);
 	if (says & ~old)
 		__sync_fetch_and_or(&row->flags, says);
-	if (j->row.last_seen_s != now_s)
+	if (due)
 		row->last_seen_s = now_s;
 }
 
-/* A packet of an established connection was found allowed: the next ones pass for a moment (lib/pass.h). */
-static __always_inline void fw_pass_give(const struct fw_judging *j)
+static __always_inline void fw_pass_one_way(const struct fw_judging *j, bool up, __u64 now)
 {
 	const struct fw_track_key *key = &j->key;
-	struct fw_pass *pass;
+	const struct fw_addr *saddr = up ? &key->low : &key->high, *daddr = up ? &key->high : &key->low;
+	__be16 sport_be = up ? key->low_port_be : key->high_port_be, dport_be = up ? key->high_port_be : key->low_port_be;
+	bool same = up == !!j->low_sends;
+	struct fw_pass *pass = fw_pass_row(saddr, daddr, sport_be, dport_be);
 
-	if (!(j->row.flags & FW_TRACK_ESTABLISHED) || (j->tcp_flags & (FW_TCP_SYN | FW_TCP_FIN | FW_TCP_RST)))
-		return;
-	pass = j->low_sends ? fw_pass_row(&key->low, &key->high, key->low_port_be, key->high_port_be)
-			    : fw_pass_row(&key->high, &key->low, key->high_port_be, key->low_port_be);
 	if (!pass)
 		return;
-	pass->saddr = j->low_sends ? key->low : key->high;
-	pass->daddr = j->low_sends ? key->high : key->low;
-	pass->sport_be = j->low_sends ? key->low_port_be : key->high_port_be;
-	pass->dport_be = j->low_sends ? key->high_port_be : key->low_port_be;
+	pass->saddr = *saddr;
+	pass->daddr = *daddr;
+	pass->sport_be = sport_be;
+	pass->dport_be = dport_be;
 	pass->protocol = key->protocol;
-	pass->src_if = j->src_if;
-	pass->dst_if = j->dst_if;
+	pass->src_if = same ? j->src_if : j->dst_if;
+	pass->dst_if = same ? j->dst_if : j->src_if;
 	pass->generation = j->generation;
-	pass->given = bpf_jiffies64();
+	pass->given = now;
+}
+
+/* A packet of an open connection was found allowed, and so was the connection: the next ones, either way, pass for a
+ * moment. */
+static __always_inline void fw_pass_give(const struct fw_judging *j)
+{
+	__u64 now = bpf_jiffies64();
+
+	if (!fw_track_is_open(j->row.flags))
+		return;
+	fw_pass_one_way(j, true, now);
+	fw_pass_one_way(j, false, now);
 }
 
 /* The connection in `judging`: 0, a drop reason, or FW_JUDGE_NO_ROW. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Connections of isolated pods: one row for both directions and both ends, which remembers who began and in which
- * generation of the policy each end was found allowed. Born in `track_new` (LRU), moved to `track` (plain hash) at the
- * first full exchange, so that nothing half-open displaces it. A full `track` costs nothing but that protection.
+ * generation of the policy each end was found allowed. Born in `track_new` (LRU), moved to `track` (plain hash) once both
+ * ends have spoken and it lives for a second, so that nothing half-open displaces it. Short ones, which are most, never
+ * move: they would fill `track` (docs/decisions/0009). A full `track` costs nothing but that protection.
  *
  * Rows are recycled under their readers: what decides is read first and `check` last, and a generation is written by an
  * update of the whole row under its key, never into a row that may be another's by then. */
@@ -129,10 +130,24 @@ static __always_inline void fw_track_write(const struct fw_track_key *key, const
 		bpf_map_update_elem(&track_new, key, row, how);
 }
 
-static __always_inline bool fw_track_may_promote(__u32 flags)
+/* Both ends have spoken, and not yet said goodbye. */
+static __always_inline bool fw_track_is_open(__u32 flags)
 {
-	return (flags & FW_TRACK_REPLIED) && !(flags & (FW_TRACK_ESTABLISHED | FW_TRACK_RST)) &&
+	return (flags & FW_TRACK_REPLIED) && !(flags & FW_TRACK_RST) &&
 	       (flags & FW_TRACK_BOTH_FIN) != FW_TRACK_BOTH_FIN;
+}
+
+/* A packet of the one who began, in a later second than the last that was noted. For its sake the other end notes itself
+ * in a row that is not promoted yet only every two seconds (fw_track_is_due). */
+static __always_inline bool fw_track_may_promote(const struct fw_track *row, bool syn, __u32 now_s)
+{
+	return !syn && row->last_seen_s != now_s && fw_track_is_open(row->flags) &&
+	       !(row->flags & FW_TRACK_ESTABLISHED);
+}
+
+static __always_inline bool fw_track_is_due(const struct fw_track *row, bool began, __u32 now_s)
+{
+	return now_s - row->last_seen_s > (began || (row->flags & FW_TRACK_ESTABLISHED) ? 0 : 1);
 }
 
 /* Moves a row, of which `copy` has the content, to the established table. */
