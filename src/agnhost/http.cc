@@ -82,7 +82,7 @@ int listen_on(int type, unsigned short port) {
       return -1;
     }
   }
-  if (type == SOCK_STREAM && ::listen(fd, 128) < 0) {
+  if (type == SOCK_STREAM && ::listen(fd, SOMAXCONN) < 0) {
     std::perror("listen");
     return -1;
   }

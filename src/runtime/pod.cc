@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 #include "runtime/pod_files.h"
 #include "runtime/volumes.h"
@@ -196,6 +197,12 @@ static Status write_sysctls(const Json& pod) {
   return {};
 }
 
+static std::string annotation(const Json& pod, const char* name) {
+  const Json* annotations = find(pod, "metadata.annotations");
+  const Json* value = annotations ? member(*annotations, name) : nullptr;
+  return value && value->is_string() ? std::string(value->get_string()) : "";
+}
+
 static Json capability_args(const Json& pod) {
   JsonArray ports;
   for (const auto& container : array(pod, "spec.containers"))
@@ -212,17 +219,20 @@ static Json capability_args(const Json& pod) {
   JsonObject out;
   if (!ports.empty()) out["portMappings"] = std::move(ports);
   JsonObject bandwidth;
-  for (const auto& [annotation, rate, burst] : {std::tuple{"kubernetes.io/ingress-bandwidth", "ingressRate", "ingressBurst"},
-                                                std::tuple{"kubernetes.io/egress-bandwidth", "egressRate", "egressBurst"}}) {
-    const Json* annotations = find(pod, "metadata.annotations");
-    const Json* value = annotations ? member(*annotations, annotation) : nullptr;
-    if (!value || !value->is_string()) continue;
-    if (auto milli = parse_quantity_milli(std::string(value->get_string())); milli.ok()) {
+  for (const auto& [name, rate, burst] : {std::tuple{"kubernetes.io/ingress-bandwidth", "ingressRate", "ingressBurst"},
+                                          std::tuple{"kubernetes.io/egress-bandwidth", "egressRate", "egressBurst"}}) {
+    const std::string value = annotation(pod, name);
+    if (value.empty()) continue;
+    if (auto milli = parse_quantity_milli(value); milli.ok()) {
       bandwidth[rate] = *milli / 1000;
       bandwidth[burst] = *milli / 1000;
     }
   }
   if (!bandwidth.empty()) out["bandwidth"] = std::move(bandwidth);
+  std::istringstream wished(annotation(pod, "fairway.io/ips"));
+  JsonArray ips;
+  for (std::string ip; std::getline(wished, ip, ',');) ips.emplace_back(ip);
+  if (!ips.empty()) out["ips"] = std::move(ips);
   return out;
 }
 

@@ -142,11 +142,9 @@ def by_key(policies):
     return {f"{p['kind']} {p['metadata'].get('namespace', '')}/{p['metadata']['name']}": p for p in policies}
 
 
-def feature_tables(parts, direction, every):
-    """Pairs of peer and port, nine in a table: [(what, policies)]. Every pair; or half of them: still every sort of peer with every port,
-    as of each sort with a choice of selectors or blocks the next one has the other half of the ports."""
-    pairs = [(peer, port) for (i, peer), (k, port) in itertools.product(enumerate(parts.network_peers()), enumerate(parts.network_ports()))
-             if every or peer[0] in ("absent", "empty", "several") or (i + k) % 2 == 0]
+def feature_tables(parts, direction):
+    """All pairs of peer and port, nine in a table: [(what, policies)]."""
+    pairs = list(itertools.product(parts.network_peers(), parts.network_ports()))
     parts.random.shuffle(pairs)  # neighbours differ, so that one that is not enforced at all shows
     names = [(ns, name) for ns in "xyz" for name in "abc"]
     for start in range(0, len(pairs), len(names)):
@@ -188,7 +186,7 @@ def tier_table(parts):
 def change(parts, world):
     """One change of what there is, whatever it be; says which."""
     r = parts.random
-    kind = r.choice(["pod label", "pod label", "namespace label", "edit", "edit", "add", "delete", "swap labels", "recreate"])
+    kind = r.choice(["pod label", "pod label", "namespace label", "edit", "edit", "add", "delete", "swap labels", "recreate", "recreate"])
     pod = r.choice([p for p in world.pods.values() if not p["host"]])
     key = r.choice(list(world.policies)) if world.policies else None
     if kind == "pod label":
@@ -204,9 +202,11 @@ def change(parts, world):
         world.namespaces[ns] = {"ns": world.namespaces[ns]["ns"], **({"team": team} if team else {})}
         return f"namespace {ns} is labelled team={team}"
     if kind == "recreate":
-        fresh = {"pod": r.choice("abc"), "app": r.choice(["red", "blue"])}
-        world.recreate(f"{pod['ns']}/{pod['name']}", fresh)
-        return f"pod {pod['ns']}/{pod['name']} is made anew with {fresh}"
+        fresh = lambda: {"pod": r.choice("abc"), "app": r.choice(["red", "blue"])}  # noqa: E731
+        again = r.choice([p for p in world.pods.values() if not p["host"] and p["node"] == pod["node"]])
+        some = [(pod, fresh(), again["ips"])] + ([(again, fresh(), pod["ips"])] if again is not pod else [])
+        world.recreate(some)
+        return " and ".join(f"pod {p['ns']}/{p['name']} is made anew at {ips[0]} with {labels}" for p, labels, ips in some)
     if kind == "delete" and key:
         del world.policies[key]
         return f"{key} is deleted"

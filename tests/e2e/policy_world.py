@@ -110,7 +110,10 @@ class World:
     def manifest_of(self, p):
         if p["host"]:
             return pod(p["name"], args=SERVE, node=p["node"], labels=p["labels"], spec={"hostNetwork": True})
-        return pod(p["name"], args=SERVE, node=p["node"], ports=p["ports"], labels=labels_of(p), spec={"hostname": f"{p['ns']}-{p['name']}"})
+        out = pod(p["name"], args=SERVE, node=p["node"], ports=p["ports"], labels=labels_of(p), spec={"hostname": f"{p['ns']}-{p['name']}"})
+        if "wish" in p:
+            out["metadata"]["annotations"] = {"fairway.io/ips": ",".join(p["wish"])}
+        return out
 
     def objects(self):
         """All that the cases change, as it is wanted now: {(kind, namespace, name): object}."""
@@ -177,9 +180,11 @@ class World:
             self.start_prober(p)
 
     def read_back(self):
-        """What only the cluster can say: addresses."""
+        """What only the cluster can say: addresses. Answers the newest revision of a pod."""
         get = lambda *what: json.loads(self.lab.kubectl("get", *what, "-o", "json"))["items"]  # noqa: E731
+        newest = 0
         for item in get("pods", "-A"):
+            newest = max(newest, int(item["metadata"]["resourceVersion"]))
             if known := self.pods.get(f"{item['metadata']['namespace']}/{item['metadata']['name']}"):
                 known["ips"] = [i["ip"] for i in item["status"]["podIPs"]]
         for item in get("services", "-A"):
@@ -187,6 +192,7 @@ class World:
                 known["vips"] = item["spec"]["clusterIPs"]
         self.nodes = [{"name": n["metadata"]["name"], "labels": n["metadata"]["labels"], "ranges": n["spec"]["podCIDRs"],
                        "ips": [a["address"] for a in n["status"]["addresses"] if a["type"] == "InternalIP"]} for n in get("nodes")]
+        return newest
 
     def wait_services(self):
         """Until each node's kernel leads each Service to where its pod is now."""
@@ -212,19 +218,24 @@ class World:
             self.probers[key].ask(["tcp/127.0.0.1/80"], PATIENT)
             self.names[key] = self.probers[key].answers()[0]["answer"]
 
-    def recreate(self, key, labels):
-        """The pod goes and comes again under its name, with other labels; which addresses it gets is the cluster's affair."""
-        p = self.pods[key]
-        self.probers.pop(key).close()
-        self.lab.kubectl("delete", "pod", p["name"], "--now", ns=p["ns"])
-        self.applied.pop(("Pod", p["ns"], p["name"]))
-        p["labels"] = labels
+    def recreate(self, pods):
+        """Pods go, and come again under their names, with the labels and at the addresses given: [(pod, labels, addresses)]."""
+        for p, _, _ in pods:
+            self.probers.pop(name_of(p)).close()
+            self.lab.kubectl("delete", "pod", p["name"], "--now", ns=p["ns"])
+            self.applied.pop(("Pod", p["ns"], p["name"]))
+        for p, fresh, ips in pods:
+            p["labels"], p["wish"] = fresh, ips
         self.sync()
-        self.lab.kubectl("wait", "--for=condition=Ready", f"pod/{p['name']}", "--timeout=60s", ns=p["ns"])
-        self.read_back()
+        for p, _, _ in pods:
+            self.lab.kubectl("wait", "--for=condition=Ready", f"pod/{p['name']}", "--timeout=60s", ns=p["ns"])
+        newest = self.read_back()
+        for p, _, ips in pods:
+            if p["ips"] != ips:
+                raise Failed(f"{name_of(p)} has {p['ips']}, not {ips}")
+            self.start_prober(p)
         self.wait_services()
-        wait_in_force(self.lab, {"pods": int(json.loads(self.lab.kubectl("get", "pod", p["name"], "-o", "json", ns=p["ns"]))["metadata"]["resourceVersion"])})
-        self.start_prober(p)
+        wait_in_force(self.lab, {"pods": newest})
 
     def close(self):
         for prober in self.probers.values():

@@ -3,24 +3,32 @@
   tests/e2e/run.py --only test_policy_race [--seed N]   on three nodes
   FAIRWAY_RACE_PODS=3000 tests/e2e/run.py --only test_policy_race.FirstPackets
 """
+import ipaddress
 import json
 import os
 import random
+import threading
 import time
 
-from policy_cases import labels, network_policy
-from policy_world import Prober, agent_status, listed, wait_in_force
+from policy_cases import cluster_policy, labels, network_policy
+from policy_world import KINDS, Prober, agent_status, listed, wait_in_force
 
 from lab import Api, Case, LineReader, eventually, pod, service
 
 SEED = int(os.environ.get("FAIRWAY_SEED", "20261129"))
 RACERS, WAVE = int(os.environ.get("FAIRWAY_RACE_PODS", "1000")), 150
+SERVE = ("serve-hostname", "--port=80", "--tcp", "--udp")
 NO_RETRY = "900ms"  # less than until a SYN is sent again
 SECONDS = float(os.environ.get("FAIRWAY_FLIP_SECONDS", "20"))
 
 
 def pods_of(**wanted):
     return {"podSelector": labels(**wanted)}
+
+
+def passed(answer):
+    """Its first packet did, whatever came of it then: SILENT is a server that had no time yet, REFUSED a pod that does not listen yet."""
+    return "answer" in answer or answer["error"] in ("SILENT", "REFUSED", "EOF")
 
 
 class RaceCase(Case):
@@ -35,13 +43,13 @@ class RaceCase(Case):
 
     @classmethod
     def serve(cls, name, node, **marks):
-        return pod(name, args=("serve-hostname", "--port=80", "--tcp", "--udp"), node=node, labels=marks)
+        return pod(name, args=SERVE, node=node, labels=marks)
 
     @classmethod
     def settle(cls, *policies):
         """To the API, and until they are in force on every node."""
         answer = json.loads(cls.k("apply", "-o", "json", "-f", "-", input=listed(list(policies))))
-        wait_in_force(cls.lab, {"networkpolicies": max(int(i["metadata"]["resourceVersion"]) for i in answer.get("items", [answer]))})
+        wait_in_force(cls.lab, {KINDS[i["kind"]]: int(i["metadata"]["resourceVersion"]) for i in answer.get("items", [answer])})
 
     def prober(self, name):
         out = Prober(self.lab, self.ns, name)
@@ -50,27 +58,43 @@ class RaceCase(Case):
 
 
 class FirstPackets(RaceCase):
-    """Each of a thousand pods listens and sends its first SYNs as the first thing it does, and is asked from its first moment on."""
+    """Each of a thousand pods listens and sends its first SYNs as the first thing it does, and is asked from its first moment on. Meanwhile
+    the label of another pod turns some forty times a second, so that no node is ever at rest and a new pod's verdicts have to wait their turn."""
 
-    # What a racer is labelled, may it reach the servers, may the friend reach it.
-    KINDS = {"free": ({"may": "yes"}, True, True), "stranger": ({"may": "no"}, False, True), "mute": ({"may": "yes", "mute": "yes"}, False, True),
-             "shut": ({"may": "yes", "shut": "yes"}, True, False)}
+    # What a racer is labelled, which of the servers it may reach, and whether the friends may reach it.
+    SORTS = {"free": ({"may": "yes"}, ("server", "public"), True), "stranger": ({"may": "no"}, ("public",), True),
+             "outcast": ({"may": "yes", "outcast": "yes"}, ("server",), True), "mute": ({"may": "yes", "mute": "yes"}, (), True),
+             "shut": ({"may": "yes", "shut": "yes"}, ("server", "public"), False)}
+    # What it sends first: to whom, on its own node or on another.
+    FIRST = (("tcp", "server", 0), ("udp", "server", 0), ("tcp", "server", 1), ("tcp", "public", 0), ("tcp", "public", 1))
 
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.start_pods(*[cls.serve(f"server-{n}", n, role="server") for n in cls.nodes], *[cls.serve(f"friend-{n}", n, role="friend") for n in cls.nodes])
-        cls.servers = {n: cls.ip_of(f"server-{n}") for n in cls.nodes}
-        # In place before: who may reach the servers, who may not send, who may not be reached.
-        cls.settle(network_policy(cls.ns, "server", labels(role="server"), ["Ingress"], [{"from": [{"podSelector": labels(may="yes")}]}]),
+        cls.start_pods(*[cls.serve(f"{role}-{n}", n, role=role) for n in cls.nodes for role in ("server", "public", "friend")], cls.serve("weathercock", "node-1", turns="no"))
+        cls.servers = {(role, n): cls.ip_of(f"{role}-{n}") for n in cls.nodes for role in ("server", "public")}
+        ranges = {n["metadata"]["name"]: n["spec"]["podCIDRs"] for n in json.loads(cls.lab.kubectl("get", "nodes", "-o", "json"))["items"]}
+        cls.ranges = [[str(ip) for ip in ipaddress.ip_network(next(r for r in ranges[n] if ":" not in r)).hosts()] for n in cls.nodes]
+        # In place before: who may reach the servers, who may not reach the public ones, who may not send, who may not be reached.
+        mine = {"matchLabels": {"kubernetes.io/metadata.name": cls.ns}}
+        outcasts = cluster_policy("no-outcasts", "Admin", 1, {"pods": {"namespaceSelector": mine, "podSelector": labels(role="public")}},
+                                  [{"action": "Deny", "from": [{"pods": {"namespaceSelector": mine, "podSelector": labels(outcast="yes")}}]}])
+        cls.addClassCleanup(cls.lab.kubectl, "delete", "clusternetworkpolicy", "no-outcasts", check=False)
+        cls.settle(outcasts, network_policy(cls.ns, "server", labels(role="server"), ["Ingress"], [{"from": [pods_of(may="yes"), pods_of(turns="yes")]}]),
                    network_policy(cls.ns, "mute", labels(mute="yes"), ["Egress"], None, []),
                    network_policy(cls.ns, "shut", labels(shut="yes"), ["Ingress"], []))
 
+    def turn(self):
+        api, self.turns = Api(self.lab), 0
+        while not self.stop.wait(0.02):
+            self.turns += 1
+            api.call("PATCH", f"{self.pods}/weathercock", {"metadata": {"labels": {"turns": "yes" if self.turns % 2 else "no"}}}, "application/merge-patch+json")
+        api.close()
+
     def racer(self, number, kind):
         node = self.nodes[number % len(self.nodes)]
-        far = self.nodes[(number + 1) % len(self.nodes)]
-        targets = [f"tcp/{self.servers[node]}/80", f"tcp/{self.servers[far]}/80", f"udp/{self.servers[node]}/80"]
-        out = pod(f"racer-{number}", args=("probe", "--listen=80", f"--timeout={NO_RETRY}", *targets), node=node, labels={"racer": kind, **self.KINDS[kind][0]})
+        targets = [f"{protocol}/{self.servers[role, self.nodes[(number + away) % len(self.nodes)]]}/80" for protocol, role, away in self.FIRST]
+        out = pod(f"racer-{number}", args=("probe", "--listen=80", f"--timeout={NO_RETRY}", *targets), node=node, labels={"racer": kind, **self.SORTS[kind][0]})
         out["metadata"]["namespace"] = self.ns
         return out
 
@@ -79,7 +103,7 @@ class FirstPackets(RaceCase):
             self.api.call("POST", self.pods, self.racer(number, kind))
 
     def read_logs(self, kinds):
-        """What each racer said, as they come to it; {number: [near, far, near by UDP]}."""
+        """What each racer said, as they come to it; {number: [an answer for each of FIRST]}."""
         said, deadline = {}, time.monotonic() + 120
         while len(said) < len(kinds):
             for number in kinds.keys() - said.keys():
@@ -89,64 +113,69 @@ class FirstPackets(RaceCase):
             self.assertLess(time.monotonic(), deadline, f"{len(kinds) - len(said)} racers never said anything")
         return said
 
-    def ask_racers(self, friends, kinds):
-        """Friends ask the racers from each node, again and again, while they come up; those that are up by then must have been let in."""
-        addresses = {}
-        for item in self.api.call("GET", f"{self.pods}?labelSelector=racer")["items"]:
-            number = int(item["metadata"]["name"].split("-")[1])
-            if number in kinds and item.get("status", {}).get("podIP"):
-                addresses[number] = item["status"]["podIP"]
-        if not addresses:
-            return []
-        for friend in friends:
-            friend.ask([f"tcp/{ip}/80" for ip in addresses.values()], NO_RETRY)
-        return [(number, answer) for friend in friends for number, answer in zip(addresses, friend.answers())]
+    def ask_all(self, friends):
+        """Each friend asks every address that a pod of its node or of the next may get, so also pods that come up just then."""
+        asked = []
+        for i, friend in enumerate(friends):
+            asked.append([ip for k in (i, (i + 1) % len(friends)) for ip in self.ranges[k]])
+            friend.ask([f"tcp/{ip}/80" for ip in asked[-1]], NO_RETRY)
+        return [(ip, answer) for friend, ips in zip(friends, asked) for ip, answer in zip(ips, friend.answers())]
 
     def test_no_first_packet_is_judged_wrongly(self):
         friends = [self.prober(f"friend-{n}") for n in self.nodes]
-        draw, wrong, late_far, started = random.Random(SEED), [], [], time.monotonic()
-        asked = 0
+        draw, wrong, late, started = random.Random(SEED), [], [], time.monotonic()
+        asked, far = 0, 0
+        self.stop = threading.Event()
+        wind = threading.Thread(target=self.turn)
+        wind.start()
+        self.addCleanup(wind.join)
+        self.addCleanup(self.stop.set)
         for first in range(0, RACERS, WAVE):
-            kinds = {n: draw.choice(list(self.KINDS)) for n in range(first, min(first + WAVE, RACERS))}
+            kinds = {n: draw.choice(list(self.SORTS)) for n in range(first, min(first + WAVE, RACERS))}
             self.start_wave(kinds)
             answers = []
-            while self.running(kinds) < len(kinds):
-                answers += self.ask_racers(friends, kinds)
-            answers += self.ask_racers(friends, kinds)
+            while self.running() < len(kinds):
+                answers += self.ask_all(friends)
+            answers += self.ask_all(friends)
             said = self.read_logs(kinds)
-            for number, (near, far, udp) in said.items():
-                wrong += self.judged(number, kinds[number], near, udp)
-                self.judge_far(number, kinds[number], far, wrong, late_far)
+            answers = self.of_racers(answers)
+            for number, firsts in said.items():
+                self.judge(number, kinds[number], firsts, wrong, late)
+                far += sum(away and role in self.SORTS[kinds[number]][1] for _, role, away in self.FIRST)
             asked += len(answers)
             wrong += self.wrongly_asked(kinds, said, answers)
             self.k("delete", "pod", "-l", "racer", "--now", "--wait=true", timeout=180)
         print(f"  {RACERS} racers in {time.monotonic() - started:.0f} s; they were asked {asked} times; "
-              f"{len(late_far)} first SYNs to another node came before that node knew their sender", flush=True)
+              f"{len(late)} of {far} allowed first SYNs to another node were refused there; {self.turns} turns", flush=True)
         self.assertEqual(wrong, [], f"{len(wrong)} wrong verdicts")
 
-    def running(self, kinds):
-        items = self.api.call("GET", f"{self.pods}?labelSelector=racer")["items"]
-        return sum(i.get("status", {}).get("phase") == "Running" for i in items)
+    def racers(self):
+        return self.api.call("GET", f"{self.pods}?labelSelector=racer")["items"]
 
-    def judged(self, number, kind, near, udp):
-        may = self.KINDS[kind][1]
-        return [f"racer-{number} ({kind}) to its own node's server by {protocol}: {answer}" for protocol, answer in (("TCP", near), ("UDP", udp))
-                if ("answer" in answer) != may or answer.get("resent")]
+    def running(self):
+        return sum(i.get("status", {}).get("phase") == "Running" for i in self.racers())
 
-    def judge_far(self, number, kind, far, wrong, late):
-        if "answer" in far and not self.KINDS[kind][1]:
-            wrong.append(f"racer-{number} ({kind}) to another node's server: {far}")
-        elif "answer" not in far and self.KINDS[kind][1]:
-            late.append(number)
+    def of_racers(self, answers):
+        owners = {i["status"]["podIP"]: int(i["metadata"]["name"].split("-")[1]) for i in self.racers()}
+        return [(owners[ip], answer) for ip, answer in answers if ip in owners]
+
+    def judge(self, number, kind, firsts, wrong, late):
+        """A node knows its own pods before they run. Another knows them once the API has told it: a first SYN that comes before is nobody's. It
+        may be refused then, and that is counted; what is to be refused never passes."""
+        for (protocol, role, away), answer in zip(self.FIRST, firsts):
+            may = role in self.SORTS[kind][1]
+            if passed(answer) == may and not answer.get("resent"):
+                continue
+            (late if away and may else wrong).append(f"racer-{number} ({kind}) to {'another' if away else 'its own'} node's {role} by {protocol}: {answer}")
 
     def wrongly_asked(self, kinds, said, answers):
         out = []
         for number, answer in answers:
             listening = min(a["at"] for a in said[number])
-            if self.KINDS[kinds[number]][2]:
-                if answer["at"] > listening and "answer" not in answer:
+            if self.SORTS[kinds[number]][2]:
+                if answer["at"] > listening and not passed(answer):
                     out.append(f"racer-{number} ({kinds[number]}) was up and a friend was refused: {answer}")
-            elif "answer" in answer:
+            elif passed(answer):
                 out.append(f"racer-{number} ({kinds[number]}) lets in whom it may not: {answer}")
         return out
 
@@ -170,27 +199,34 @@ class Flips(RaceCase):
             # The turncoat is one to whom nobody may send, or, as "two", one who lets nobody in.
             network_policy(cls.ns, "turncoat", labels(turncoat="yes", role="two"), ["Ingress"], []))
 
+    def flip(self, until):
+        """Both pods' labels, as fast as the API takes it; how many."""
+        flips = 0
+        while time.monotonic() < until:
+            for name in ("source", "turncoat"):
+                self.api.call("PATCH", f"{self.pods}/{name}", {"metadata": {"labels": {"role": "one" if flips % 2 else "two"}}}, "application/merge-patch+json")
+            flips += 1
+        return 2 * flips
+
     def test_no_packet_is_judged_by_a_mixture(self):
-        source = self.prober("source")
-        addresses = {name: (self.ip_of(name), self.ip_of(name, 6)) for name in ("open", "shut", "turncoat")}
-        targets = [f"{protocol}/{addresses[name][family]}/80" for _ in range(150) for name in addresses for protocol in ("tcp", "udp") for family in (0, 1)]
+        sources = {"open": self.prober("source"), "shut": self.prober("source")}
+        targets = {name: [f"{protocol}/{self.ip_of(name, family)}/80" for protocol in ("tcp", "udp") for family in (4, 6)]
+                   for name in ("open", "shut", "turncoat")}
+        # A SYN that was sent again tells of one that was lost, so who is let in may take its time.
+        rounds = {"open": (targets["open"] * 300, "10s"), "shut": ((targets["shut"] + targets["turncoat"]) * 150, NO_RETRY)}
         deadline, flips, tried, wrong = time.monotonic() + SECONDS, 0, 0, []
         before = agent_status(self.lab, "node-1")["policy"]["changes"]
         while time.monotonic() < deadline:
-            source.ask(["--pace-us=1000", *targets], NO_RETRY)
-            until = time.monotonic() + len(targets) / 1000
-            while time.monotonic() < until:
-                role = "two" if flips % 2 == 0 else "one"
-                for name in ("source", "turncoat"):
-                    self.api.call("PATCH", f"{self.pods}/{name}", {"metadata": {"labels": {"role": role}}}, "application/merge-patch+json")
-                flips += 1
-            for target, answer in zip(targets, source.answers()):
-                may = any(ip in target for ip in addresses["open"])
-                tried += 1
-                if ("answer" in answer) != may:
-                    wrong.append(f"{target}: {answer}")
+            for name, (some, patience) in rounds.items():
+                sources[name].ask(["--pace-us=1000", *some], patience)
+            flips += self.flip(time.monotonic() + max(len(some) for some, _ in rounds.values()) / 1000)
+            for name, (some, _) in rounds.items():
+                for target, answer in zip(some, sources[name].answers()):
+                    tried += 1
+                    if passed(answer) != (name == "open") or answer.get("resent"):
+                        wrong.append(f"{target}: {answer}")
         switched = agent_status(self.lab, "node-1")["policy"]["changes"] - before
-        print(f"  {2 * flips} label flips, {switched} switches of the tables under {tried} new connections", flush=True)
+        print(f"  {flips} label flips, {switched} switches of the tables under {tried} new connections", flush=True)
         self.assertGreater(switched, 20)
         self.assertEqual(wrong[:10], [], f"{len(wrong)} of {tried} connections")
 
