@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
-ROWS = ["pod_rr", "svc_flat", "watch_decode", "policy_compute", "policy_rows", "policy_crr"]
+ROWS = ["pod_rr", "svc_flat", "watch_decode", "policy_compute", "policy_rows", "policy_crr", "policy_check"]
 FIELDS = {"name", "ours", "base", "base_name", "unit", "ratio", "spread", "goal", "met"}
 
 

@@ -62,5 +62,6 @@ std::vector<Family> agent_rows();
 std::vector<Family> lab_rows();
 std::vector<Family> policy_rows();
 std::vector<Family> policy_path_rows();
+std::vector<Family> policy_check_rows();
 
 }  // namespace fairway::bench

@@ -59,7 +59,11 @@ Result<int> run_why(const Check& check, const CheckOptions& o) {
 Severity fail_level(const std::string& word) { return word == "warning" ? Severity::kWarning : Severity::kError; }
 
 Result<int> run_check(const CheckOptions& o) {
-  FW_ASSIGN(const auto check, load_check(o.input, o.paths));
+  if (o.paths.empty() && !o.input.live) return make_error(Code::kInvalid, "name a folder or file of manifests, - or --live");
+  Manifests manifests;
+  if (o.input.live) { FW_ASSIGN(manifests, read_cluster(o.input)); }
+  FW_ASSIGN(auto files, read_manifests(o.input, o.paths));
+  FW_ASSIGN(const auto check, make_check(o.input, applied_over(std::move(manifests), std::move(files))));
   if (!check) return kBroken;
   if (!o.why.empty()) return run_why(*check, o);
   Selection selection;
@@ -93,6 +97,7 @@ Result<int> run_check(const CheckOptions& o) {
 
 struct DiffOptions {
   PolicyInput input;
+  bool apply = false;  // NEW over OLD
   std::string output, flows;
   std::vector<std::string> paths;
 };
@@ -100,9 +105,16 @@ struct DiffOptions {
 Result<int> run_diff(const DiffOptions& o) {
   if (o.paths.size() != (o.input.live ? 1U : 2U))
     return make_error(Code::kInvalid, o.input.live ? "with --live name NEW alone" : "name OLD and NEW: fairway policy diff OLD NEW");
-  PolicyInput old_input = o.input, new_input = o.input;
-  FW_ASSIGN(const auto before, load_check(old_input, o.input.live ? std::vector<std::string>{} : std::vector{o.paths[0]}));
-  FW_ASSIGN(const auto after, load_check(new_input, {o.paths.back()}));
+  Manifests old_manifests;
+  if (o.input.live) {
+    FW_ASSIGN(old_manifests, read_cluster(o.input));
+  } else {
+    FW_ASSIGN(old_manifests, read_manifests(o.input, {o.paths.front()}));
+  }
+  FW_ASSIGN(Manifests new_manifests, read_manifests(o.input, {o.paths.back()}));
+  if (o.input.live || o.apply) new_manifests = applied_over(old_manifests, std::move(new_manifests));
+  FW_ASSIGN(const auto before, make_check(o.input, std::move(old_manifests)));
+  FW_ASSIGN(const auto after, make_check(o.input, std::move(new_manifests)));
   if (!before || !after) return kBroken;
   const Difference difference = compare(*before, *after);
   std::vector<Replayed> replayed;
@@ -160,11 +172,13 @@ void add_policy_commands(CLI::App& app, Exit& exit) {
   auto* diff = policy->add_subcommand("diff", "Which connections a change of manifests opens and closes");
   diff->add_option("paths", o->paths, "OLD and NEW; with --live NEW alone, applied over the cluster");
   add_input(diff, o->input);
+  diff->add_flag("--apply", o->apply, "NEW is a part that is applied over OLD, as it always is with --live");
   diff->add_option("--flows", o->flows,
                    "Recorded flows, a line of JSON each: src, dst, port, protocol, count; those that NEW cuts are listed");
   diff->add_option("-o,--output", o->output, "json")->check(CLI::IsMember({"json"}));
   diff->footer(
-      "Examples:\n  fairway policy diff old/ new/\n  fairway policy diff --live new-policy.yaml --flows flows.jsonl\n"
+      "Examples:\n  fairway policy diff old/ new/\n  fairway policy diff examples/shop examples/shop-next/db.yaml --apply\n  fairway "
+      "policy diff --live new-policy.yaml --flows flows.jsonl\n"
       "Exit: 0; 1 NEW cuts a flow of --flows; 2 manifests are broken.");
   diff->callback([o, &exit] {
     const auto code = run_diff(*o);

@@ -29,8 +29,11 @@ std::string continue_of(const std::string& page) {
   return token != nullptr && token->is_string() ? std::string(token->as_string()) : "";
 }
 
-Status read_cluster(const std::string& kubeconfig, policycheck::ManifestReader& reader) {
-  FW_ASSIGN(const auto session, ApiSession::open(kubeconfig));
+}  // namespace
+
+Result<policycheck::Manifests> read_cluster(const PolicyInput& input) {
+  policycheck::ManifestReader reader(input.ns);
+  FW_ASSIGN(const auto session, ApiSession::open(input.kubeconfig));
   for (const char* list : kLists) {
     std::string token;
     do {
@@ -42,19 +45,19 @@ Status read_cluster(const std::string& kubeconfig, policycheck::ManifestReader& 
       reader.read_answer(std::string("the cluster's ") + (std::strrchr(list, '/') + 1), std::move(*page));
     } while (!token.empty());
   }
-  return {};
+  return reader.take();
 }
 
-}  // namespace
+Result<policycheck::Manifests> read_manifests(const PolicyInput& input, const std::vector<std::string>& paths) {
+  policycheck::ManifestReader reader(input.ns);
+  for (const auto& path : paths) FW_TRY(reader.read(path));
+  return reader.take();
+}
 
-Result<std::unique_ptr<policycheck::Check>> load_check(const PolicyInput& input, const std::vector<std::string>& paths) {
-  if (paths.empty() && !input.live) return make_error(Code::kInvalid, "name a folder or file of manifests, - or --live");
+Result<std::unique_ptr<policycheck::Check>> make_check(const PolicyInput& input, policycheck::Manifests manifests) {
   auto range = net::Prefix::parse(input.pod_range);
   if (!range.ok()) return std::move(range).error().with_context("--pod-range");
-  policycheck::ManifestReader live(input.ns), manifests(input.ns);
-  if (input.live) FW_TRY(read_cluster(input.kubeconfig, live));
-  for (const auto& path : paths) FW_TRY(manifests.read(path));
-  auto inventory = policycheck::take_inventory(policycheck::applied_over(live.take(), manifests.take()), {*range});
+  auto inventory = policycheck::take_inventory(std::move(manifests), {*range});
   for (const auto& fault : inventory.faults) std::cerr << fault.to_string() << "\n";
   if (!inventory.faults.empty()) return std::unique_ptr<policycheck::Check>();
   return std::make_unique<policycheck::Check>(std::move(inventory), *range);

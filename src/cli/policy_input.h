@@ -14,7 +14,10 @@ struct PolicyInput {
   std::string kubeconfig, ns = "default", pod_range;
 };
 
+// The files' objects; or the cluster's.
+Result<policycheck::Manifests> read_manifests(const PolicyInput& input, const std::vector<std::string>& paths);
+Result<policycheck::Manifests> read_cluster(const PolicyInput& input);
 // Nothing: the manifests are broken, and what is wrong was said on standard error.
-Result<std::unique_ptr<policycheck::Check>> load_check(const PolicyInput& input, const std::vector<std::string>& paths);
+Result<std::unique_ptr<policycheck::Check>> make_check(const PolicyInput& input, policycheck::Manifests manifests);
 
 }  // namespace fairway::cli

@@ -50,9 +50,9 @@ Cell Check::between(const End& from, const End& to) const {
   return out;
 }
 
-Place Check::place_of(const model::Name& policy) const {
+Place Check::place_of(const model::Name& policy, std::string_view field) const {
   for (std::size_t i = 0; i < inventory_.state.policies.size(); ++i)
-    if (inventory_.state.policies[i].id == policy) return inventory_.policy_places[i];
+    if (inventory_.state.policies[i].id == policy) return inventory_.policy_sources[i].place(field);
   return {};
 }
 
@@ -64,7 +64,9 @@ Side Check::side(PartyId subject, Direction direction, PartyId peer, Port port) 
   pod.node.clear();  // and one of another node
   const auto verdict = compile::policy::judge_naively(inventory_.state, pod, direction, parties_[peer].addr, port.protocol, port.number);
   Side out{verdict.allowed, verdict.rule.to_string(), {}};
-  if (!verdict.rule.policies.empty()) out.at = place_of(verdict.rule.policies.front().policy);
+  const std::string rules = direction == Direction::kIngress ? "spec.ingress[" : "spec.egress[";
+  if (!verdict.rule.policies.empty())
+    out.at = place_of(verdict.rule.policies.front().policy, verdict.rule.rule < 0 ? "" : rules + std::to_string(verdict.rule.rule) + "]");
   else if (reachability_.judged(subject, direction)) out.decided_by = "no policy denies it";
   else out.decided_by = "no policy looks at it";
   return out;

@@ -66,7 +66,8 @@ class Check {
   Cell between(const End& from, const End& to) const;
   // By the naive evaluator; the verdict is that of the matrix.
   Reason why(const Connection& connection) const;
-  Place place_of(const model::Name& policy) const;
+  // Of a policy's field, in its manifest.
+  Place place_of(const model::Name& policy, std::string_view field = {}) const;
 
  private:
   void name_ends();

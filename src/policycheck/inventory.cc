@@ -60,7 +60,7 @@ class Taker {
   template <typename Row>
   std::optional<Row> reflect(Kind kind, const ManifestObject& object, const Json& value, const std::string& prefix,
                              reflect::Reflected<Row> (*reflector)(const k8s::SlimObject&));
-  Workload& workload(const std::string& kind, const model::Name& id, const ManifestObject& object);
+  Workload& workload(const std::string& kind, const model::Name& id);
   void place_pods();
   void name_namespaces();
   std::uint16_t port_of(const ManifestObject& object, const Json& port, const char* field);
@@ -80,7 +80,7 @@ std::optional<Row> Taker::reflect(Kind kind, const ManifestObject& object, const
   std::string text = bj::serialize(value);
   text.reserve(text.size() + k8s::Decoder::kPadding);
   const auto refuse = [&](const std::string& field, const std::string& reason) {
-    out_.faults.push_back({object.place(prefix + field), object.name(), prefix + field, reason});
+    out_.faults.push_back({object.source.place(prefix + field), object.name(), prefix + field, reason});
     return std::nullopt;
   };
   if (const auto decoded = decoder->decode_object(text); !decoded.ok()) return refuse("", decoded.error().message);
@@ -95,7 +95,8 @@ std::optional<Row> Taker::reflect(Kind kind, const ManifestObject& object, const
   }
   for (const auto& problem : reflected.problems)
     out_.findings.push_back({Severity::kError, "invalid-part", object.name(), problem.field, problem.reason,
-                             "write it as the API has it: what cannot be read lets nothing through", object.place(prefix + problem.field)});
+                             "write it as the API has it: what cannot be read lets nothing through",
+                             object.source.place(prefix + problem.field)});
   return std::move(reflected.row);
 }
 
@@ -110,9 +111,9 @@ Json named(const ManifestObject& object, const Json* from) {
   return value;
 }
 
-Workload& Taker::workload(const std::string& kind, const model::Name& id, const ManifestObject& object) {
+Workload& Taker::workload(const std::string& kind, const model::Name& id) {
   const auto [at, fresh] = workloads_.try_emplace({kind, id}, out_.workloads.size());
-  if (fresh) out_.workloads.push_back({.kind = kind, .id = id, .at = object.place()});
+  if (fresh) out_.workloads.push_back({.kind = kind, .id = id});
   return out_.workloads[at->second];
 }
 
@@ -120,7 +121,7 @@ void Taker::add_template(const ManifestObject& object, std::string_view path) {
   if (owner_of(object.value)) return;  // its owner has the template
   auto pod = reflect(Kind::kPod, object, named(object, apiserver::find(object.value, path)), std::string(path) + ".", reflect::reflect_pod);
   if (!pod) return;
-  Workload& own = workload(object.kind, object.id, object);
+  Workload& own = workload(object.kind, object.id);
   own.host_network = pod->host_network;
   own.pods = {out_.state.pods.size()};
   templates_[{object.kind, object.id}] = out_.state.pods.size();
@@ -135,7 +136,7 @@ void Taker::add_pod(const ManifestObject& object) {
   const model::Name id = owner ? model::Name{object.id.ns, owner->name} : object.id;
   const std::string kind = owner ? owner->kind : "Pod";
   const bool has_template = templates_.contains({kind, id});
-  Workload& own = workload(kind, id, object);
+  Workload& own = workload(kind, id);
   own.host_network |= pod->host_network;
   if (has_template) {
     model::Pod& nominal = out_.state.pods[templates_.at({kind, id})];
@@ -157,13 +158,13 @@ std::uint16_t Taker::port_of(const ManifestObject& object, const Json& port, con
   if (number >= 1 && number <= 65535) return static_cast<std::uint16_t>(number);
   if (apiserver::find(port, field) != nullptr)
     out_.faults.push_back(
-        {object.place("spec.ports"), object.name(), std::string("spec.ports[].") + field, "is not a number from 1 to 65535"});
+        {object.source.place("spec.ports"), object.name(), std::string("spec.ports[].") + field, "is not a number from 1 to 65535"});
   return 0;
 }
 
 void Taker::add_service(const ManifestObject& object) {
   if (!reflect(Kind::kService, object, named(object, &object.value), "", reflect::reflect_service)) return;
-  Service out{.id = object.id, .at = object.place()};
+  Service out{.id = object.id, .source = object.source};
   if (const auto* selector = object_at(object.value, "spec.selector"))
     for (const auto& [key, value] : *selector)
       if (value.is_string()) out.selector.emplace(key, value.get_string());
@@ -189,7 +190,7 @@ void Taker::add_policy(const ManifestObject& object) {
                      namespaced ? reflect::reflect_network_policy : reflect::reflect_cluster_network_policy);
   if (!row) return;
   out_.state.policies.push_back(std::move(*row));
-  out_.policy_places.push_back(object.place());
+  out_.policy_sources.push_back(object.source);
 }
 
 // Another version of a kind that counts may not be passed over in silence.
@@ -198,13 +199,14 @@ bool Taker::known_version(const ManifestObject& object) {
   const std::string_view wanted = kind == "NetworkPolicy"          ? "networking.k8s.io/v1"
                                   : kind == "ClusterNetworkPolicy" ? kPolicyVersion
                                                                    : std::string_view{};
-  if (wanted.empty() ? !kind.ends_with("NetworkPolicy") : object.version == wanted || (object.version.empty() && !object.path.empty()))
+  if (wanted.empty() ? !kind.ends_with("NetworkPolicy")
+                     : object.version == wanted || (object.version.empty() && !object.source.path.empty()))
     return true;
   out_.findings.push_back(
       {Severity::kWarning, "foreign-policy", object.name(), "apiVersion",
        object.version + " is not understood: this policy is no part of the result",
        "write it as a NetworkPolicy (networking.k8s.io/v1) or a ClusterNetworkPolicy (" + std::string(kPolicyVersion) + ")",
-       object.place("apiVersion")});
+       object.source.place("apiVersion")});
   return false;
 }
 
@@ -296,8 +298,8 @@ Inventory Taker::take(Manifests manifests) {
       continue;
     }
     out_.findings.push_back({Severity::kWarning, "duplicate-object", object.name(), "",
-                             "is also in " + at->second->place().to_string() + "; only that one counts here", "keep one of them",
-                             object.place()});
+                             "is also in " + at->second->source.place().to_string() + "; only that one counts here", "keep one of them",
+                             object.source.place()});
   }
   all.insert(all.end(), pods.begin(), pods.end());
   for (const auto* object : all) add(*object);

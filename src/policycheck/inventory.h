@@ -26,7 +26,6 @@ struct Finding {
 struct Workload {
   std::string kind;
   model::Name id;
-  Place at;
   std::vector<std::size_t> pods;  // of ClusterState::pods
   bool host_network = false;      // policies do not apply to it
 };
@@ -42,16 +41,16 @@ struct Service {
   model::Name id;
   model::Labels selector;  // empty: its endpoints are somebody else's business
   std::vector<ServicePort> ports;
-  Place at;
+  Source source;
 };
 
 struct Inventory {
   compile::policy::ClusterState state;
   std::vector<Workload> workloads;  // by namespace and name
   std::vector<Service> services;
-  std::vector<Place> policy_places;  // of ClusterState::policies
-  std::vector<Finding> findings;     // of reading
-  std::vector<Fault> faults;         // objects without any reading
+  std::vector<Source> policy_sources;  // of ClusterState::policies
+  std::vector<Finding> findings;       // of reading
+  std::vector<Fault> faults;           // objects without any reading
   std::vector<std::string> notes;
   std::size_t skipped = 0;  // objects of kinds that policies do not look at
 };

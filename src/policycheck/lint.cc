@@ -27,10 +27,10 @@ class Linter {
 
  private:
   void say(const std::string& id, const std::string& object, const std::string& field, const std::string& message,
-           const std::string& advice, const Place& at, Severity severity = Severity::kWarning) {
-    findings_.push_back({severity, id, object, field, message, advice, at});
+           const std::string& advice, const Source& source, Severity severity = Severity::kWarning) {
+    findings_.push_back({severity, id, object, field, message, advice, source.place(field)});
   }
-  const Place& place_of(std::size_t policy) const { return check_.inventory().policy_places[policy]; }
+  const Source& source_of(std::size_t policy) const { return check_.inventory().policy_sources[policy]; }
   const std::vector<model::PolicyRule>& rules(const model::Policy& policy, Direction direction) const {
     return direction == Direction::kIngress ? policy.ingress : policy.egress;
   }
@@ -50,8 +50,8 @@ class Linter {
     const std::string field = row.tier == PolicyTier::kNetworkPolicy ? "spec.podSelector" : "spec.subject";
     if (host)
       say("host-network", name_of(row), field, "selects only pods of the host's network, to which policies never apply",
-          "give the pods a network of their own, or filter at the host", place_of(index));
-    else say("selects-nothing", name_of(row), field, "selects no pod", "compare its labels with those of the workloads", place_of(index));
+          "give the pods a network of their own, or filter at the host", source_of(index));
+    else say("selects-nothing", name_of(row), field, "selects no pod", "compare its labels with those of the workloads", source_of(index));
   }
 
   void rule(std::size_t index, Direction direction, std::size_t number) {
@@ -64,13 +64,13 @@ class Linter {
       const std::string at = field + (in ? ".from[" : ".to[") + std::to_string(k) + "]";
       if (peer.kind == model::PolicyPeer::Kind::kPods && check_.parties().select(peer.pods, row.id.ns).empty())
         say("peer-selects-nothing", name_of(row), at, "matches no pod", "compare its labels with those of the workloads and namespaces",
-            place_of(index));
+            source_of(index));
     }
     for (const auto& port : one.ports)
       if (!port.name.empty() && !has_port(index, direction, port.name))
         say("unknown-port-name", name_of(row), field + ".ports",
             "no pod " + std::string(in ? "that the policy selects" : "anywhere") + " has a port named \"" + port.name + "\"",
-            "name the containers' port so, or give its number", place_of(index));
+            "name the containers' port so, or give its number", source_of(index));
   }
   bool has_port(std::size_t index, Direction direction, const std::string& name) const {
     const auto& with = check_.parties().with_port(name);
@@ -84,12 +84,10 @@ class Linter {
       const model::Policy& row = state_.policies[rule.policy];
       if (row.tier != PolicyTier::kNetworkPolicy || !rule.matches || rule.decides || check_.reachability().subjects_of(rule.policy).empty())
         continue;
-      const model::PolicyRule& one = rules(row, rule.direction)[rule.index];
-      if (!one.all_ports && std::all_of(one.ports.begin(), one.ports.end(), [](const auto& p) { return !p.name.empty(); })) continue;
       say("shadowed", name_of(row),
           (rule.direction == Direction::kIngress ? "spec.ingress[" : "spec.egress[") + std::to_string(rule.index) + "]",
           "decides nothing: ClusterNetworkPolicies of tier Admin come first wherever it matches",
-          "remove the rule, or let the Admin tier Pass", place_of(rule.policy));
+          "remove the rule, or let the Admin tier Pass", source_of(rule.policy));
     }
   }
 
@@ -105,7 +103,8 @@ class Linter {
         return pod.host_network && pod.id.ns == one.id.ns && model::matches(selector.pods, pod.labels);
       });
       if (!host)
-        say("service-selects-nothing", object, "spec.selector", "selects no pod", "compare it with the labels of the workloads", one.at);
+        say("service-selects-nothing", object, "spec.selector", "selects no pod", "compare it with the labels of the workloads",
+            one.source);
       return;
     }
     for (std::size_t i = 0; i < one.ports.size(); ++i) service_port(one, i, groups);
@@ -127,12 +126,12 @@ class Linter {
     }
     if (!named)
       say("unknown-port-name", object, field + ".targetPort", "no pod that it selects has a port named \"" + port.target_name + "\"",
-          "name the containers' port so, or give its number", service.at);
+          "name the containers' port so, or give its number", service.source);
     else
       say("service-unreachable", object, field, "no policy lets anybody in to the pods behind it",
           "allow its clients in a policy that selects these pods: ingress on port " +
               (port.target != 0 ? std::to_string(port.target) : "\"" + port.target_name + "\""),
-          service.at);
+          service.source);
   }
   bool somebody_reaches(GroupId group, net::Protocol protocol, std::uint16_t number) const {
     for (const PartyId own : check_.parties().of_group(group)) {
@@ -163,7 +162,8 @@ class Linter {
       if (check_.reachability().allowed(own, Direction::kEgress, peer).has(net::Protocol::kUdp, 53)) return;
     say("dns-denied", end.name, "spec.egress",
         "may not ask for names: " + name_of(*first) + " isolates its egress, and no rule allows port 53 of UDP",
-        "allow egress to the cluster's DNS: to namespace kube-system, ports 53 of UDP and TCP", check_.place_of(first->id));
+        "allow egress to the cluster's DNS: to namespace kube-system, ports 53 of UDP and TCP",
+        source_of(static_cast<std::size_t>(first - state_.policies.data())));
   }
   static bool is_dns(const model::Pod& pod) {
     const auto app = pod.labels.find("k8s-app");

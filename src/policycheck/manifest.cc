@@ -69,7 +69,8 @@ std::string Fault::to_string() const {
   return out + reason;
 }
 
-Place ManifestObject::place(std::string_view field) const {
+Place Source::place(std::string_view field) const {
+  if (!document) return {};
   Place out{document->file, document->first_line};
   if (!document->located) return {document->file, 0};
   if (document->text.size() > kMaxLocatedBytes) return out;
@@ -180,10 +181,9 @@ void ManifestReader::add(Json value, std::shared_ptr<const Document> document, c
                         .id = {std::string(apiserver::text_at(value, "metadata.namespace", default_namespace_)),
                                std::string(apiserver::text_at(value, "metadata.name"))},
                         .value = std::move(value),
-                        .document = std::move(document),
-                        .path = path};
+                        .source = {std::move(document), path}};
   const auto refuse = [&](const char* field, const char* reason) {
-    out_.faults.push_back({object.place(field), object.kind.empty() ? "" : object.name(), field, reason});
+    out_.faults.push_back({object.source.place(field), object.kind.empty() ? "" : object.name(), field, reason});
   };
   if (!object.value.is_object()) return refuse("", "is no object");
   if (object.kind.empty()) return refuse("kind", "is missing: this is no Kubernetes object");
@@ -193,7 +193,7 @@ void ManifestReader::add(Json value, std::shared_ptr<const Document> document, c
     if (!path.empty()) return refuse("items", "is a list within a list");
     const std::string kind = object.kind.substr(0, object.kind.size() - 4);
     auto& list = object.value.get_object()["items"].get_array();
-    for (std::size_t i = 0; i < list.size(); ++i) add(std::move(list[i]), object.document, "items[" + std::to_string(i) + "]", kind);
+    for (std::size_t i = 0; i < list.size(); ++i) add(std::move(list[i]), object.source.document, "items[" + std::to_string(i) + "]", kind);
     return;
   }
   if (object.id.name.empty()) return refuse("metadata.name", "is missing");

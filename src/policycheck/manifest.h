@@ -39,16 +39,20 @@ struct Document {
   bool located = true;  // lines of it mean something to a reader
 };
 
+// Where an object stands.
+struct Source {
+  std::shared_ptr<const Document> document;
+  std::string path;  // within it: "items[3]", or empty
+  // The line of a field, or of what of its path there is. Reads the document again: for what is told to people.
+  Place place(std::string_view field = {}) const;
+};
+
 struct ManifestObject {
   std::string kind, version;
   model::Name id;
   Json value;
-  std::shared_ptr<const Document> document;
-  std::string path;  // within the document: "items[3]", or empty
-
+  Source source;
   std::string name() const { return kind + " " + id.to_string(); }
-  // The line of a field, or of what of its path there is.
-  Place place(std::string_view field = {}) const;
 };
 
 struct Manifests {

@@ -1,6 +1,7 @@
 #include "policycheck/masks.h"
 
 #include <algorithm>
+#include <bit>
 #include <tuple>
 
 namespace fairway::policycheck {
@@ -13,6 +14,24 @@ std::size_t hash_of(const model::LabelSelector& selector, std::size_t h) {
     for (const auto& value : r.values) h = h * 31 + text(value);
   }
   return h;
+}
+std::size_t hash_of(const model::PolicyRule& rule) {
+  std::size_t h = rule.all_peers ? 1 : 2;
+  for (const auto& peer : rule.peers) {
+    h = hash_of(peer.pods.pods, h * 31 + static_cast<std::size_t>(peer.kind));
+    if (peer.pods.namespaces) h = hash_of(*peer.pods.namespaces, h * 31);
+    h = h * 31 + std::hash<net::IpAddr>{}(peer.network.addr());
+  }
+  return h;
+}
+bool same_peers(const model::PolicyRule& a, const model::PolicyRule& b) {
+  return a.all_peers == b.all_peers && (a.action == model::PolicyAction::kDeny) == (b.action == model::PolicyAction::kDeny) &&
+         a.peers == b.peers;
+}
+// Of whatever namespace the policy is.
+bool anywhere_the_same(const model::PolicyRule& rule) {
+  return std::all_of(rule.peers.begin(), rule.peers.end(),
+                     [](const model::PolicyPeer& peer) { return peer.kind != model::PolicyPeer::Kind::kPods || peer.pods.namespaces; });
 }
 
 }  // namespace
@@ -30,13 +49,37 @@ bool Mask::move(Words& from, Words& to, bool take) const {
   return any != 0;
 }
 
-// The selectors that name namespaces are often the same in many policies.
-const std::vector<GroupId>& Masks::select(const model::PodSelector& selector, const std::string& own) {
-  if (!selector.namespaces) return last_ = parties_.select(selector, own);
-  auto& known = known_[hash_of(*selector.namespaces, hash_of(selector.pods, 7) * 31)];
-  for (const auto& [other, groups] : known)
-    if (*other == selector) return groups;
-  return known.emplace_back(&selector, parties_.select(selector, own)).second;
+Row Row::of_list(std::vector<PartyId> list) {
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  Row out;
+  out.list_ = std::move(list);
+  return out;
+}
+
+Row Row::of_bits(Words bits, std::size_t parties) {
+  std::size_t set = 0;
+  for (const std::uint64_t word : bits) set += static_cast<std::size_t>(std::popcount(word));
+  Row out;
+  if (set > bits.size() && parties - set > bits.size()) {
+    out.form_ = Form::kBits;
+    out.bits_ = std::move(bits);
+    return out;
+  }
+  const bool but = set > bits.size();
+  out.form_ = but ? Form::kAllBut : Form::kList;
+  out.list_.reserve(but ? parties - set : set);
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    const std::uint64_t within = i + 1 < bits.size() || parties % 64 == 0 ? ~0ULL : (1ULL << parties % 64) - 1;
+    for (std::uint64_t rest = (but ? ~bits[i] : bits[i]) & within; rest != 0; rest &= rest - 1)
+      out.list_.push_back(static_cast<PartyId>(i * 64 + static_cast<std::size_t>(std::countr_zero(rest))));
+  }
+  return out;
+}
+
+bool Row::has(PartyId party) const {
+  if (form_ == Form::kBits) return (bits_[party / 64] >> party % 64 & 1) != 0;
+  return std::binary_search(list_.begin(), list_.end(), party) == (form_ == Form::kList);
 }
 
 bool Masks::has_number(GroupId group, const NamedNumber& number) const {
@@ -67,8 +110,8 @@ void Masks::add_owned(const std::vector<PartyId>& candidates, bool any, Holds ho
 }
 
 void Masks::add_pods(const model::Policy& policy, const model::PodSelector& selector, bool any, const NamedNumber* number,
-                     std::vector<PartyId>& out) {
-  const auto& groups = select(selector, policy.id.ns);
+                     std::vector<PartyId>& out) const {
+  const auto groups = parties_.select(selector, policy.id.ns);
   const auto holds = [&](GroupId group) {
     return std::binary_search(groups.begin(), groups.end(), group) && (number == nullptr || has_number(group, *number));
   };
@@ -106,24 +149,37 @@ void Masks::add_nodes(const model::LabelSelector& selector, bool any, std::vecto
   }
 }
 
-Mask Masks::of_rule(const model::Policy& policy, const model::PolicyRule& rule, const NamedNumber* number) {
+Mask Masks::make(const model::Policy& policy, const model::PolicyRule& rule, const NamedNumber* number) const {
   const bool any = rule.action == model::PolicyAction::kDeny;
   Mask out;
   if (rule.all_peers) add_network(nullptr, any, number, out.list);
-  for (const auto& peer : rule.all_peers ? std::vector<model::PolicyPeer>{} : rule.peers) {
+  for (const auto& peer : rule.peers) {
+    if (rule.all_peers) break;
     if (peer.kind == model::PolicyPeer::Kind::kPods) add_pods(policy, peer.pods, any, number, out.list);
     else if (peer.kind == model::PolicyPeer::Kind::kNetwork) add_network(&peer, any, number, out.list);
     else if (number == nullptr) add_nodes(peer.nodes, any, out.list);
   }
-  std::sort(out.list.begin(), out.list.end());
+  if (!std::is_sorted(out.list.begin(), out.list.end())) std::sort(out.list.begin(), out.list.end());
   out.list.erase(std::unique(out.list.begin(), out.list.end()), out.list.end());
   const std::size_t words = (parties_.all().size() + 63) / 64;
   if (out.list.size() > words) {
     out.bits.resize(words);
     for (const PartyId id : out.list) out.bits[id / 64] |= 1ULL << id % 64;
-    out.list.clear();
+    out.list = {};
   }
   return out;
+}
+
+std::uint32_t Masks::of_rule(const model::Policy& policy, const model::PolicyRule& rule, const NamedNumber* number) {
+  const auto next = static_cast<std::uint32_t>(masks_.size());
+  if (number == nullptr && anywhere_the_same(rule)) {
+    auto& known = known_[hash_of(rule)];
+    for (const auto& [other, mask] : known)
+      if (same_peers(*other, rule)) return mask;
+    known.emplace_back(&rule, next);
+  }
+  masks_.push_back(make(policy, rule, number));
+  return next;
 }
 
 }  // namespace fairway::policycheck

@@ -104,6 +104,7 @@ PartyId Parties::add(Party party) {
 
 void Parties::group_pods() {
   boost::unordered_flat_map<const model::Pod*, GroupId, GroupHash, SameGroup> known;
+  known.reserve(state_.pods.size());  // a group's hash is not worked out twice
   group_of_pod_.assign(state_.pods.size(), kNobody);
   for (std::uint32_t i = 0; i < state_.pods.size(); ++i) {
     if (!counts(state_.pods[i])) continue;
@@ -135,6 +136,7 @@ Parties::Owners Parties::find_owners() const {
 void Parties::place_pods(const Owners& owners) {
   boost::unordered_flat_map<std::uint64_t, PartyId> places;
   of_pod_.assign(state_.pods.size(), {kNobody, kNobody});
+  parties_.reserve(groups_.size() + state_.nodes.size());
   for (std::uint32_t i = 0; i < state_.pods.size(); ++i) {
     const GroupId group = group_of_pod_[i];
     for (std::size_t k = 0; group != kNobody && k < std::min<std::size_t>(2, state_.pods[i].ips.size()); ++k) {
@@ -233,19 +235,21 @@ void Parties::index_labels() {
     groups_[id].ns = at->second;
     by_namespace_[at->second].push_back(id);
     for (const auto& [key, value] : pod.labels) {
-      by_label_[hash_of(0, key, value)].push_back(id);
-      by_label_[hash_of(at->second, key, value)].push_back(id);
+      by_label_.emplace_back(hash_of(0, key, value), id);
+      by_label_.emplace_back(hash_of(at->second, key, value), id);
     }
     for (const auto& port : pod.ports) {
       auto& list = by_port_[port.name];
       if (list.empty() || list.back() != id) list.push_back(id);
     }
   }
+  std::sort(by_label_.begin(), by_label_.end());
 }
 
-std::vector<GroupId> Parties::with_label(std::uint64_t place, std::string_view key, std::string_view value) const {
-  const auto at = by_label_.find(hash_of(place, key, value));
-  return at == by_label_.end() ? std::vector<GroupId>{} : at->second;
+void Parties::add_with_label(std::uint64_t label, std::vector<GroupId>& out) const {
+  for (auto at = std::lower_bound(by_label_.begin(), by_label_.end(), std::pair<std::uint64_t, GroupId>{label, 0});
+       at != by_label_.end() && at->first == label; ++at)
+    out.push_back(at->second);
 }
 
 // No fewer than match: by the first label that each of them must have.
@@ -253,9 +257,8 @@ std::vector<GroupId> Parties::candidates(const model::PodSelector& selector, std
   for (const auto& r : selector.pods.requirements) {
     if (r.op != model::LabelRequirement::Op::kIn) continue;
     std::vector<GroupId> out;
-    for (const auto& value : r.values)
-      for (const GroupId id : with_label(ns, r.key, value)) out.push_back(id);
-    std::sort(out.begin(), out.end());
+    for (const auto& value : r.values) add_with_label(hash_of(ns, r.key, value), out);
+    if (r.values.size() > 1) std::sort(out.begin(), out.end());
     return out;
   }
   if (ns != 0) return by_namespace_[ns];

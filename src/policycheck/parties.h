@@ -84,7 +84,7 @@ class Parties {
   void name_outside(const net::Prefix& pod_range);
   PartyId add(Party party);
   void index_labels();
-  std::vector<GroupId> with_label(std::uint64_t place, std::string_view key, std::string_view value) const;
+  void add_with_label(std::uint64_t label, std::vector<GroupId>& out) const;
   std::vector<GroupId> candidates(const model::PodSelector& selector, std::uint32_t ns) const;
 
   const ClusterState& state_;
@@ -100,7 +100,7 @@ class Parties {
   boost::unordered_flat_map<std::string_view, std::uint32_t> namespaces_;  // numbers from 1 on, of pods' namespaces
   std::vector<const model::Namespace*> namespace_rows_;                    // by number; nullptr: not known
   std::vector<std::vector<GroupId>> by_namespace_;
-  boost::unordered_flat_map<std::uint64_t, std::vector<GroupId>> by_label_;  // hash of place, key and value: looked at before use
+  std::vector<std::pair<std::uint64_t, GroupId>> by_label_;  // hash of place, key and value: looked at before use; sorted
   std::map<std::string, std::vector<GroupId>, std::less<>> by_port_;
 };
 

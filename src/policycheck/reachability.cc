@@ -50,11 +50,11 @@ struct Reachability::Impl {
   void build(GroupId group, const std::vector<std::uint32_t>& policies);
   DirectionState build(Direction direction, GroupId group, const std::vector<std::uint32_t>& policies);
   std::uint32_t evaluate(const std::vector<const Way*>& ways, bool isolated);
+  std::optional<Row> evaluate_lists(const std::vector<const Way*>& ways);
   void evaluate_tier(const std::vector<const Way*>& ways, PolicyTier tier, Words& rest, Words& allowed, Words& passed);
   bool decides(const Way& way, Words& rest, Words& to, bool take);
   PolicyTier tier_of(const Way& way) const { return state.policies[rules[way.rule].policy].tier; }
-  bool bit(std::uint32_t row, PartyId party) const { return (rows[row][party / 64] >> party % 64 & 1) != 0; }
-  std::uint32_t store(Words row) {
+  std::uint32_t store(Row row) {
     rows.push_back(std::move(row));
     return static_cast<std::uint32_t>(rows.size() - 1);
   }
@@ -62,13 +62,12 @@ struct Reachability::Impl {
   const ClusterState& state;
   const Parties& parties;
   Masks masks;
-  std::vector<Mask> mask_rows;
   std::vector<CompiledPolicy> policies;  // in the order in which they are asked
   std::vector<std::vector<GroupId>> subjects_of;
   std::vector<Rule> rules;
   std::vector<std::uint32_t> subject_of_group;
   std::vector<std::array<DirectionState, 2>> subjects;
-  std::deque<Words> rows;
+  std::vector<Row> rows;
   Words everyone;
 };
 
@@ -84,15 +83,10 @@ void rule_ranges(const model::PolicyPort& port, std::vector<Range>& out) {
 
 void Reachability::Impl::compile_rule(const model::PolicyRule& rule, Direction direction, CompiledPolicy& out) {
   auto& ways = out.ways[static_cast<int>(direction)];
-  const auto add_mask = [&](Mask mask) {
-    rules.back().matches |= !mask.empty();
-    mask_rows.push_back(std::move(mask));
-    return static_cast<std::uint32_t>(mask_rows.size() - 1);
-  };
   Way way{.rule = rules.size() - 1, .mask = 0, .all_ports = rule.all_ports, .ranges = {}, .name = nullptr};
   const bool nameless = rule.all_ports || std::any_of(rule.ports.begin(), rule.ports.end(), [](const auto& p) { return p.name.empty(); });
   const bool mask_wanted = nameless || (direction == Direction::kIngress && !rule.ports.empty());
-  if (mask_wanted) way.mask = add_mask(masks.of_rule(*out.row, rule));
+  if (mask_wanted) way.mask = masks.of_rule(*out.row, rule);
   for (const auto& port : rule.ports)
     if (port.name.empty()) rule_ranges(port, way.ranges);
   if (nameless) ways.push_back(way);
@@ -105,7 +99,7 @@ void Reachability::Impl::compile_rule(const model::PolicyRule& rule, Direction d
     }
     for (const auto& number : masks.numbers(port)) {
       const Key key = PortSet::key_of(number.protocol, number.port);
-      ways.push_back({way.rule, add_mask(masks.of_rule(*out.row, rule, &number)), false, {{key, key + 1}}, nullptr});
+      ways.push_back({way.rule, masks.of_rule(*out.row, rule, &number), false, {{key, key + 1}}, nullptr});
     }
   }
 }
@@ -146,6 +140,7 @@ void Reachability::Impl::assign_subjects() {
     for (const GroupId group : groups) of_group[group].push_back(i);
   }
   boost::unordered_flat_map<std::string, std::uint32_t> known;
+  rows.reserve(2 * of_group.size());
   subject_of_group.resize(of_group.size());
   for (GroupId group = 0; group < of_group.size(); ++group) {
     const auto& list = of_group[group];
@@ -212,7 +207,8 @@ DirectionState Reachability::Impl::build(Direction direction, GroupId group, con
 }
 
 bool Reachability::Impl::decides(const Way& way, Words& rest, Words& to, bool take) {
-  const bool any = mask_rows[way.mask].move(rest, to, take);
+  const bool any = masks[way.mask].move(rest, to, take);
+  rules[way.rule].matches |= !masks[way.mask].empty();
   rules[way.rule].decides |= any;
   return any;
 }
@@ -229,7 +225,28 @@ void Reachability::Impl::evaluate_tier(const std::vector<const Way*>& ways, Poli
   }
 }
 
+// The usual case: NetworkPolicies alone, that name few.
+std::optional<Row> Reachability::Impl::evaluate_lists(const std::vector<const Way*>& ways) {
+  std::vector<PartyId> allowed;
+  for (const Way* way : ways) {
+    const Mask& mask = masks[way->mask];
+    if (tier_of(*way) != PolicyTier::kNetworkPolicy) {
+      if (tier_of(*way) == PolicyTier::kAdmin) return std::nullopt;
+      continue;
+    }
+    if (!mask.bits.empty() || allowed.size() + mask.list.size() > everyone.size()) return std::nullopt;
+    allowed.insert(allowed.end(), mask.list.begin(), mask.list.end());
+  }
+  for (const Way* way : ways)
+    if (tier_of(*way) == PolicyTier::kNetworkPolicy && !masks[way->mask].empty())
+      rules[way->rule].matches = rules[way->rule].decides = true;
+  return Row::of_list(std::move(allowed));
+}
+
 std::uint32_t Reachability::Impl::evaluate(const std::vector<const Way*>& ways, bool isolated) {
+  if (isolated)
+    if (auto row = evaluate_lists(ways)) return store(std::move(*row));
+  const std::size_t count = parties.all().size();
   Words rest = everyone, allowed(rest.size());
   const auto has = [&](PolicyTier tier) {
     return std::any_of(ways.begin(), ways.end(), [&](const Way* w) { return tier_of(*w) == tier; });
@@ -245,7 +262,7 @@ std::uint32_t Reachability::Impl::evaluate(const std::vector<const Way*>& ways, 
   if (isolated) {
     for (const Way* way : ways)
       if (tier_of(*way) == PolicyTier::kNetworkPolicy) decides(*way, rest, allowed, false);
-    return store(std::move(allowed));
+    return store(Row::of_bits(std::move(allowed), count));
   }
   if (has(PolicyTier::kBaseline)) {
     Words passed(rest.size());
@@ -253,7 +270,7 @@ std::uint32_t Reachability::Impl::evaluate(const std::vector<const Way*>& ways, 
     add(passed, rest);
   }
   add(rest, allowed);  // nothing denies it
-  return store(std::move(allowed));
+  return store(Row::of_bits(std::move(allowed), count));
 }
 
 Reachability::Reachability(const ClusterState& state, const Parties& parties) : impl_(std::make_unique<Impl>(state, parties)) {
@@ -265,11 +282,11 @@ PortSet Reachability::allowed(PartyId subject, Direction direction, PartyId peer
   if (!judged(subject, direction)) return PortSet::all();
   const auto& state = impl_->subjects[impl_->subject_of_group[impl_->parties[subject].group]][static_cast<int>(direction)];
   PortSet out;
-  const bool other = impl_->bit(state.other, peer);
+  const bool other = impl_->rows[state.other].has(peer);
   Key at = 0;
   for (const Part& part : state.parts) {
     if (other) out.append(at, part.begin);
-    if (impl_->bit(part.row, peer)) out.append(part.begin, part.end);
+    if (impl_->rows[part.row].has(peer)) out.append(part.begin, part.end);
     at = part.end;
   }
   if (other) out.append(at, PortSet::kEnd);
@@ -291,8 +308,9 @@ const std::vector<Reachability::Rule>& Reachability::rules() const { return impl
 const std::vector<GroupId>& Reachability::subjects_of(std::size_t policy) const { return impl_->subjects_of[policy]; }
 
 Reachability::Sizes Reachability::sizes() const {
-  return {impl_->parties.groups(), impl_->parties.all().size(), impl_->subjects.size(), impl_->rows.size(),
-          impl_->rows.size() * impl_->everyone.size() * sizeof(std::uint64_t)};
+  Sizes out{impl_->parties.groups(), impl_->parties.all().size(), impl_->subjects.size(), impl_->rows.size(), 0};
+  for (const Row& row : impl_->rows) out.row_bytes += row.bytes();
+  return out;
 }
 
 }  // namespace fairway::policycheck

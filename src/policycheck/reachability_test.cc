@@ -79,7 +79,7 @@ TEST_P(Matrix, SaysWhatTheNaiveEvaluatorSays) {
   EXPECT_GT(all.denied, all.cells / 10);
   EXPECT_LT(all.denied, all.cells * 9 / 10);
 }
-INSTANTIATE_TEST_SUITE_P(Tiers, Matrix, ::testing::Bool(), [](const auto& info) { return info.param ? "with" : "without"; });
+INSTANTIATE_TEST_SUITE_P(Tiers, Matrix, ::testing::Bool(), [](const auto& tiers) { return tiers.param ? "with" : "without"; });
 
 TEST(PortSet, IsASetOfPorts) {
   const auto tcp = net::Protocol::kTcp, udp = net::Protocol::kUdp;

@@ -1,0 +1,118 @@
+"""fairway policy check and diff: from manifests alone, without root; and from the cluster, where real traffic says the same."""
+import json
+import os
+import re
+
+from lab import FAIRWAY, ROOT, Case, eventually, run
+
+SCENARIO = os.path.join(ROOT, "examples/scenario")
+SHOP = os.path.join(ROOT, "examples/shop")
+NEXT = os.path.join(ROOT, "examples/shop-next")
+LABELLED = "apiVersion: v1\nkind: Pod\nmetadata: {name: frontend, labels: {app: frontend}}\nspec: {containers: [{name: c, image: i}]}\n"
+
+
+def scenario(without=()):
+    names = [name for name in sorted(os.listdir(SCENARIO)) if name.endswith(".yaml") and name not in without]
+    return "\n---\n".join(open(os.path.join(SCENARIO, name)).read() for name in names)
+
+
+def policy(*args, **options):
+    """(code, out, err)"""
+    return run([FAIRWAY, "policy", *args], check=False, **options)
+
+
+class Offline(Case):
+    own_namespace = False
+
+    def cell(self, document, source, destination):
+        return {(c["from"], c["to"]): c["ports"] for c in document["connections"]}.get((source, destination), "none")
+
+    def test_the_scenarios_two_halves(self):
+        code, out, _ = policy("check", SCENARIO)
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"(?m)^FROM \\ TO +default/backend +default/frontend +outside$")
+        self.assertRegex(out, r"(?m)^default/frontend +- +all +all$")
+        self.assertIn("warning peer-selects-nothing  NetworkPolicy default/allow-frontend spec.ingress[0].from[0]: matches no pod", out)
+        self.assertIn("warning service-unreachable  Service default/backend-service", out)
+        self.assertEqual(policy("check", SCENARIO, "--fail-on", "warning")[0], 1)
+        code, out, _ = policy("check", "-", "-o", "json", input=scenario(without=("frontend-pod.yaml",)) + "\n---\n" + LABELLED)
+        self.assertEqual((code, json.loads(out)["findings"]), (0, []))
+        self.assertEqual(self.cell(json.loads(out), "default/frontend", "default/backend"), "all")
+        self.assertEqual(self.cell(json.loads(out), "outside", "default/backend"), "none")
+
+    def test_without_root_and_without_a_cluster(self):
+        out = run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "-i", "FAIRWAY_LAB_DIR=/nonexistent", FAIRWAY, "policy", "check", "-",
+                   "--why", "frontend", "backend:80"], input=scenario(), check=False)
+        self.assertEqual(out[0], 1, out)
+        self.assertRegex(out[1], r"ingress of default/backend +denied +default deny of NetworkPolicy default/allow-frontend \(ingress\) +stdin:\d+")
+
+    def test_assertions_and_their_exit_codes(self):
+        assertions = os.path.join(SHOP, "policy.assert")
+        self.assertEqual(policy("check", SHOP, "-n", "shop", "--assert", assertions)[0], 0)
+        code, out, _ = policy("check", SHOP, NEXT, "-n", "shop", "--assert", "/dev/stdin", input="allow web -> cart:8080\n\ndeny * -> db:5432 # no\n")
+        self.assertEqual(code, 1)
+        self.assertRegex(out, r"/dev/stdin:3: fails: deny \* -> db:5432\n +shop/cart -> shop/db:5432 passes: .*NetworkPolicy shop/db ingress\[0\] \(.*policies.yaml:\d+\)")
+        code, _, err = policy("check", SHOP, "--assert", "/dev/stdin", input="allow everything\n")
+        self.assertEqual((code, err.split(": ")[0]), (2, "/dev/stdin:1"))
+
+    def test_a_change_and_the_flows_that_it_cuts(self):
+        code, out, _ = policy("diff", SHOP, os.path.join(NEXT, "db.yaml"), "--apply", "--flows", os.path.join(NEXT, "flows.jsonl"))
+        self.assertEqual(code, 1)
+        self.assertRegex(out, r"(?m)^shop/report +shop/db +5432$")
+        self.assertRegex(out, r"flows.jsonl:3: cut: shop/report -> shop/db:5432 \(1 connection\)")
+        self.assertIn("4 flows: 3 pass, 1 cut", out)
+        code, out, _ = policy("diff", SHOP, SHOP)
+        self.assertEqual((code, out), (0, "0 pairs opened, 0 closed\n"))
+
+    def test_broken_manifests(self):
+        for text, expected in (("a: [\n", "stdin:2: end of sequence flow not found"), ("kind: Pod\n", "stdin:1: Pod default/: metadata.name: is missing"),
+                               ("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelector: 7\n",
+                                "stdin:5: NetworkPolicy default/p: spec.podSelector: is not an object")):
+            with self.subTest(text):
+                code, _, err = policy("check", "-", input=text)
+                self.assertEqual(code, 2)
+                self.assertIn(expected, err)
+        for args, expected in (((), "name a folder"), (("/nonexistent",), "/nonexistent"), ((SCENARIO, "--from", "nobody"), '"nobody"'),
+                               ((SCENARIO, "--pod-range", "x"), "--pod-range")):
+            code, _, err = policy("check", *args)
+            self.assertEqual(code, 2)
+            self.assertIn(expected, err)
+
+    def test_pictures(self):
+        svg, dot = policy("check", SHOP, "-o", "svg")[1], policy("check", SHOP, "-o", "dot")[1]
+        self.assertTrue(svg.startswith("<svg ") and svg.endswith("</svg>\n"))
+        self.assertIn("<title>shop/report to shop/db: 5432</title>", svg)
+        self.assertIn('"shop/web" -> "shop/cart" [label="8080"];', dot)
+
+
+class Live(Case):
+    def curl(self):
+        return self.k("exec", "frontend", "--", "curl", "-sS", "-m", "3", "backend-service", check=False)[0]
+
+    def live(self, command, *args):
+        return self.lab.fairway("policy", command, "--live", "-n", self.ns, *args, check=False)
+
+    def why(self):
+        return self.live("check", "--why", "frontend", "backend:80")
+
+    def test_what_it_says_is_what_happens(self):
+        for name in sorted(os.listdir(SCENARIO)):
+            if name.endswith(".yaml") and "policy" not in name:
+                self.k("apply", "-f", os.path.join(SCENARIO, name))
+        self.k("wait", "--for=condition=Available", "deployment/backend", "--timeout=120s")
+        self.k("wait", "--for=condition=Ready", "pod/frontend", "--timeout=120s")
+        eventually("the backend answers", lambda: self.curl() == 0)
+        change = os.path.join(SCENARIO, "allow-frontend-policy.yaml")
+        diff = self.live("diff", change)
+        self.assertRegex(diff[1], rf"(?m)^{self.ns}/frontend +{self.ns}/backend +all$")
+        self.assertEqual(self.why()[0], 0)
+        self.k("apply", "-f", change)
+        eventually("the connection is refused", lambda: self.curl() != 0)
+        code, out, err = self.why()
+        self.assertEqual(code, 1, err)
+        self.assertRegex(out, r"denied +default deny of NetworkPolicy " + re.escape(self.ns))
+        self.k("label", "pod", "frontend", "app=frontend")
+        eventually("the connection is allowed", lambda: self.curl() == 0)
+        code, out, _ = self.why()
+        self.assertEqual(code, 0)
+        self.assertIn(f"NetworkPolicy {self.ns}/allow-frontend ingress[0]", out)
