@@ -293,7 +293,7 @@ int uplink_in(struct __sk_buff *skb)
 
 	if (verdict != FW_NOT_STRAIGHT)
 		return verdict;
-	if (!cfg || !fw_is_ip(skb) || fw_parse_l3(skb, &pkt))
+	if (!cfg || !fw_is_ip(skb) || fw_is_for_overlay(skb, cfg) || fw_parse_l3(skb, &pkt))
 		return FW_PASS;
 	if (fw_is_martian(cfg, &pkt.saddr))
 		return fw_drop(skb, FW_DROP_MARTIAN);

@@ -46,9 +46,10 @@ struct fw_straight {
 };
 FW_MAP_SIZED(straight, BPF_MAP_TYPE_PERCPU_ARRAY, struct fw_straight, FW_STRAIGHT_ROWS);
 
-static __always_inline struct fw_straight *fw_straight_row(const struct fw_addr *saddr, const struct fw_addr *daddr)
+/* By the addresses' last words. */
+static __always_inline struct fw_straight *fw_straight_row(__u32 source, __u32 destination)
 {
-	__u32 mix = (saddr->words[3] ^ (daddr->words[3] * 0x9e3779b1u)) * 0x85ebca6bu;
+	__u32 mix = (source ^ (destination * 0x9e3779b1u)) * 0x85ebca6bu;
 	__u32 index = (mix >> 20) & (FW_STRAIGHT_ROWS - 1);
 
 	return bpf_map_lookup_elem(&straight, &index);
@@ -107,20 +108,17 @@ static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + FW_ETH_HLEN;
-	struct fw_addr saddr, daddr;
 	struct fw_straight *row;
 
 	if ((void *)(ip + 1) > end || *(__u8 *)ip != 0x45 || ip->ttl <= 1)
 		return FW_NOT_STRAIGHT;
-	fw_addr_set_v4(&saddr, ip->saddr);
-	fw_addr_set_v4(&daddr, ip->daddr);
-	row = fw_straight_row(&saddr, &daddr);
+	row = fw_straight_row(ip->saddr, ip->daddr);
 	if (!row || row->saddr.words[3] != ip->saddr || row->daddr.words[3] != ip->daddr ||
 	    !fw_straight_matches(skb, row, now, false))
 		return FW_NOT_STRAIGHT;
 	if ((row->src_if | row->dst_if) &&
 	    ((ip->frag_off & bpf_htons(FW_IP_MF | FW_IP_OFFSET)) ||
-	     !fw_has_pass(skb, &saddr, &daddr, ip->protocol, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if)))
+	     !fw_has_pass(skb, &row->saddr, &row->daddr, ip->protocol, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if)))
 		return FW_NOT_STRAIGHT;
 	return fw_straight_go(skb, row, false);
 }
@@ -136,12 +134,12 @@ static __always_inline int fw_straight6(struct __sk_buff *skb, __u32 now)
 	if ((void *)(ip + 1) > end || ip->version != 6 || ip->hop_limit <= 1 ||
 	    (ip->nexthdr != IPPROTO_TCP && ip->nexthdr != IPPROTO_UDP))
 		return FW_NOT_STRAIGHT;
-	row = fw_straight_row(saddr, daddr);
+	row = fw_straight_row(saddr->words[3], daddr->words[3]);
 	if (!row || !fw_addr_eq(&row->saddr, saddr) || !fw_addr_eq(&row->daddr, daddr) ||
 	    !fw_straight_matches(skb, row, now, true))
 		return FW_NOT_STRAIGHT;
 	if ((row->src_if | row->dst_if) &&
-	    !fw_has_pass(skb, saddr, daddr, ip->nexthdr, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if))
+	    !fw_has_pass(skb, &row->saddr, &row->daddr, ip->nexthdr, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if))
 		return FW_NOT_STRAIGHT;
 	return fw_straight_go(skb, row, true);
 }
@@ -176,7 +174,7 @@ FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt,
 	way &= ~FW_WAY_SENDER_TRACKED;
 	if (!pkt || !ep || epoch == 0 || (ep->flags & (FW_EP_NODE | FW_EP_NAT | FW_EP_SHAPED)))
 		return 0;
-	row = fw_straight_row(&pkt->saddr, &pkt->daddr);
+	row = fw_straight_row(pkt->saddr.words[3], pkt->daddr.words[3]);
 	if (!row)
 		return 0;
 	row->epoch = 0;

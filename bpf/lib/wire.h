@@ -103,6 +103,18 @@ static __always_inline bool fw_wire_learn(struct __sk_buff *skb, const struct fw
 	return true;
 }
 
+/* A frame for the overlay's device: no port of this node that leads to a pod (those are others), and no answer. */
+static __always_inline bool fw_is_for_overlay(struct __sk_buff *skb, const struct fw_config *cfg)
+{
+	const struct iphdr *ip = (void *)(long)skb->data + FW_ETH_HLEN;
+	const struct udphdr *udp = (void *)(ip + 1);
+
+	return skb->protocol == bpf_htons(ETH_P_IP) && (void *)(udp + 1) <= (void *)(long)skb->data_end &&
+	       *(const __u8 *)ip == 0x45 && ip->protocol == IPPROTO_UDP && ip->daddr == cfg->node_v4.words[3] &&
+	       !(ip->frag_off & bpf_htons(FW_IP_MF | FW_IP_OFFSET)) && udp->dest == bpf_htons(FW_VXLAN_PORT) &&
+	       cfg->vxlan_ifindex;
+}
+
 /* RFC 6040, as the kernel does it: the inner header's ECN, where congestion is not yet told of. */
 static __always_inline __u8 fw_outer_ecn(struct __sk_buff *skb, bool v6)
 {

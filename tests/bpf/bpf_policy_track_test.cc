@@ -54,6 +54,19 @@ TEST_P(Track, PromotedOnceItHasLived) {
   EXPECT_TRUE(passes(a_, world(), 1000, 80, kAck));
   EXPECT_FALSE(dp().track().lookup(tcp).ok()) << "nobody has answered";
   EXPECT_TRUE(arrives(world(), a_, 80, 1000, kSynAck));
+  EXPECT_EQ(count("track-new"), 1u);
+  for (std::uint16_t port = 1100; port < 1200; ++port) {  // until a second does not end in between
+    const fw_track_key young = key({of(a_), port}, {world(), 80});
+    EXPECT_TRUE(passes(a_, world(), port, 80));
+    EXPECT_TRUE(arrives(world(), a_, 80, port, kSynAck));
+    fw_track row = *dp().track_new().lookup(young);
+    row.last_seen_s = now_s();
+    ASSERT_TRUE(dp().track_new().update(young, row).ok());
+    EXPECT_TRUE(passes(a_, world(), port, 80, kAck));
+    if (now_s() != row.last_seen_s) continue;
+    EXPECT_FALSE(dp().track().lookup(young).ok()) << "too young";
+    break;
+  }
   age(tcp, 1);
   const std::uint32_t aged = dp().track_new().lookup(tcp)->last_seen_s;
   EXPECT_TRUE(arrives(world(), a_, 80, 1000, kAck));
@@ -65,8 +78,7 @@ TEST_P(Track, PromotedOnceItHasLived) {
   EXPECT_FALSE(dp().track_new().lookup(tcp).ok());
   ASSERT_TRUE(dp().track().lookup(tcp).ok());
   EXPECT_EQ(dp().track().lookup(tcp)->flags & (FW_TRACK_ESTABLISHED | FW_TRACK_REPLIED), FW_TRACK_ESTABLISHED | FW_TRACK_REPLIED);
-  EXPECT_EQ(count("track-new"), 1u);
-  EXPECT_EQ(count("track-promoted"), 1u);
+  EXPECT_GE(count("track-promoted"), 1u);
   // a thousand half-open ones later it still knows who began
   for (std::uint16_t port = 2000; port < 4000; ++port) EXPECT_TRUE(passes(a_, world(), port, 80));
   EXPECT_TRUE(arrives(world(), a_, 80, 1000, kAck));

@@ -157,6 +157,19 @@ TEST_P(Wire, VxlanWithoutANeighbour) {
   }
 }
 
+// The overlay's frames are left to the stack; the same port of a pod is the pod's
+TEST_P(Wire, TheOverlaysPortOfAPod) {
+  if (!make(true)) GTEST_SKIP() << "needs root";
+  const std::uint32_t eth0 = ifindex_in(*cluster_, cluster_->node_netns(1), "eth0");
+  PacketSpec spec = spec_;
+  spec.saddr = cluster_->node_ip(2, v6());
+  spec.dport = FW_VXLAN_PORT;
+  spec.daddr = cluster_->node_ip(1, v6());
+  EXPECT_EQ(run(*cluster_, 1, "uplink_in", eth0, build(spec)).code, kPass);
+  spec.daddr = a_.ip(v6());
+  EXPECT_EQ(run(*cluster_, 1, "uplink_in", eth0, build(spec)).code, kRedirect);
+}
+
 // What goes to another node's pod is not masqueraded, and the mark that says so goes no further
 TEST_P(Wire, TheMarkEndsAtTheUplink) {
   if (!make(false)) GTEST_SKIP() << "needs root";
