@@ -84,16 +84,22 @@ double cpu_milliseconds() {
   return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6;
 }
 
-// From rows to the verdict of every pair; then what it takes to ask for one.
+// From rows to the verdict of every pair; then what it takes to ask for one. The first of two runs finds the rows where the fork left them,
+// in pages that this process has not touched, unlike one that has just parsed them: it gives the memory, the second the time.
 Result<Child::Numbers> compute(const ClusterState& state) {
   malloc_trim(0);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
   const double before = memory_line("VmRSS:");
+  const net::Prefix pod_range(net::IpAddr::v4(0x0a000000U), 8);
+  {
+    const policycheck::Parties parties(state, pod_range);
+    const policycheck::Reachability reach(state, parties);
+  }
+  const double memory = memory_line("VmHWM:") - before;
   const double begin = cpu_milliseconds();
-  const policycheck::Parties parties(state, net::Prefix(net::IpAddr::v4(0x0a000000U), 8));
+  const policycheck::Parties parties(state, pod_range);
   const policycheck::Reachability reach(state, parties);
   const double took = cpu_milliseconds() - begin;
-  const double memory = memory_line("VmHWM:") - before;
   const double asking = cpu_milliseconds();
   std::size_t open = 0;
   std::uint64_t at = 1;
