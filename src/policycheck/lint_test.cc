@@ -52,6 +52,7 @@ TEST(Lint, ShadowedByTheAdminTier) {
 }
 
 TEST(Lint, Services) {
+  EXPECT_EQ(ids(kPods + service("db", "http")), Ids{});
   EXPECT_EQ(ids(kPods + service("nobody", "80")), Ids{"service-selects-nothing"});
   EXPECT_EQ(ids(kPods + service("db", "nobody")), Ids{"unknown-port-name"});
   EXPECT_EQ(ids(kPods + service("db", "http") + policy("p", "{podSelector: {matchLabels: {app: db}}}")), Ids{"service-unreachable"});
@@ -59,6 +60,13 @@ TEST(Lint, Services) {
 }
 
 TEST(Lint, NoNames) {
+  const std::string dns =
+      "---\napiVersion: v1\nkind: Pod\nmetadata: {name: dns, namespace: kube-system, labels: {k8s-app: kube-dns}}\nspec: {containers: "
+      "[]}\n";
+  const std::string closed =
+      "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: kube-system}\nspec: {podSelector: {}, "
+      "policyTypes: [Egress]}\n";
+  EXPECT_EQ(ids(kPods + dns + closed), Ids{});
   EXPECT_EQ(ids(kPods + policy("p", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{ports: [{port: 443}]}]}")),
             Ids{"dns-denied"});
 }

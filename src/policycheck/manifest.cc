@@ -95,9 +95,9 @@ Place Source::place(std::string_view field) const {
 
 Status ManifestReader::read(const std::string& path) {
   if (path == "-") {
-    std::string text(kMaxFileBytes + 1, '\0');
-    std::cin.read(text.data(), static_cast<std::streamsize>(text.size()));
-    text.resize(static_cast<std::size_t>(std::cin.gcount()));
+    std::string text;
+    for (char part[1 << 16]; text.size() <= kMaxFileBytes && (std::cin.read(part, sizeof part), std::cin.gcount() > 0);)
+      text.append(part, static_cast<std::size_t>(std::cin.gcount()));
     if (text.size() > kMaxFileBytes) return make_error(Code::kInvalid, "standard input has more than 64 MiB");
     read_text("stdin", text);
     return {};

@@ -301,7 +301,8 @@ bool Reachability::judged(PartyId subject, Direction direction) const {
 
 PortSet Reachability::between(PartyId source, PartyId destination) const {
   if (impl_->parties[source].addr.family() != impl_->parties[destination].addr.family()) return {};
-  return allowed(source, Direction::kEgress, destination) & allowed(destination, Direction::kIngress, source);
+  const PortSet in = allowed(destination, Direction::kIngress, source);  // first, as it denies most
+  return in.empty() || !judged(source, Direction::kEgress) ? in : in & allowed(source, Direction::kEgress, destination);
 }
 
 const std::vector<Reachability::Rule>& Reachability::rules() const { return impl_->rules; }
