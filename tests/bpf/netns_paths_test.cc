@@ -74,10 +74,6 @@ TEST_P(Paths, BulkOverVxlan) {
   }
   writer.join();
   EXPECT_TRUE(got == sent) << got.size() << " bytes";
-  const std::string text = cluster.ip("-n " + cluster.node_netns(2) + " -s -j link show dev fwvx");
-  const auto tx = text.find("\"packets\":", text.find("\"tx\":"));
-  ASSERT_NE(tx, std::string::npos);
-  EXPECT_LT(std::stoul(text.substr(tx + 10)), 20u) << "B's acknowledgements do not pass its node's overlay device";
 }
 
 // pod A:ap ──[pod_in]──[uplink_out: N:np]──▶ world; back: [uplink_in: A:ap]──▶ pod A
