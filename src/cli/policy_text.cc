@@ -9,7 +9,7 @@ namespace fairway::cli {
 using namespace policycheck;
 namespace {
 
-constexpr std::size_t kMatrixColumns = 8;  // more than these do not fit a terminal
+constexpr std::size_t kMatrixColumns = 8, kMatrixRows = 40;  // more than these do not fit a terminal
 constexpr std::size_t kNamesInLine = 4;
 constexpr std::size_t kCutFlows = 50;
 
@@ -85,7 +85,8 @@ std::string outcomes_text(const std::vector<Outcome>& outcomes) {
 
 std::string check_text(const Check& check, const Selection& selection, const std::vector<Finding>& findings,
                        const std::vector<Outcome>& outcomes) {
-  std::string out = selection.to.size() <= kMatrixColumns ? matrix(check, selection) : list(check, selection);
+  std::string out =
+      selection.to.size() <= kMatrixColumns && selection.from.size() <= kMatrixRows ? matrix(check, selection) : list(check, selection);
   bool partly = out.find('~') != std::string::npos;
   if (partly) out += "~ not for all of the pods or addresses\n";
   out += "\n";

@@ -78,6 +78,13 @@ class Offline(Case):
             self.assertEqual(code, 2)
             self.assertIn(expected, err)
 
+    def test_many_workloads_are_a_list(self):
+        pods = "\n---\n".join(LABELLED.replace("frontend,", f"pod-{i},") for i in range(50)) + "\n---\n" + scenario(without=("frontend-pod.yaml",))
+        lines = policy("check", "-", "--to", "backend", input=pods)[1].splitlines()
+        self.assertRegex(lines[0], r"^TO +PORTS +FROM$")
+        self.assertRegex(lines[1], r"^default/backend +all +default/pod-0, default/pod-1, .* and 46 more of 52$")
+        self.assertRegex(policy("check", "-", "--to", "backend", input=scenario())[1].splitlines()[0], r"^FROM \\ TO +default/backend$")
+
     def test_pictures(self):
         svg, dot = policy("check", SHOP, "-o", "svg")[1], policy("check", SHOP, "-o", "dot")[1]
         self.assertTrue(svg.startswith("<svg ") and svg.endswith("</svg>\n"))
