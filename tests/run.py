@@ -44,7 +44,7 @@ SUITES = [
     Suite("policy-tables", "nine-pod truth tables of policy on three nodes: every cell as the API's text says",
           command=["python3", "tests/e2e/run.py", "--only", "test_policy_tables"], root=True, timeout=900),
     Suite("policy-race", "first packets of 1,000 pods, label flips under load, connections older than their policy",
-          command=["python3", "tests/e2e/run.py", "--only", "test_policy_race"], root=True, timeout=900),
+          command=["python3", "tests/e2e/run.py", "--only", "test_policy_race"], root=True, timeout=1500),
     Suite("docs", "every command in the docs", command=["python3", "tests/docs_test.py"], root=True, timeout=600),
     Suite("fuzz", "each fuzzer for a short while", command=["tests/fuzz/run", "8"], timeout=900),
     # IPv4 alone, as emulation takes seconds a test; `./dev test --kernel 6.1` runs them all.
