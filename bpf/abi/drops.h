@@ -51,7 +51,9 @@
 	X(FW_EVENT_TRACK_FULL, 75, "track-full",                                                                       \
 	  "the table of established connections is full: one stayed in the LRU")                                       \
 	X(FW_EVENT_REJUDGED, 76, "rejudged", "a connection was judged anew after a change of policy")                  \
-	X(FW_EVENT_HIT_SKIPPED, 77, "hit-skipped", "denied packets come too fast to note each one's addresses")
+	X(FW_EVENT_HIT_SKIPPED, 77, "hit-skipped", "denied packets come too fast to note each one's addresses")        \
+	X(FW_EVENT_RULE_UNCOUNTED, 78, "rule-uncounted",                                                               \
+	  "a denied packet is not counted by its rule: the table is full")
 
 enum fw_drop {
 #define FW_X(id, number, name, text) id = number,

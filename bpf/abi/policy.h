@@ -147,4 +147,17 @@ struct fw_hit {
 	__u64 last_ns; /* CLOCK_MONOTONIC */
 };
 
+/* map `pol_denied`: hash, struct fw_denied_key -> struct fw_hit: every denied packet, by the rule and the pod whose
+ * policy it is. The programs add rows; the agent removes those of rules and pods that are gone. */
+struct fw_denied_key {
+	__u32 rule;
+	__u32 ifindex;	 /* of the pod */
+	__u32 direction; /* enum fw_policy_direction */
+};
+
+/* In a rule's number: set and clear by turns, from one agent to the next, so that no number of one is read as
+ * another's.
+ */
+#define FW_RULE_TURN 0x80000000u
+
 #endif

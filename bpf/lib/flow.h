@@ -16,6 +16,7 @@ struct fw_judging {
 	struct fw_addr beginner; /* of the connection; `other` has the port that is asked about */
 	struct fw_addr other;
 	struct fw_hit_key hit_key;
+	struct fw_denied_key denied_key;
 	struct fw_cidr_key cidr_key;
 	struct fw_verdict_key verdict_key;
 	__u32 generation;

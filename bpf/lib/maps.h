@@ -43,6 +43,7 @@ FW_MAP(pol_cidrs, BPF_MAP_TYPE_LPM_TRIE, struct fw_cidr_key, struct fw_peer_clas
 FW_MAP(pol_ports, BPF_MAP_TYPE_HASH, __u32, struct fw_port_chunk, BPF_F_NO_PREALLOC);
 FW_MAP(pol_verdicts, BPF_MAP_TYPE_HASH, struct fw_verdict_key, struct fw_verdict_row, BPF_F_NO_PREALLOC);
 FW_MAP(pol_hits, BPF_MAP_TYPE_LRU_HASH, struct fw_hit_key, struct fw_hit, 0);
+FW_MAP(pol_denied, BPF_MAP_TYPE_HASH, struct fw_denied_key, struct fw_hit, BPF_F_NO_PREALLOC);
 FW_MAP(track_new, BPF_MAP_TYPE_LRU_HASH, struct fw_track_key, struct fw_track, 0);
 FW_MAP(track, BPF_MAP_TYPE_HASH, struct fw_track_key, struct fw_track, BPF_F_NO_PREALLOC);
 FW_MAP(metrics, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fw_metric, 0);

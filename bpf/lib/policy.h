@@ -108,8 +108,26 @@ FW_GLOBAL int fw_verdict_of(__u32 ifindex, __u32 direction)
 	return subject->fallback[direction] != FW_SUBJECT_ALLOW;
 }
 
-/* Notes who was denied what, and by which rule. The drop itself is counted by its name in any case. */
-FW_LOCAL void fw_note_denied(struct fw_judging *j, __u32 direction)
+/* Counts what a rule denies to a pod: exactly, at whatever rate. `fresh` is its first row. */
+static __always_inline void fw_count_denied(const struct fw_denied_key *key, const struct fw_hit *fresh)
+{
+	struct fw_hit *row = bpf_map_lookup_elem(&pol_denied, key);
+
+	if (!row) {
+		if (!bpf_map_update_elem(&pol_denied, key, fresh, BPF_NOEXIST))
+			return;
+		row = bpf_map_lookup_elem(&pol_denied, key); /* another CPU was first, or the table is full */
+	}
+	if (!row) {
+		fw_count(FW_EVENT_RULE_UNCOUNTED, 0);
+		return;
+	}
+	__sync_fetch_and_add(&row->packets, 1);
+	row->last_ns = fresh->last_ns;
+}
+
+/* Notes who was denied what, and by which rule, on the pod behind `ifindex`. */
+FW_LOCAL void fw_note_denied(struct fw_judging *j, __u32 ifindex, __u32 direction)
 {
 	struct fw_hit_key *key = &j->hit_key;
 	struct fw_hit fresh = {.packets = 1};
@@ -124,6 +142,10 @@ FW_LOCAL void fw_note_denied(struct fw_judging *j, __u32 direction)
 	key->direction = (__u8)direction;
 	key->rule = j->rule;
 	fresh.last_ns = bpf_ktime_get_ns();
+	j->denied_key.rule = j->rule;
+	j->denied_key.ifindex = ifindex;
+	j->denied_key.direction = direction;
+	fw_count_denied(&j->denied_key, &fresh);
 	hit = bpf_map_lookup_elem(&pol_hits, key);
 	if (hit) {
 		__sync_fetch_and_add(&hit->packets, 1);
@@ -292,7 +314,10 @@ FW_GLOBAL int fw_judge_flow(__u32 mode)
 	if (why) {
 		if (row && before)
 			fw_track_write(&j->key, &j->row, BPF_EXIST);
-		fw_note_denied(j, why == FW_DROP_POLICY_EGRESS ? FW_POL_EGRESS : FW_POL_INGRESS);
+		if (why == FW_DROP_POLICY_EGRESS)
+			fw_note_denied(j, egress_if, FW_POL_EGRESS);
+		else
+			fw_note_denied(j, ingress_if, FW_POL_INGRESS);
 		return why;
 	}
 	if (row && mode == FW_JUDGE_PACKET)

@@ -34,5 +34,6 @@ static_assert(sizeof(fw_verdict_row) == 12 && offsetof(fw_verdict_row, verdict) 
 static_assert(sizeof(fw_track_key) == 40 && offsetof(fw_track_key, protocol) == 36);
 static_assert(sizeof(fw_track) == 32 && offsetof(fw_track, flags) == 24);
 static_assert(sizeof(fw_hit_key) == 40 && offsetof(fw_hit_key, rule) == 36 && sizeof(fw_hit) == 16);
+static_assert(sizeof(fw_denied_key) == 12);
 
 }  // namespace

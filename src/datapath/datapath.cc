@@ -125,6 +125,7 @@ class KernelDatapath final : public Datapath {
   Map<fw_track_key, fw_track>& track_new() override { return *track_new_; }
   Map<fw_track_key, fw_track>& track() override { return *track_; }
   Map<fw_hit_key, fw_hit>& pol_hits() override { return *pol_hits_; }
+  Map<fw_denied_key, fw_hit>& pol_denied() override { return *pol_denied_; }
   std::uint32_t policy_generation() const override { return generation_->value().load(std::memory_order_seq_cst); }
   void set_policy_generation(std::uint32_t generation) override { generation_->value().store(generation, std::memory_order_seq_cst); }
   Status set_tracked(std::uint32_t ifindex, bool tracked) override;
@@ -141,6 +142,7 @@ class KernelDatapath final : public Datapath {
     if (fd < 0) return make_error(Code::kNotFound, "program " + std::string(name) + ": not loaded");
     return fd;
   }
+  Result<sys::Fd> map_fd(std::string_view name) const override { return programs_->map_fd(std::string(name)); }
 
  private:
   Status attach(const char* program, std::uint32_t ifindex) { return attach(program, ifindex, attachments_->mode()); }
@@ -196,6 +198,7 @@ class KernelDatapath final : public Datapath {
   std::unique_ptr<FdMap<std::uint32_t, fw_port_chunk>> pol_ports_;
   std::unique_ptr<FdMap<fw_verdict_key, fw_verdict_row>> pol_verdicts_;
   std::unique_ptr<FdMap<fw_hit_key, fw_hit>> pol_hits_;
+  std::unique_ptr<FdMap<fw_denied_key, fw_hit>> pol_denied_;
   std::unique_ptr<FdMap<fw_track_key, fw_track>> track_new_, track_;
   std::unique_ptr<TrackSweep> track_sweep_;
   std::uint32_t host_service_ifindex_ = 0;
@@ -259,6 +262,7 @@ Status KernelDatapath::open_policy_maps() {
   FW_ASSIGN(pol_ports_, (typed_map<std::uint32_t, fw_port_chunk>("pol_ports")));
   FW_ASSIGN(pol_verdicts_, (typed_map<fw_verdict_key, fw_verdict_row>("pol_verdicts")));
   FW_ASSIGN(pol_hits_, (typed_map<fw_hit_key, fw_hit>("pol_hits")));
+  FW_ASSIGN(pol_denied_, (typed_map<fw_denied_key, fw_hit>("pol_denied")));
   FW_ASSIGN(track_new_, (typed_map<fw_track_key, fw_track>("track_new")));
   FW_ASSIGN(track_, (typed_map<fw_track_key, fw_track>("track")));
   FW_ASSIGN(sys::Fd sweep_fd, programs_->map_fd("track"));

@@ -22,6 +22,7 @@
 #include "datapath/map.h"
 #include "datapath/policy_tables.h"
 #include "datapath/room.h"
+#include "sys/fd.h"
 
 namespace fairway::datapath {
 
@@ -42,7 +43,8 @@ struct MapSizes {
   std::uint32_t pol_peers = 4096;
   std::uint32_t pol_cidrs = 65536;  // a trie: nothing while empty
   std::uint32_t pol_verdicts = 4096;
-  std::uint32_t pol_hits = 1024;   // LRU
+  std::uint32_t pol_hits = 1024;  // LRU
+  std::uint32_t pol_denied = 4096;
   std::uint32_t track_new = 8192;  // LRU
   std::uint32_t track = 65536;
 };
@@ -153,5 +155,7 @@ class Datapath : public PolicyTables {
   virtual Result<Stats> stats() const = 0;
   // Descriptor of a loaded program by name, for BPF_PROG_TEST_RUN; it belongs to the Datapath. kNotFound.
   virtual Result<int> program_fd(std::string_view name) const = 0;
+  // A duplicate of the descriptor of a map by name. kNotFound.
+  virtual Result<sys::Fd> map_fd(std::string_view name) const = 0;
 };
 }  // namespace fairway::datapath

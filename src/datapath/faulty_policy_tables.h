@@ -28,6 +28,7 @@ class FaultyPolicyTables final : public PolicyTables {
   Map<fw_track_key, fw_track>& track_new() override { return inner_.track_new(); }
   Map<fw_track_key, fw_track>& track() override { return inner_.track(); }
   Map<fw_hit_key, fw_hit>& pol_hits() override { return inner_.pol_hits(); }
+  Map<fw_denied_key, fw_hit>& pol_denied() override { return inner_.pol_denied(); }
   std::uint32_t policy_generation() const override { return inner_.policy_generation(); }
   void set_policy_generation(std::uint32_t generation) override { inner_.set_policy_generation(generation); }
   Status set_tracked(std::uint32_t ifindex, bool tracked) override { return inner_.set_tracked(ifindex, tracked); }

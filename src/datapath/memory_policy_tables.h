@@ -18,6 +18,7 @@ class MemoryPolicyTables : public PolicyTables {
   MemoryMap<fw_track_key, fw_track>& track_new() override { return track_new_; }
   MemoryMap<fw_track_key, fw_track>& track() override { return track_; }
   MemoryMap<fw_hit_key, fw_hit>& pol_hits() override { return hits_; }
+  MemoryMap<fw_denied_key, fw_hit>& pol_denied() override { return denied_; }
 
   std::uint32_t policy_generation() const override { return generation_; }
   void set_policy_generation(std::uint32_t generation) override { generation_ = generation; }
@@ -36,6 +37,7 @@ class MemoryPolicyTables : public PolicyTables {
   MemoryMap<fw_verdict_key, fw_verdict_row> verdicts_{"pol_verdicts"};
   MemoryMap<fw_track_key, fw_track> track_new_{"track_new"}, track_{"track"};
   MemoryMap<fw_hit_key, fw_hit> hits_{"pol_hits"};
+  MemoryMap<fw_denied_key, fw_hit> denied_{"pol_denied"};
   std::uint32_t generation_ = 0;
   std::set<std::uint32_t> tracked_;
 };

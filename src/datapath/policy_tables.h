@@ -29,6 +29,7 @@ class PolicyTables {
   virtual Map<fw_track_key, fw_track>& track_new() = 0;  // half-open
   virtual Map<fw_track_key, fw_track>& track() = 0;      // established, and what the agent seeds
   virtual Map<fw_hit_key, fw_hit>& pol_hits() = 0;
+  virtual Map<fw_denied_key, fw_hit>& pol_denied() = 0;
 
   virtual std::uint32_t policy_generation() const = 0;
   virtual void set_policy_generation(std::uint32_t generation) = 0;  // 0: nothing is judged

@@ -118,25 +118,13 @@ Status Programs::open_and_load(const MapSizes& sizes, bool with_cgroup) {
 void Programs::set_sizes(const MapSizes& sizes) {
   const auto& maps = skeleton_->maps;
   const std::pair<bpf_map*, std::uint32_t> rows[] = {
-      {maps.endpoints, sizes.endpoints},
-      {maps.local_ifs, sizes.local_ifs},
-      {maps.nodes, sizes.nodes},
-      {maps.frontends, sizes.frontends},
-      {maps.svc_slots, sizes.svc_slots},
-      {maps.backends, sizes.backends},
-      {maps.flows_new, sizes.flows_new},
-      {maps.flows, sizes.flows},
-      {maps.fragments, sizes.fragments},
-      {maps.sock_origin, sizes.sock_origin},
-      {maps.metrics, FW_METRICS_SIZE},
-      {maps.pol_subjects, sizes.local_ifs},
-      {maps.pol_peers, sizes.pol_peers},
-      {maps.pol_cidrs, sizes.pol_cidrs},
-      {maps.pol_ports, FW_PORT_PROTOCOLS * FW_PORT_CHUNKS},
-      {maps.pol_verdicts, sizes.pol_verdicts},
-      {maps.pol_hits, sizes.pol_hits},
-      {maps.track_new, sizes.track_new},
-      {maps.track, sizes.track},
+      {maps.endpoints, sizes.endpoints},       {maps.local_ifs, sizes.local_ifs}, {maps.nodes, sizes.nodes},
+      {maps.frontends, sizes.frontends},       {maps.svc_slots, sizes.svc_slots}, {maps.backends, sizes.backends},
+      {maps.flows_new, sizes.flows_new},       {maps.flows, sizes.flows},         {maps.fragments, sizes.fragments},
+      {maps.sock_origin, sizes.sock_origin},   {maps.metrics, FW_METRICS_SIZE},   {maps.pol_subjects, sizes.local_ifs},
+      {maps.pol_peers, sizes.pol_peers},       {maps.pol_cidrs, sizes.pol_cidrs}, {maps.pol_ports, FW_PORT_PROTOCOLS * FW_PORT_CHUNKS},
+      {maps.pol_verdicts, sizes.pol_verdicts}, {maps.pol_hits, sizes.pol_hits},   {maps.pol_denied, sizes.pol_denied},
+      {maps.track_new, sizes.track_new},       {maps.track, sizes.track},
   };
   for (const auto& [map, size] : rows) bpf_map__set_max_entries(map, std::max(size, 1u));
 }

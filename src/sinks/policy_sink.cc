@@ -155,6 +155,15 @@ Status measure_rows(datapath::Map<K, V>& map, std::size_t rows, unsigned bank,
   return {};
 }
 
+// That which the rules in force do not have.
+template <typename Subjects, typename Verdicts>
+std::uint32_t other_turn(const Subjects& subjects, const Verdicts& verdicts, unsigned bank) {
+  std::uint32_t any = 0;
+  for (const auto& [ifindex, row] : subjects) any = std::max({any, row.v[bank].rule[0], row.v[bank].rule[1]});
+  for (const auto& [key, row] : verdicts) any = std::max(any, row.rule[bank]);
+  return any != 0 && (any & FW_RULE_TURN) == 0 ? FW_RULE_TURN : 0;
+}
+
 }  // namespace
 
 PolicySink::PolicySink(datapath::PolicyTables& tables, PolicyHost& host, std::function<void()> wake)
@@ -168,6 +177,7 @@ Result<bool> PolicySink::adopt() {
   FW_ASSIGN(const auto ports, tables_.pol_ports().dump());
   FW_ASSIGN(const auto tracked, host_.tracked());
   counts_ = {subjects.size(), peers.size(), cidrs.size(), verdicts.size()};
+  if (!turn_) turn_ = other_turn(subjects, verdicts, tables_.policy_generation() & 1);
   tracked_ = {tracked.begin(), tracked.end()};
   const unsigned bank = tables_.policy_generation() & 1;
   step_ = {};
@@ -187,7 +197,23 @@ Result<bool> PolicySink::adopt() {
   return tables_.policy_generation() != 0;
 }
 
+std::optional<compile::policy::RuleId> PolicySink::rule_of(std::uint32_t number) const {
+  if (number == 0 || (number & FW_RULE_TURN) == turn_.value_or(0)) return number & ~FW_RULE_TURN;
+  return std::nullopt;
+}
+
+void PolicySink::number_rules(Delta& delta) const {
+  const auto number = [this](compile::policy::RuleId& id) {
+    if (id != 0) id |= turn_.value_or(0);
+  };
+  for (auto& [ifindex, row] : delta.subjects)
+    if (row) number(row->ingress_rule), number(row->egress_rule);
+  for (auto& [key, row] : delta.verdicts)
+    if (row) number(row->rule);
+}
+
 std::uint64_t PolicySink::add(Delta delta) {
+  number_rules(delta);
   merge(next_, std::move(delta));
   if (phase_ == Phase::kIdle) due_ = {};  // what failed may do so no more
   return ++submitted_;

@@ -75,6 +75,9 @@ class PolicySink {
   const std::optional<Failure>& failure() const { return error_; }
   std::uint64_t flips() const { return flips_; }
 
+  // The rule behind a number in the kernel; nothing: an earlier agent's, whose names are gone (FW_RULE_TURN).
+  std::optional<compile::policy::RuleId> rule_of(std::uint32_t number) const;
+
  private:
   enum class Phase { kIdle, kTracking, kFill, kReaders, kRepeat };
   template <typename K, typename V>
@@ -91,6 +94,7 @@ class PolicySink {
   };
   using PeerClass = compile::policy::PeerClass;
 
+  void number_rules(Delta& delta) const;
   Status advance();
   Status fail(std::string_view table, Status status);
   Status count();
@@ -112,8 +116,9 @@ class PolicySink {
   std::function<void()> wake_;
   Phase phase_ = Phase::kIdle;
   bool waiting_ = false, running_ = false, recount_ = false;
-  bool retry_ = false;  // a step failed before its flip
-  Delta step_, next_;   // under way; came meanwhile
+  bool retry_ = false;                 // a step failed before its flip
+  Delta step_, next_;                  // under way; came meanwhile
+  std::optional<std::uint32_t> turn_;  // of this agent's rules: FW_RULE_TURN or 0
   std::uint64_t submitted_ = 0, taken_ = 0, in_force_ = 0, flips_ = 0;
   Status outcome_;  // of what was waited for
   Rows<std::uint32_t, fw_subject> subjects_;

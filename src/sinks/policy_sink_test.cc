@@ -72,6 +72,7 @@ struct Kernel final : datapath::PolicyTables {
   WatchedMap<std::uint32_t, fw_port_chunk> ports;
   MemoryMap<fw_track_key, fw_track> tracks{"track"};
   MemoryMap<fw_hit_key, fw_hit> hits{"pol_hits"};
+  MemoryMap<fw_denied_key, fw_hit> denied{"pol_denied"};
   std::uint32_t generation = 0;
   std::set<std::uint32_t> flags;
   std::vector<std::string>* log = nullptr;
@@ -83,6 +84,7 @@ struct Kernel final : datapath::PolicyTables {
   datapath::Map<fw_track_key, fw_track>& track_new() override { return tracks; }
   datapath::Map<fw_track_key, fw_track>& track() override { return tracks; }
   datapath::Map<fw_hit_key, fw_hit>& pol_hits() override { return hits; }
+  datapath::Map<fw_denied_key, fw_hit>& pol_denied() override { return denied; }
   std::uint32_t policy_generation() const override { return generation; }
   void set_policy_generation(std::uint32_t next) override { generation = next; }
   Status set_tracked(std::uint32_t ifindex, bool tracked) override {

@@ -200,6 +200,7 @@ datapath::DatapathConfig Cluster::datapath_config(int node) const {
                   .pol_cidrs = 1024,
                   .pol_verdicts = 4096,
                   .pol_hits = 256,
+                  .pol_denied = 16,
                   .track_new = 1024,
                   .track = 1024};
   return config;

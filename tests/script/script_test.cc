@@ -150,6 +150,7 @@ TEST_P(Script, OnTheKernelsMaps) {
                     .pol_cidrs = 64,
                     .pol_verdicts = 256,
                     .pol_hits = 16,
+                    .pol_denied = 16,
                     .track_new = 16,
                     .track = 16};
     auto opened = datapath::Datapath::open(config);

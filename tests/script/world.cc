@@ -247,7 +247,9 @@ std::string World::dump_policy() const {
   std::set<net::IpAddr> peers{*net::IpAddr::parse("192.0.2.1"), *net::IpAddr::parse("2001:db8::1")};
   for (const auto& [addr, row] : rows(tables.pol_peers())) peers.insert(datapath::from_abi(addr));
   const auto name = [&](compile::policy::RuleId id) {
-    const auto* rule = flow_->policy().engine().find_rule(id);
+    const auto& policy = flow_->policy();
+    const auto number = policy.sink().rule_of(id);
+    const auto* rule = number ? policy.engine().find_rule(*number) : nullptr;
     return rule == nullptr ? std::string("nothing") : rule->to_string();
   };
   const auto verdict = [&](const fw_subject_version& s, std::uint32_t peer, std::uint16_t port, Direction d) {

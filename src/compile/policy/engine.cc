@@ -47,6 +47,14 @@ const RuleName* Engine::find_rule(RuleId id) const {
   return &at->second;
 }
 
+std::vector<RuleId> Engine::freed_rules() const {
+  std::vector<RuleId> out;
+  impl_->rules.for_each_kept([&](RuleId id) { out.push_back(id); });
+  return out;
+}
+
+void Engine::reuse_rules() { impl_->rules.tick(), impl_->rules.tick(); }
+
 std::size_t Engine::subjects_of(std::string_view policy_key) const {
   const auto& m = *impl_;
   const auto at = m.policy_numbers.find(policy_key);
@@ -56,12 +64,22 @@ std::size_t Engine::subjects_of(std::string_view policy_key) const {
   return out;
 }
 
+// What stands between a pod and itself or its node: nothing (fw_judge_from_pod in bpf/lib/policy.h; docs/decisions/0006).
+bool Engine::Impl::is_own(const PodRow& pod, const net::IpAddr& addr) const {
+  if (std::binary_search(pod.ips.begin(), pod.ips.end(), addr)) return true;
+  const auto at = addresses.find(addr);
+  return pod.group != 0 && pod.node != 0 && at != addresses.end() &&
+         std::any_of(at->second.nodes.begin(), at->second.nodes.end(), [&](std::uint32_t n) { return nodes[n].name == pod.node; });
+}
+
 Engine::Judgement Engine::judge(std::uint32_t ifindex, Direction direction, const net::IpAddr& peer, std::uint8_t protocol,
                                 std::uint16_t port) const {
   const auto& m = *impl_;
   Judgement out;
   const auto local = m.told_locals.find(ifindex);
-  if (local == m.told_locals.end()) return out;
+  const auto pod = m.locals.find(ifindex);
+  out.own = pod != m.locals.end() && m.is_own(m.pods[pod->second.pod], peer);
+  if (out.own || local == m.told_locals.end()) return out;
   const SubjectRow& subject = local->second;
   const Fallback fallback = direction == Direction::kIngress ? subject.ingress : subject.egress;
   out.subject = subject.id;

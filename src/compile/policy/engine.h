@@ -7,7 +7,7 @@
 // same rules (and the same numbers behind named ports) share a subject. Policies that select no local pod cost nothing here.
 // A local pod is one that add_local() named. Where every pod is local the same Engine computes a whole cluster (policy check).
 // Numbers are given once and not used again for another meaning while a packet may still read it: not before the
-// second Delta after the one that freed them.
+// second Delta after the one that freed them; a rule's, by which packets are counted, not before reuse_rules().
 // Belongs to the control thread.
 #pragma once
 
@@ -53,15 +53,19 @@ class Engine {
   // Everything, as a fresh datapath needs it.
   Delta whole() const;
 
-  // The name behind a number of the current or the previous Delta.
+  // The name behind a number that is in use, or was until reuse_rules().
   const RuleName* find_rule(RuleId id) const;
+  // Numbers that no rule has any more.
+  std::vector<RuleId> freed_rules() const;
+  // They may be given again: every Delta is in force, and what was counted under them is read.
+  void reuse_rules();
   // Local pods that the policy selects: the sum over nodes is shown in status.
   std::size_t subjects_of(std::string_view policy_key) const;
 
-  // The verdict by the tables alone, as the kernel reaches it: a pod's own addresses and its host's, which the kernel never judges, are
-  // like any other here. `port` 0 and a protocol without ports: IPPROTO numbers.
+  // The verdict as the kernel reaches it. `port` 0 and a protocol without ports: IPPROTO numbers.
   struct Judgement {
     bool allowed = true;
+    bool own = false;  // the pod's own address or its node's: nothing is asked (of a pod that is not known, this cannot be told)
     RuleId rule = 0;  // 0: no policy looks at this direction, or nothing matched
     SubjectId subject = 0;
     PeerClass peer = 0;

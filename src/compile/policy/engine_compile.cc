@@ -16,7 +16,7 @@ Delta Engine::Impl::compile() {
   settle_locals();
   Delta out = std::exchange(delta, {});
   out.overflow = ports.full();
-  selectors.tick(), blocks.tick(), predicates.tick(), rules.tick();
+  selectors.tick(), blocks.tick(), predicates.tick();
   if (!out.empty()) ports.tick(), classes.tick(), subject_keys.tick();
   return out;
 }

@@ -97,6 +97,7 @@ struct Engine::Impl {
     bool exists = false;
     GroupId group = 0;        // 0: counts for nothing
     std::uint32_t place = 0;  // in the group's list
+    StringId node = 0;
     std::vector<net::IpAddr> ips;
     std::vector<std::uint32_t> ifindexes;
   };
@@ -107,6 +108,7 @@ struct Engine::Impl {
     SubjectId subject = 0;
   };
   struct NodeRow {
+    StringId name = 0;
     LabelSetId labels = 0;
     std::vector<net::IpAddr> addresses;
     std::vector<PredicateId> truth;
@@ -160,6 +162,8 @@ struct Engine::Impl {
   void leave_local(GroupId group, std::uint32_t ifindex);
   void own(const net::IpAddr& addr, std::uint32_t owner, bool node, bool add);
   void mark(const net::IpAddr& addr);
+  void rename(StringId& held, const std::string& name);
+  bool is_own(const PodRow& pod, const net::IpAddr& addr) const;
   void set_node_truth(NodeRow& node);
 
   // Policies (engine_policy.cc).

@@ -73,6 +73,12 @@ void Engine::Impl::leave_group(std::uint32_t number) {
   pod.group = 0;
 }
 
+void Engine::Impl::rename(StringId& held, const std::string& name) {
+  const StringId next = name.empty() ? 0 : selectors.acquire_string(name);
+  if (held != 0) selectors.release_string(held);
+  held = next;
+}
+
 // The group's holder is handed over.
 void Engine::Impl::place_pod(std::uint32_t number, GroupId group, std::vector<net::IpAddr> ips) {
   auto& pod = pods[number];
@@ -92,6 +98,7 @@ void Engine::set_pod(const model::Pod& row) {
   auto& m = *impl_;
   const std::uint32_t number = m.pod_number(row.id.to_string());
   m.pods[number].exists = true;
+  m.rename(m.pods[number].node, row.node);
   GroupId group = 0;
   std::vector<net::IpAddr> ips;
   if (!row.host_network && !row.terminated) {
@@ -120,6 +127,7 @@ void Engine::remove_pod(std::string_view key) {
   const std::uint32_t number = at->second;
   m.place_pod(number, 0, {});
   m.pods[number].exists = false;
+  m.rename(m.pods[number].node, "");
   m.forget_pod_if_unused(number);
 }
 
@@ -200,6 +208,7 @@ void Engine::set_node(const model::Node& row) {
     else m.free_nodes.pop_back();
   }
   auto& node = m.nodes[at->second];
+  m.rename(node.name, row.name);
   const LabelSetId labels = m.selectors.acquire_labels(row.labels);
   m.selectors.release_labels(node.labels);
   node.labels = labels;
@@ -221,6 +230,7 @@ void Engine::remove_node(std::string_view name) {
   auto& node = m.nodes[at->second];
   for (const auto& addr : node.addresses) m.own(addr, at->second, true, false);
   m.selectors.release_labels(node.labels);
+  m.rename(node.name, "");
   node = {};
   m.free_nodes.push_back(at->second);
   m.node_numbers.erase(at);

@@ -150,11 +150,11 @@ std::size_t compare_all(const RandomCluster& cluster, const Engine& engine, cons
     const bool known = pod != nullptr && !pod->terminated && !pod->host_network;
     for (const Direction direction : kBoth) {
       for (const auto& addr : addresses) {
-        if (known && std::find(pod->ips.begin(), pod->ips.end(), addr) != pod->ips.end()) continue;  // itself: never asked
         const auto own_node = [&](const auto& n) {
           return n.name == pod->node && std::find(n.addresses.begin(), n.addresses.end(), addr) != n.addresses.end();
         };
-        if (known && std::any_of(cluster.state.nodes.begin(), cluster.state.nodes.end(), own_node)) continue;
+        const bool own = known && (std::find(pod->ips.begin(), pod->ips.end(), addr) != pod->ips.end() ||
+                                   std::any_of(cluster.state.nodes.begin(), cluster.state.nodes.end(), own_node));
         for (const Probe probe : probes) {
           ++cases;
           const auto mine = engine.judge(local.ifindex, direction, addr, probe.protocol, probe.port);
@@ -167,14 +167,15 @@ std::size_t compare_all(const RandomCluster& cluster, const Engine& engine, cons
                    (name != nullptr ? name->to_string() : "none") + ", truth by " + truth.rule.to_string();
           };
           EXPECT_EQ(mine.allowed, truth.allowed) << where();
-          if (known) {
+          if (known) EXPECT_EQ(mine.own, own) << where();
+          if (known && !own) {
             const bool right = name == nullptr ? truth.rule.policies.empty()
                                                : *name == truth.rule || (truth.allowed && truth.rule.policies.size() == 1 &&
                                                                          truth.rule.policies[0].tier == model::PolicyTier::kNetworkPolicy &&
                                                                          rule_allows(cluster.state, *name, *pod, direction, addr, probe));
             EXPECT_TRUE(right) << where();
           }
-          if (tables != nullptr) {
+          if (tables != nullptr && !own) {
             const auto row = tables->judge(local.ifindex, direction, addr, probe);
             EXPECT_EQ(row.verdict == Verdict::kAllow, mine.allowed) << where();
             EXPECT_EQ(row.rule, mine.rule) << where();

@@ -88,6 +88,11 @@ class Interner {
   std::size_t size() const { return index_.size(); }
   std::size_t limit() const { return slots_.size(); }
   void tick() { ++now_; }
+  // Numbers that nobody holds and that are not given again yet, the latest first.
+  template <typename Visit>
+  void for_each_kept(Visit visit) const {
+    for (auto at = freed_.rbegin(); at != freed_.rend() && at->second + 2 > now_; ++at) visit(at->first);
+  }
 
  private:
   struct Slot {
