@@ -13,6 +13,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "agent/explain.h"
 #include "agent/flow.h"
 #include "agent/local_pods.h"
 #include "agent/node_setup.h"
@@ -105,6 +106,8 @@ io::HttpResponse json_response(int status, std::string body) {
   out.body = std::move(body) + "\n";
   return out;
 }
+
+int status_of(Code code) { return code == Code::kNotFound ? 404 : code == Code::kInvalid ? 400 : 500; }
 
 // `text` is ours, or was cut and checked; it holds no control characters.
 std::string message_json(std::string_view text) {
@@ -469,21 +472,29 @@ void Agent::Impl::serve(io::ServerRequest request, std::unique_ptr<io::Responder
   if (!request.peer.unix_uid || (*request.peer.unix_uid != 0 && *request.peer.unix_uid != ::geteuid()))
     return responder->respond(json_response(403, message_json("only root may use this socket")));
   const bool get = request.method == "GET";
+  const auto answer = [&](Result<std::string> body) {
+    if (body.ok()) return responder->respond(json_response(200, std::move(*body)));
+    responder->respond(json_response(status_of(body.error().code), message_json(body.error().message)));
+  };
   if (request.path == "/v1/cni") {
     if (request.method != "POST") return responder->respond(json_response(405, message_json("POST only")));
-    auto answer = std::make_shared<std::unique_ptr<io::Responder>>(std::move(responder));
+    auto owed = std::make_shared<std::unique_ptr<io::Responder>>(std::move(responder));
     return cni->handle(request.body,
-                       [answer](cni::CniReply reply) { (*answer)->respond(json_response(reply.http_status, std::move(reply.body))); });
+                       [owed](cni::CniReply reply) { (*owed)->respond(json_response(reply.http_status, std::move(reply.body))); });
   }
   constexpr std::string_view kTable = "/v1/tables/";
   if (get && request.path == "/v1/status") return responder->respond(json_response(200, render_status(view())));
   if (get && request.path == "/v1/tables") return responder->respond(json_response(200, render_table_list(view())));
-  if (get && request.path.starts_with(kTable)) {
-    auto table = render_table(view(), std::string_view(request.path).substr(kTable.size()));
-    if (table.ok()) return responder->respond(json_response(200, std::move(*table)));
-    return responder->respond(json_response(table.error().code == Code::kNotFound ? 404 : 500, message_json(table.error().message)));
+  if (get && request.path == "/v1/drops") return answer(render_drops(view()));
+  if (get && (request.path == "/v1/explain/departure" || request.path == "/v1/explain/arrival")) {
+    const auto question = parse_question(request);
+    if (!question.ok()) return answer(question.error());
+    return answer(request.path.ends_with("departure") ? explain_departure(view(), *question) : explain_arrival(view(), *question));
   }
-  responder->respond(json_response(404, message_json("there are POST /v1/cni, GET /v1/status, GET /v1/tables and GET /v1/tables/NAME")));
+  if (get && request.path.starts_with(kTable)) return answer(render_table(view(), std::string_view(request.path).substr(kTable.size())));
+  responder->respond(json_response(
+      404, message_json("there are POST /v1/cni, GET /v1/status, GET /v1/drops, GET /v1/explain/departure, GET /v1/explain/arrival, "
+                        "GET /v1/tables and GET /v1/tables/NAME")));
 }
 
 Agent::Agent(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -18,9 +18,21 @@ constexpr std::chrono::seconds kPatience{5};
 }  // namespace
 
 PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets)
-    : cluster_(cluster), problems_(problems), targets_(std::move(targets)), sink_(targets_.tables, targets_.host, targets_.wake) {}
+    : cluster_(cluster),
+      problems_(problems),
+      targets_(std::move(targets)),
+      sink_(targets_.tables, targets_.host, targets_.wake),
+      denied_(targets_.tables) {}
 
-Result<bool> PolicyFlow::adopt() { return sink_.adopt(); }
+Result<bool> PolicyFlow::adopt() {
+  FW_ASSIGN(const bool judged, sink_.adopt());
+  // Numbers as this agent will give them were the agent's before the last.
+  FW_TRY(denied_.settle([this](const fw_denied_key& key) { return key.rule != 0 && sink_.rule_of(key.rule); },
+                        [](const fw_denied_key& key) {
+                          return Denied{"", std::nullopt, static_cast<compile::policy::Direction>(key.direction)};
+                        }));
+  return judged;
+}
 
 // --- objects in
 
@@ -159,7 +171,11 @@ void PolicyFlow::add_local(const model::LocalEndpoint& pod) {
 
 void PolicyFlow::remove_local(const model::LocalEndpoint& pod) {
   std::erase_if(waiting_, [&](const Waiting& w) { return w.pod.host_ifindex == pod.host_ifindex; });  // its ADD has ended
-  if (local_.erase(pod.host_ifindex) == 0) return;
+  if (!local_.contains(pod.host_ifindex)) return;
+  // A failure is no reason to keep the pod: its counts stay where they are, and its interface's number does not come back.
+  (void)denied_.settle([&](const fw_denied_key& key) { return key.ifindex == pod.host_ifindex; },
+                       [this](const auto& key) { return name_of(key); });
+  local_.erase(pod.host_ifindex);
   std::erase_if(local_keys_, [&](const auto& e) { return e.second == pod.host_ifindex; });
   engine_.remove_local(pod.host_ifindex);
   release_held();
@@ -212,6 +228,39 @@ void PolicyFlow::apply(TimePoint now) {
     in_force_ = std::max(in_force_, tickets_.begin()->second);
     tickets_.erase(tickets_.begin());
   }
+  settle_counts();
+}
+
+Denied PolicyFlow::name_of(const fw_denied_key& key) const {
+  Denied out;
+  out.direction = static_cast<compile::policy::Direction>(key.direction);
+  if (const auto at = local_.find(key.ifindex); at != local_.end()) out.pod = model::key_of(at->second.pod);
+  const auto number = sink_.rule_of(key.rule);
+  if (!number) return out;
+  const auto* rule = engine_.find_rule(*number);
+  out.rule = rule != nullptr ? *rule : compile::policy::RuleName{{}, out.direction, -1, ""};
+  return out;
+}
+
+Result<std::vector<Denied>> PolicyFlow::denied() const {
+  return denied_.all([this](const fw_denied_key& key) { return name_of(key); });
+}
+
+// All that was compiled is in force, and no packet is judged by what was before: numbers that are free may mean something else now.
+void PolicyFlow::settle_counts() {
+  if (!sink_.idle() || sink_.flips() == 0) return;
+  const auto freed = engine_.freed_rules();
+  if (freed.empty() && counts_adopted_) return;
+  const std::set<std::uint32_t> gone(freed.begin(), freed.end());
+  const auto settled = denied_.settle(
+      [&](const fw_denied_key& key) {
+        const auto number = sink_.rule_of(key.rule);
+        return !number || gone.contains(*number) || !local_.contains(key.ifindex);
+      },
+      [this](const fw_denied_key& key) { return name_of(key); });
+  if (!settled.ok()) return;  // with the next change
+  counts_adopted_ = true;
+  engine_.reuse_rules();
 }
 
 // False: nothing to apply, the old policies stay. After that the whole state takes the place of what is in force.

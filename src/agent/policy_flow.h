@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/denied_counts.h"
 #include "compile/policy/engine.h"
 #include "model/local_endpoint.h"
 #include "model/problems.h"
@@ -56,6 +57,8 @@ class PolicyFlow {
 
   const compile::policy::Engine& engine() const { return engine_; }
   const sinks::PolicySink& sink() const { return sink_; }
+  // What the policies of this node's pods denied, by the names of rules and pods.
+  Result<std::vector<Denied>> denied() const;
   bool open() const { return open_; }
   std::vector<std::string> held() const { return {held_policies_.begin(), held_policies_.end()}; }  // deleted, still enforced
 
@@ -72,6 +75,8 @@ class PolicyFlow {
   void feed_policy(const std::string& key);
   void release_held();
   void apply(TimePoint now);
+  void settle_counts();
+  Denied name_of(const fw_denied_key& key) const;
   bool take(compile::policy::Delta& delta);
   void settle(TimePoint now);
   bool settle_one(Waiting& waiting, TimePoint now);
@@ -86,6 +91,8 @@ class PolicyFlow {
   PolicyTargets targets_;
   compile::policy::Engine engine_;
   sinks::PolicySink sink_;
+  DeniedCounts denied_;
+  bool counts_adopted_ = false;  // what is left of earlier agents and their pods is settled
   bool open_ = false, restored_ = false, first_ = true, overflow_ = false;
   std::uint64_t fed_ = 1, compiled_ = 0, in_force_ = 0;   // what the engine was told, counted
   std::map<std::uint64_t, std::uint64_t> tickets_;        // of the sink, and what each brings into force

@@ -47,6 +47,8 @@ struct View {
 
 std::string render_status(const View& view);
 std::string render_table_list(const View& view);
+// What was denied, by rule and pod; the last denied flows; all drops by reason. Fields: docs/architecture.md.
+Result<std::string> render_drops(const View& view);
 // kNotFound with the names that there are.
 Result<std::string> render_table(const View& view, std::string_view name);
 

@@ -22,5 +22,11 @@ Result<Table> port_classes(const View& view);
 Result<Table> verdicts(const View& view);
 Result<Table> track(const View& view);
 boost::json::object policy_status(const View& view);
+std::string protocol_name(std::uint8_t protocol);
+
+// tables_drops.cc. A rule as JSON; null: an earlier agent's. Without policies: of a pod whose policies are not known.
+boost::json::object rule_json(const compile::policy::RuleName* rule);
+// "default/web", "node/node-1", or empty: who has an address.
+std::string owner_name(const View& view, const net::IpAddr& addr);
 
 }  // namespace fairway::agent

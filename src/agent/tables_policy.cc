@@ -18,8 +18,10 @@ unsigned bank_of(const View& view) { return view.datapath.policy_generation() & 
 
 std::string rule_name(const View& view, RuleId id) {
   if (id == 0) return "-";
-  const auto* name = view.flow.policy().engine().find_rule(id);
-  return name == nullptr ? fmt::format("rule {} of before", id) : name->to_string();
+  const auto& policy = view.flow.policy();
+  const auto number = policy.sink().rule_of(id);
+  const auto* name = number ? policy.engine().find_rule(*number) : nullptr;
+  return name == nullptr ? "a rule of before this agent's start" : name->to_string();
 }
 
 std::string peer_name(std::uint32_t peer) { return peer == FW_PEER_ANY ? "any" : peer == FW_PEER_NONE ? "unnamed" : std::to_string(peer); }
@@ -28,6 +30,12 @@ std::string port_name(std::uint16_t port) { return port == FW_PORT_ANY ? "any" :
 const char* fallback_name(std::uint8_t fallback) {
   return fallback == FW_SUBJECT_OPEN ? "open" : fallback == FW_SUBJECT_ALLOW ? "allow" : "deny";
 }
+
+std::string judged(std::uint32_t generation, std::uint32_t now) {
+  return generation == now ? "allowed" : generation == 0 ? "not yet" : "before the last change";
+}
+
+}  // namespace
 
 std::string protocol_name(std::uint8_t protocol) {
   switch (protocol) {
@@ -44,12 +52,6 @@ std::string protocol_name(std::uint8_t protocol) {
       return std::to_string(protocol);
   }
 }
-
-std::string judged(std::uint32_t generation, std::uint32_t now) {
-  return generation == now ? "allowed" : generation == 0 ? "not yet" : "before the last change";
-}
-
-}  // namespace
 
 Result<Table> policies(const View& view) {
   Table t{{"policy", "tier", "priority", "pods", "state"}, {}};

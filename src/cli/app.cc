@@ -4,6 +4,8 @@
 #include <csignal>
 #include <iostream>
 
+#include "cli/agents.h"
+
 namespace fairway::cli {
 
 int fail(const Error& error) {
@@ -57,9 +59,13 @@ void add_commands(CLI::App& app, Exit& exit) {
       "  fairway status                    what each node's agent has and does\n"
       "  fairway show frontends -o json    the rows in force, as the kernel has them\n"
       "  fairway policy check k8s/          who may reach whom, from manifests alone\n"
+      "  fairway explain frontend backend-service:80\n"
+      "  fairway drops                     what was denied or dropped, by which rule\n"
       "  fairway lab down");
   add_lab_commands(app, exit);
   add_inspect_commands(app, exit);
+  add_drops_command(app, exit);
+  add_explain_command(app, exit);
   add_policy_commands(app, exit);
   add_completion_command(app, exit);
   add_lab_processes(app, exit);

@@ -1,0 +1,216 @@
+// fairway explain: why a connection goes through or not, step by step.
+// The source's agent tells the way out, the destination's the way in (docs/architecture.md); both also ran their programs over it.
+#include <boost/json.hpp>
+#include <iostream>
+#include <map>
+
+#include "cli/agents.h"
+#include "cli/text_table.h"
+#include "io/http.h"
+#include "net/ip.h"
+
+namespace fairway::cli {
+namespace json = boost::json;
+namespace {
+
+struct Options {
+  std::string from, to, ns = "default", backend;
+  bool v6 = false;
+};
+
+// "NAME", "NAME:PORT", "NAME:PORT/PROTO", "NAME:icmp"; an IPv6 address with a port has brackets.
+struct Destination {
+  std::string host, port, protocol;
+};
+Result<Destination> parse_destination(const std::string& text) {
+  Destination out;
+  if (net::IpAddr::parse(text).ok()) return Destination{text, "", ""};
+  const auto bracket = text.starts_with('[') ? text.find(']') : std::string::npos;
+  const auto colon = text.find(':', bracket == std::string::npos ? 0 : bracket);
+  out.host = bracket == std::string::npos ? text.substr(0, colon) : text.substr(1, bracket - 1);
+  if (text.starts_with('[') && bracket == std::string::npos) return make_error(Code::kInvalid, "\"" + text + "\": a bracket is open");
+  if (colon == std::string::npos) return out;
+  std::string rest = text.substr(colon + 1);
+  if (rest.find(':') != std::string::npos)
+    return make_error(Code::kInvalid, "\"" + text + "\": an IPv6 address with a port is written [ADDRESS]:PORT");
+  const auto slash = rest.find('/');
+  out.port = rest.substr(0, slash);
+  if (slash != std::string::npos) out.protocol = rest.substr(slash + 1);
+  std::string* protocol = out.port == "icmp" || out.port == "ICMP" ? &out.port : &out.protocol;
+  for (char& c : *protocol) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (out.port == "ICMP") std::swap(out.port, out.protocol);
+  return out;
+}
+
+std::string query(const std::vector<std::pair<const char*, std::string>>& fields) {
+  std::string out;
+  for (const auto& [name, value] : fields)
+    if (!value.empty()) out += (out.empty() ? "?" : "&") + std::string(name) + "=" + io::percent_encode(value);
+  return out;
+}
+
+// The answers of both ends, put together: {"from","to","port","protocol","steps","paths":[{...,"ingress":{...}}],"allowed"}.
+class Explanation {
+ public:
+  explicit Explanation(const std::vector<Agent>& agents) {
+    for (const auto& agent : agents) by_node_[agent.node] = agent;
+  }
+
+  Result<json::value> ask_both(const Options& o, const Destination& to) {
+    const std::string departure = "/v1/explain/departure" + query({{"from", o.from},
+                                                                   {"to", to.host},
+                                                                   {"port", to.port},
+                                                                   {"protocol", to.protocol},
+                                                                   {"namespace", o.ns},
+                                                                   {"family", o.v6 ? "6" : ""}});
+    Result<json::value> answer = make_error(Code::kUnavailable, "no agent answers");
+    for (const auto& [node, agent] : std::map(by_node_)) {
+      answer = ask(agent, departure);
+      if (answer.ok() && node.empty()) by_node_[plain(*answer, "node")] = agent;  // this machine's own: now its node is known
+      if (answer.ok() || answer.error().code != Code::kUnavailable) break;
+    }
+    if (!answer.ok()) return answer;
+    if (const std::string node = plain(*answer, "askNode"); !node.empty()) {
+      FW_ASSIGN(const Agent source, agent_of(node));
+      FW_ASSIGN(*answer, ask(source, departure));
+    }
+    auto& whole = answer->as_object();
+    std::size_t passing = 0, unknown = 0, kept = 0;
+    json::array paths;
+    for (auto& path : whole["paths"].as_array()) {
+      if (!o.backend.empty() && plain(path.at("to"), "name") != o.backend && plain(path.at("to"), "address") != o.backend) continue;
+      arrive(whole, path.as_object());
+      passing += path.at("allowed").as_bool() ? 1 : 0, unknown += path.as_object().contains("unknown") ? 1 : 0, ++kept;
+      paths.push_back(std::move(path));
+    }
+    if (kept == 0 && !o.backend.empty())
+      return make_error(Code::kNotFound, "\"" + o.backend + "\" is no endpoint of it: see without --backend");
+    const bool refused = kept == 0 && !list(*answer, "steps").empty() && plain(list(*answer, "steps").back(), "result") == "REFUSED";
+    whole["verdict"] = kept == 0                ? (refused ? "refused" : "this node")
+                       : passing == kept        ? "allowed"
+                       : passing + unknown == 0 ? "denied"
+                       : unknown == kept        ? "unknown"
+                                                : "in part";
+    whole["paths"] = std::move(paths);
+    return answer;
+  }
+
+ private:
+  Result<Agent> agent_of(const std::string& node) const {
+    if (const auto at = by_node_.find(node); at != by_node_.end()) return at->second;
+    return make_error(Code::kUnavailable, "it is on node " + node + ", whose agent is not reached from here: run this command there");
+  }
+  void arrive(const json::object& whole, json::object& path) {
+    const auto* node = path.if_contains("arrival");
+    if (node == nullptr) return;
+    const auto protocol = plain(whole.at("protocol"));
+    const auto agent = agent_of(plain(*node));
+    const auto answer = agent.ok() ? ask(*agent, "/v1/explain/arrival" + query({{"from", plain(whole.at("from"), "address")},
+                                                                                {"to", plain(path.at("to"), "address")},
+                                                                                {"port", plain(path.at("port"))},
+                                                                                {"protocol", protocol}}))
+                                   : Result<json::value>(agent.error());
+    if (!answer.ok()) {
+      path["steps"].as_array().push_back(json::object{{"step", "ingress"}, {"result", "UNKNOWN"}, {"text", answer.error().message}});
+      if (path.at("allowed").as_bool()) path["unknown"] = true;
+      path["allowed"] = false;
+      return;
+    }
+    for (const auto& step : list(*answer, "steps")) {
+      json::object row = step.as_object();
+      row["node"] = answer->at("node");
+      path["steps"].as_array().push_back(std::move(row));
+    }
+    path["allowed"] = path.at("allowed").as_bool() && answer->at("allowed").as_bool();
+    if (!answer->at("program").as_object().empty()) path["arrivalProgram"] = answer->at("program");
+  }
+
+  std::map<std::string, Agent> by_node_;
+};
+
+std::string result_text(const std::string& result) {
+  if (result == "allowed" || result == "passes") return green(result);
+  return result == "DENIED" || result == "REFUSED" || result == "DROPPED" || result == "UNKNOWN" ? red(result) : result;
+}
+
+std::string end_text(const json::value& end) {
+  const std::string name = plain(end, "name"), address = plain(end, "address"), node = plain(end, "node");
+  return (name.empty() ? address : name + " " + address) + (node.empty() || name == "node/" + node ? "" : " on " + node);
+}
+
+void add_steps(TextTable& table, const json::array& steps, const std::string& here) {
+  for (const auto& step : steps) {
+    const std::string node = plain(step, "node");
+    table.add({"  " + plain(step, "step"), result_text(plain(step, "result")), node.empty() ? here : node,
+               plain(step, "text") + (plain(step, "pending") == "true" ? " (a change is under way)" : "")});
+  }
+}
+
+// Whether they say what the tables say.
+bool add_program(TextTable& table, const json::value& path, const char* key, const std::string& node) {
+  const auto* program = path.as_object().if_contains(key);
+  if (program == nullptr) return true;
+  const std::string agrees = plain(*program, "agrees");
+  table.add({"  program", result_text(plain(*program, "result")), node,
+             plain(*program, "ran") + ": " + plain(*program, "text") + (agrees == "true" ? ", as the tables say" : "")});
+  return agrees != "false";
+}
+
+int print(const json::value& whole) {
+  const std::string here = plain(whole, "node");
+  const std::string port = plain(whole, "port") == "0" ? "" : " port " + plain(whole, "port");
+  std::cout << bold(end_text(whole.at("from"))) << " -> " << bold(end_text(whole.at("to"))) << port << " " << plain(whole, "protocol")
+            << "\n";
+  TextTable table({"STEP", "RESULT", "NODE", "WHY"});
+  bool agree = true;
+  add_steps(table, list(whole, "steps"), here);
+  const bool several = list(whole, "steps").size() > 0;
+  for (const auto& path : list(whole, "paths")) {
+    if (several)
+      table.add({"to", plain(path, "allowed") == "true" ? green("allowed") : red("denied"), "",
+                 end_text(path.at("to")) + " port " + plain(path, "port")});
+    add_steps(table, list(path, "steps"), here);
+    agree &= add_program(table, path, "program", here);
+    agree &= add_program(table, path, "arrivalProgram", plain(path, "arrival"));
+  }
+  const std::string verdict = plain(whole, "verdict");
+  std::cout << table.render() << "=> " << (verdict == "allowed" || verdict == "this node" ? green(verdict) : red(verdict)) << "\n";
+  if (!agree)
+    std::cout << red("THE PROGRAMS DO NOT SAY WHAT THE TABLES SAY: this is a defect of Fairway. Please report it with this output and\n"
+                     "  fairway explain … -o json, fairway show verdicts, fairway show subjects, fairway show peers")
+              << "\n";
+  return 0;
+}
+
+int run_explain(const std::vector<Agent>& agents, const Options& options, bool as_json) {
+  const auto to = parse_destination(options.to);
+  if (!to.ok()) return fail(to.error());
+  const auto answer = Explanation(agents).ask_both(options, *to);
+  if (!answer.ok()) return fail(answer.error());
+  if (!as_json) return print(*answer);
+  std::cout << json::serialize(*answer) << "\n";
+  return 0;
+}
+
+}  // namespace
+
+void add_explain_command(CLI::App& app, Exit& exit) {
+  auto* explain = app.add_subcommand("explain", "The way of a connection, step by step, and which policy and rule decided");
+  const auto options = std::make_shared<Options>();
+  explain->add_option("source", options->from, "Who begins: a pod, node/NAME, an address, or outside")->required();
+  explain->add_option("destination", options->to, "NAME[:PORT[/PROTOCOL]]: a pod, a Service, a DNS name, an address; :icmp for ping")
+      ->required();
+  explain->add_option("-n,--namespace", options->ns, "Of names without one (default: default)");
+  explain->add_option("--backend", options->backend, "One endpoint of the Service alone: its pod or address");
+  explain->add_flag("-6,--ipv6", options->v6, "IPv6 where both have it");
+  auto common = std::make_shared<AgentOptions>();
+  explain->add_option("--socket", common->socket, "An agent's socket (default: the running lab's, else /run/fairway/agent.sock)");
+  explain->add_option("-o,--output", common->output, "json")->check(CLI::IsMember({"json"}));
+  explain->footer(
+      "Examples:\n  fairway explain frontend backend-service:80\n  fairway explain -n shop cart db:5432 -o json\n"
+      "  fairway explain outside default/web:8080/TCP\n  fairway explain frontend kube-dns.kube-system:53/UDP");
+  explain->callback(
+      with_agents(exit, common, [options](const auto& agents, const AgentOptions& o) { return run_explain(agents, *options, o.json()); }));
+}
+
+}  // namespace fairway::cli

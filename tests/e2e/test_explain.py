@@ -1,0 +1,125 @@
+"""fairway explain: it says beforehand, with names, what a connection then finds."""
+import json
+
+from lab import Case, eventually, netexec, service, shell_pod
+from test_policy import policy
+
+DISAGREE = "DO NOT SAY"
+
+
+class Explain(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        far = f"node-{cls.lab.nodes}"
+        cls.apply(service("web", {"app": "web"}, [("http", 80, 8080, "TCP")]), service("two", {"app": "web"}, [("a", 80, 8080, "TCP"), ("b", 81, 8080, "TCP")]))
+        cls.start_pods(netexec("near", node="node-1", labels={"app": "web"}), netexec("far", node=far, labels={"app": "web"}),
+                       shell_pod("client", node="node-1"), shell_pod("two", node=far))
+        eventually("the Service has both", lambda: len(cls.explained("client", "web:80")["paths"]) == 2, timeout=30)
+
+    def setUp(self):
+        self.addCleanup(self.k, "delete", "networkpolicy", "--all", check=False)
+        self.addCleanup(self.k, "label", "pod", "client", "may-", check=False)
+
+    @classmethod
+    def text(cls, *args, check=True):
+        return cls.lab.fairway("explain", "-n", cls.ns, *args, check=check)
+
+    @classmethod
+    def explained(cls, *args):
+        return json.loads(cls.text(*args, "-o", "json"))
+
+    def reached(self, address, port=8080):
+        url = f"http://[{address}]:{port}/hostname" if ":" in address else f"http://{address}:{port}/hostname"
+        return self.sh("client", f"curl -sS --max-time 1 {url}", check=False)[0] == 0
+
+    def agrees(self, whole):
+        for path in whole["paths"]:
+            for key in ("program", "arrivalProgram"):
+                if key in path:
+                    self.assertTrue(path[key]["agrees"], path)
+
+    def test_the_policy_and_then_the_rule(self):
+        before = self.explained("client", "web:80")
+        self.assertEqual(before["verdict"], "allowed")
+        self.agrees(before)
+        self.apply(policy("lets-in", {"matchLabels": {"app": "web"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"may": "yes"}}}], "ports": [{"port": 8080}]}]))
+        for family in (4, 6):
+            for name in ("near", "far"):
+                eventually(f"{name} is closed over IPv{family}", lambda n=name, f=family: not self.reached(self.ip_of(n, f)), timeout=20)
+        denied = self.explained("client", "web:80")
+        self.assertEqual(denied["verdict"], "denied")
+        self.agrees(denied)
+        for path in denied["paths"]:
+            ingress = next(s for s in path["steps"] if s["step"] == "ingress")
+            self.assertEqual(ingress["result"], "DENIED")
+            self.assertEqual(ingress["rule"]["policies"], [{"kind": "NetworkPolicy", "namespace": self.ns, "name": "lets-in"}])
+            self.assertEqual(ingress["rule"]["index"], -1)
+        self.assertEqual({p["to"]["name"]: next(s["result"] for s in p["steps"] if s["step"] == "route") for p in denied["paths"]}[f"{self.ns}/near"], "same node")
+        text = self.text("client", "web:80")
+        self.assertRegex(text, rf"ingress +DENIED +node-\d +default deny of NetworkPolicy {self.ns}/lets-in \(ingress\)")
+        self.assertNotIn(DISAGREE, text)
+        self.assertIn("=> denied", text)
+
+        self.k("label", "pod", "client", "may=yes")
+        for name in ("near", "far"):
+            eventually(f"{name} is open", lambda n=name: self.reached(self.ip_of(n)), timeout=20)
+        allowed = eventually("so it says", lambda: (w := self.explained("client", "web:80"))["verdict"] == "allowed" and w, timeout=10)
+        self.agrees(allowed)
+        for path in allowed["paths"]:
+            ingress = next(s for s in path["steps"] if s["step"] == "ingress")
+            self.assertEqual(ingress["text"], f"NetworkPolicy {self.ns}/lets-in ingress[0]")
+        self.assertEqual(self.explained("client", "far:8081")["verdict"], "denied")  # another port
+        v6 = self.explained("client", "far:8080", "-6")
+        self.assertIn(":", v6["from"]["address"])
+        self.assertEqual(v6["verdict"], "allowed")
+        self.agrees(v6)
+
+    def test_egress_and_beyond_the_cluster(self):
+        self.apply(policy("stays-in", {"matchLabels": {"may": "no"}}, types=["Egress"], egress=[{"to": [{"podSelector": {}}]}]))
+        self.k("label", "pod", "client", "may=no", "--overwrite")
+        self.addCleanup(self.k, "label", "pod", "client", "may-", check=False)
+        out = eventually("egress is closed", lambda: (w := self.explained("client", "172.31.0.2:80"))["verdict"] == "denied" and w, timeout=20)
+        self.agrees(out)
+        steps = out["paths"][0]["steps"]
+        self.assertEqual([(s["step"], s["result"]) for s in steps], [("egress", "DENIED"), ("route", "masquerade")])
+        self.assertEqual(steps[0]["rule"]["policies"][0]["name"], "stays-in")
+        inside = self.explained("client", "far:8080")
+        self.assertEqual(inside["verdict"], "allowed")
+        self.agrees(inside)
+        incoming = self.explained("outside", "far:8080")
+        self.assertEqual(incoming["verdict"], "allowed")
+        self.agrees(incoming)
+        own = self.explained("client", "node/node-1:10250")
+        self.assertEqual(own["paths"][0]["steps"][0]["text"], "a pod and its own node always reach each other")
+
+    def test_names(self):
+        for name in ("web", "svc/web", f"{self.ns}/web", f"web.{self.ns}", f"web.{self.ns}.svc.cluster.local"):
+            with self.subTest(name):
+                self.assertEqual(self.explained("client", f"{name}:80")["to"]["name"], f"{self.ns}/web")
+        self.assertEqual(self.explained("client", "web")["port"], 80)  # it has no other
+        self.assertEqual(self.explained("client", "far:http")["port"], 8080)
+        self.assertEqual(self.explained("client", "far:icmp")["protocol"], "ICMP")
+        self.assertEqual(self.explained("client", self.ip_of("far") + ":8080")["to"]["name"], f"{self.ns}/far")
+        self.assertEqual(len(self.explained("client", "web:80", "--backend", f"{self.ns}/far")["paths"]), 1)
+        one = self.explained("far", "near:8080")  # from another node
+        self.assertEqual((one["from"]["node"], one["verdict"]), (f"node-{self.lab.nodes}", "allowed"))
+        self.agrees(one)
+
+    def test_what_cannot_be_asked_says_what_can(self):
+        for args, words in (
+                (("nobody", "web:80"), rf'"nobody": namespace {self.ns} has no pod or Service of that name; another namespace: -n NAMESPACE'),
+                (("client", "two:80"), '"two" is a pod and a Service: say pod/two or svc/two'),
+                (("client", "far"), r"the port is missing; .*/far names 8080/TCP \(http\), 8081/UDP \(udp\): add :PORT"),
+                (("client", "svc/two"), r"the port is missing; .*/two names 80/TCP \(a\), 81/TCP \(b\)"),
+                (("client", "far:nothing"), r'"nothing" is no port'),
+                (("client", "kube-dns:53"), r"there is kube-system/kube-dns"),
+                (("client", "example.com:80"), "a name beyond the cluster: give its address"),
+                (("web", "far:8080"), "is a Service: nothing is sent from it"),
+                (("outside", "web:80"), "name one of its pods"),
+                (("client", "web:80", "--backend", "x"), '"x" is no endpoint of it'),
+                (("client", "a'b:80"), "is no name, address or port"),
+                (("client", "fd00::1:80:99999:x"), r"\[ADDRESS\]:PORT")):
+            with self.subTest(args):
+                self.assertRefused(self.text(*args, check=False), words)
+        self.assertEqual(self.explained("client", "10.96.255.254:80")["paths"][0]["steps"][-1]["result"], "REFUSED")
