@@ -14,7 +14,7 @@ agent::FlowConfig flow_config() {
 
 }  // namespace
 
-FairwayFlow::FairwayFlow(Node& node)
+FairwayFlow::FairwayFlow(Node& node, sinks::PolicyHost& policy_host)
     : frontends_(node.datapath().frontends(), maps_),
       slots_(node.datapath().svc_slots(), maps_),
       backends_(node.datapath().backends(), maps_),
@@ -22,10 +22,9 @@ FairwayFlow::FairwayFlow(Node& node)
       nodes_(node.datapath().nodes()),
       cluster_(problems_),
       slice_decoder_(k8s::Kind::kEndpointSlice),
-      slice_stream_(slice_decoder_, [this](const k8s::WatchEvent& event) {
-        if (event.type == k8s::WatchType::kDeleted) cluster_.remove(slice_decoder_.object());
-        else cluster_.put(slice_decoder_.object());
-      }) {
+      policy_decoder_(k8s::Kind::kNetworkPolicy),
+      slice_stream_(slice_decoder_, into_cluster(slice_decoder_)),
+      policy_stream_(policy_decoder_, into_cluster(policy_decoder_)) {
   agent::FlowTargets targets{.services = {.frontends = frontends_, .slots = slots_, .backends = backends_},
                              .endpoints = endpoints_,
                              .nodes = nodes_,
@@ -37,7 +36,7 @@ FairwayFlow::FairwayFlow(Node& node)
                                    growth_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
                                    return status;
                                  },
-                             .policy = {node.datapath(), policy_host_, [] {}, [] { return true; }}};
+                             .policy = {node.datapath(), policy_host, [] {}, [] { return true; }}};
   flow_ = std::make_unique<agent::Flow>(cluster_, problems_, targets, flow_config());
 }
 
@@ -49,19 +48,26 @@ Status FairwayFlow::list_kind(k8s::Kind kind, const std::vector<std::string>& pa
   return {};
 }
 
-Status FairwayFlow::list(const std::vector<std::string>& services, const std::vector<std::string>& slices) {
+std::function<void(const k8s::WatchEvent&)> FairwayFlow::into_cluster(k8s::Decoder& decoder) {
+  return [this, &decoder](const k8s::WatchEvent& event) {
+    if (event.type == k8s::WatchType::kDeleted) cluster_.remove(decoder.object());
+    else cluster_.put(decoder.object());
+  };
+}
+
+Status FairwayFlow::list(const Pages& pages) {
   FW_TRY(flow_->adopt());
   for (k8s::Kind kind : reflect::Cluster::kKinds) {
     static const std::vector<std::string> kNone;
-    FW_TRY(list_kind(kind, kind == k8s::Kind::kService ? services : kind == k8s::Kind::kEndpointSlice ? slices : kNone));
+    const auto it = pages.find(kind);
+    FW_TRY(list_kind(kind, it == pages.end() ? kNone : it->second));
   }
   settle();
-  if (!flow_->idle()) return make_error(Code::kInternal, "the flow has rows that it could not apply");
   return {};
 }
 
-Status FairwayFlow::slice_event(const std::string& line) {
-  FW_TRY(slice_stream_.feed(line));
+Status FairwayFlow::event(k8s::WatchStream& stream, const std::string& line) {
+  FW_TRY(stream.feed(line));
   settle();
   return {};
 }

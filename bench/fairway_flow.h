@@ -1,6 +1,7 @@
 // The agent's way from bytes of the API to maps, all of it real, without its process: decoder, cluster, flow, sinks.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,13 +27,18 @@ class NoPolicyHost : public sinks::PolicyHost {
 
 class FairwayFlow {
  public:
-  // Rows go to the maps of the node's datapath; it outlives this.
-  explicit FairwayFlow(Node& node);
+  // Rows go to the maps of the node's datapath; it outlives this, as does what judges by policy.
+  explicit FairwayFlow(Node& node) : FairwayFlow(node, none_) {}
+  FairwayFlow(Node& node, sinks::PolicyHost& policy_host);
 
-  // The initial lists: pages of Services and of EndpointSlices; the other kinds are empty. Ends with the rows applied.
-  Status list(const std::vector<std::string>& services, const std::vector<std::string>& slices);
-  // Bytes of the slices' watch, taken through to the maps.
-  Status slice_event(const std::string& line);
+  // The initial lists, pages by kind; kinds that are not named are empty. Ends with the rows handed over.
+  using Pages = std::map<k8s::Kind, std::vector<std::string>>;
+  Status list(const Pages& pages);
+  // Bytes of a watch, taken through to the maps.
+  Status slice_event(const std::string& line) { return event(slice_stream_, line); }
+  Status policy_event(const std::string& line) { return event(policy_stream_, line); }
+  void settle();  // again, where something was waited for
+  agent::PolicyFlow& policy() { return flow_->policy(); }
 
   double map_seconds() const { return maps_.seconds; }       // spent in the maps' calls
   double growth_seconds() const { return growth_seconds_; }  // spent in making the tables larger
@@ -41,7 +47,8 @@ class FairwayFlow {
 
  private:
   Status list_kind(k8s::Kind kind, const std::vector<std::string>& pages);
-  void settle();
+  Status event(k8s::WatchStream& stream, const std::string& line);
+  std::function<void(const k8s::WatchEvent&)> into_cluster(k8s::Decoder& decoder);
 
   MapTime maps_;
   double growth_seconds_ = 0;
@@ -51,12 +58,12 @@ class FairwayFlow {
   sinks::EndpointTarget endpoints_;
   sinks::NodeTarget nodes_;
   sinks::RouteTarget routes_;
-  NoPolicyHost policy_host_;
+  NoPolicyHost none_;
   model::Problems problems_;
   reflect::Cluster cluster_;
   std::unique_ptr<agent::Flow> flow_;
-  k8s::Decoder slice_decoder_;
-  k8s::WatchStream slice_stream_;
+  k8s::Decoder slice_decoder_, policy_decoder_;
+  k8s::WatchStream slice_stream_, policy_stream_;
 };
 
 }  // namespace fairway::bench

@@ -29,7 +29,7 @@ struct Arguments {
 std::vector<Family> all_families() {
   std::vector<Family> out;
   for (auto make : {pod_rows, cross_rows, policy_path_rows, service_rows, sync_rows, decode_rows, cni_rows, agent_rows, lab_rows,
-                    policy_rows, policy_check_rows})
+                    policy_rows, policy_check_rows, policy_enforce_rows})
     for (Family& f : make()) out.push_back(std::move(f));
   return out;
 }

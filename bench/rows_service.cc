@@ -56,8 +56,8 @@ Result<World> make_world(Context& context, unsigned services) {
     slice_items.push_back(slice_json(i, last ? std::vector{out.node->pod_addr(3)} : usual_endpoints(i, 4), last ? kPort : 8080, 1));
   }
   out.flow = std::make_unique<FairwayFlow>(*out.node);
-  FW_TRY(out.flow->list({list_json("ServiceList", "v1", service_items)},
-                        {list_json("EndpointSliceList", "discovery.k8s.io/v1", slice_items)}));
+  FW_TRY(out.flow->list({{k8s::Kind::kService, {list_json("ServiceList", "v1", service_items)}},
+                         {k8s::Kind::kEndpointSlice, {list_json("EndpointSliceList", "discovery.k8s.io/v1", slice_items)}}}));
   return out;
 }
 

@@ -21,19 +21,16 @@ double seconds_of(const std::function<Status()>& body, Status& status) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-struct Pages {
-  std::vector<std::string> services, slices;
-};
-Pages pages_of(unsigned count) {
-  Pages out;
+FairwayFlow::Pages pages_of(unsigned count) {
+  FairwayFlow::Pages out;
   for (unsigned begin = 0; begin < count; begin += kPageItems) {
     std::vector<std::string> services, slices;
     for (unsigned i = begin; i < std::min(begin + kPageItems, count); ++i) {
       services.push_back(service_json(i));
       slices.push_back(slice_json(i, usual_endpoints(i, kEndpoints), 8080, 1));
     }
-    out.services.push_back(list_json("ServiceList", "v1", services));
-    out.slices.push_back(list_json("EndpointSliceList", "discovery.k8s.io/v1", slices));
+    out[k8s::Kind::kService].push_back(list_json("ServiceList", "v1", services));
+    out[k8s::Kind::kEndpointSlice].push_back(list_json("EndpointSliceList", "discovery.k8s.io/v1", slices));
   }
   return out;
 }
@@ -71,9 +68,9 @@ Result<double> bare_batch(datapath::Datapath& empty, const compile::services::As
 Status cold_sync(Context& context, std::vector<Row>& rows) {
   const Options& o = context.options;
   unsigned count = o.quick ? 500 : 30'000;
-  Pages pages = pages_of(count);
+  const auto pages = pages_of(count);
   double bytes = 0;
-  for (const auto& list : {pages.services, pages.slices})
+  for (const auto& [kind, list] : pages)
     for (const auto& page : list) bytes += static_cast<double>(page.size());
   std::vector<double> whole, apply, growth, bare, ratios;
   std::size_t rows_written = 0;
@@ -83,7 +80,7 @@ Status cold_sync(Context& context, std::vector<Row>& rows) {
     FW_ASSIGN(auto empty, Node::create(context, "bare", 2));
     FairwayFlow flow(*node);
     Status status;
-    whole.push_back(seconds_of([&] { return flow.list(pages.services, pages.slices); }, status) * 1e3);
+    whole.push_back(seconds_of([&] { return flow.list(pages); }, status) * 1e3);
     FW_TRY(std::move(status));
     apply.push_back(flow.map_seconds() * 1e3);
     growth.push_back(flow.growth_seconds() * 1e3);
@@ -111,8 +108,8 @@ Status cold_sync(Context& context, std::vector<Row>& rows) {
 Result<std::vector<double>> changes(Context& context, unsigned services, unsigned events) {
   FW_ASSIGN(auto node, Node::create(context, "chg" + std::to_string(services), 1));
   FairwayFlow flow(*node);
-  Pages pages = pages_of(services);
-  FW_TRY(flow.list(pages.services, pages.slices));
+  const auto pages = pages_of(services);
+  FW_TRY(flow.list(pages));
   std::vector<double> out;
   unsigned long long at = 12345;
   for (unsigned i = 0; i < events; ++i) {

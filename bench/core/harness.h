@@ -63,5 +63,6 @@ std::vector<Family> lab_rows();
 std::vector<Family> policy_rows();
 std::vector<Family> policy_path_rows();
 std::vector<Family> policy_check_rows();
+std::vector<Family> policy_enforce_rows();
 
 }  // namespace fairway::bench

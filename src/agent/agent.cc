@@ -19,10 +19,12 @@
 #include "agent/node_setup.h"
 #include "agent/object_log.h"
 #include "agent/policy_host.h"
+#include "agent/policy_status.h"
 #include "agent/tables.h"
 #include "cni/cni_server.h"
 #include "dns/dns_server.h"
 #include "io/http_server.h"
+#include "k8s/http_api_client.h"
 #include "k8s/kubeconfig.h"
 #include "k8s/list_watch.h"
 #include "sys/log.h"
@@ -49,6 +51,12 @@ constexpr SourceSpec kSources[] = {
     {"endpointslices", Kind::kEndpointSlice, "/apis/discovery.k8s.io/v1/endpointslices"},
     {"networkpolicies", Kind::kNetworkPolicy, "/apis/networking.k8s.io/v1/networkpolicies"},
     {"clusternetworkpolicies", Kind::kClusterNetworkPolicy, "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies", true}};
+
+constexpr std::size_t kind_index(Kind kind) {
+  std::size_t i = 0;
+  while (kSources[i].kind != kind) ++i;
+  return i;
+}
 
 constexpr std::chrono::seconds kTick{1};  // ids cool down, setup and prune are tried again
 constexpr std::size_t kSweepRows = 4096;  // of the flow table, a tick
@@ -141,6 +149,8 @@ struct Agent::Impl {
   std::unique_ptr<dns::DnsServer> dns;
   std::unique_ptr<io::HttpServer> http;
   std::unique_ptr<k8s::ApiServers> servers;
+  std::unique_ptr<k8s::HttpApiClient> api;  // what the agent writes
+  std::unique_ptr<PolicyStatus> policy_status;
   std::array<std::unique_ptr<k8s::ListWatch>, std::size(kSources)> watches;
 
   std::shared_ptr<const compile::dns::Zone> zone;
@@ -158,6 +168,7 @@ struct Agent::Impl {
   Status start_cni();
   Status start_http();
   Status start_sources();
+  k8s::ListWatch::Callbacks callbacks_of(Kind kind);
   void on_absent(Kind kind, unsigned times);
   void serve(io::ServerRequest request, std::unique_ptr<io::Responder> responder);
   View view();
@@ -296,20 +307,35 @@ Status Agent::Impl::start_http() {
 
 Status Agent::Impl::start_sources() {
   FW_ASSIGN(auto kubeconfig, find_cluster(options.kubeconfig));
-  FW_ASSIGN(servers, k8s::ApiServers::create(loop, std::move(kubeconfig.origin)));
+  FW_ASSIGN(servers, k8s::ApiServers::create(loop, kubeconfig.origin));
+  api = k8s::HttpApiClient::create_over(
+      loop, [this]() -> io::HttpClient& { return *servers->current().client; }, std::move(kubeconfig), "fairway");
+  policy_status = std::make_unique<PolicyStatus>(loop, *api, options.node_name, cluster, problems, flow->policy());
   learn_servers();
   for (std::size_t i = 0; i < std::size(kSources); ++i) {
     const Kind kind = kSources[i].kind;
-    k8s::ListWatch::Callbacks callbacks{[this, kind] { cluster.begin_relist(kind); },
-                                        [this](const k8s::SlimObject& o) { cluster.put(o); },
-                                        [this](const k8s::SlimObject& o) { cluster.remove(o); },
-                                        [this, kind] { cluster.end_relist(kind); },
-                                        [this] { step(); },
-                                        nullptr};
+    k8s::ListWatch::Callbacks callbacks = callbacks_of(kind);
     if (kSources[i].may_be_absent) callbacks.on_absent = [this, kind](unsigned times) { on_absent(kind, times); };
     watches[i] = std::make_unique<k8s::ListWatch>(loop, *servers, kind, kSources[i].path, std::move(callbacks));
   }
   return {};
+}
+
+k8s::ListWatch::Callbacks Agent::Impl::callbacks_of(Kind kind) {
+  k8s::ListWatch::Callbacks out{[this, kind] { cluster.begin_relist(kind); },
+                                [this](const k8s::SlimObject& o) { cluster.put(o); },
+                                [this](const k8s::SlimObject& o) { cluster.remove(o); },
+                                [this, kind] { cluster.end_relist(kind); },
+                                [this] { step(); },
+                                nullptr};
+  if (!k8s::is_policy(kind)) return out;
+  out.on_put = [this](const k8s::SlimObject& o) { policy_status->put(o); };
+  out.on_remove = [this](const k8s::SlimObject& o) { policy_status->remove(o); };
+  out.on_list_end = [this, kind] {
+    cluster.end_relist(kind);
+    policy_status->listed(kind, watches[kind_index(kind)]->state().revision);
+  };
+  return out;
 }
 
 // An API that is not installed has no objects. Those that are known go only when the answer stays: a Deny is among them, maybe.
@@ -326,6 +352,7 @@ void Agent::Impl::step() {
   const auto node = cluster.table(Kind::kNode).find(options.node_name);
   if (node && (!own_node_done || *node != own_node) && Clock::now() >= setup_due) set_up_node();
   if (cluster.all_synced() && !pruned) finish_sync();
+  if (policy_status != nullptr && cluster.all_synced()) policy_status->step();
   if (log != nullptr) {
     const Status kept = log->append();
     if (kept.ok()) problems.clear(Stage::kAgent, "Agent log");
@@ -461,6 +488,7 @@ View Agent::Impl::view() {
   out.dns = dns.get();
   out.zone = zone.get();
   out.servers = servers.get();
+  out.policy_status = policy_status.get();
   for (std::size_t i = 0; i < std::size(kSources); ++i) out.sources.push_back({kSources[i].name, kSources[i].kind, watches[i].get()});
   out.restored_objects = log != nullptr ? log->restored() : 0;
   out.pruned = pruned;

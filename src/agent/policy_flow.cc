@@ -21,6 +21,7 @@ PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, Pol
     : cluster_(cluster),
       problems_(problems),
       targets_(std::move(targets)),
+      engine_(std::make_unique<Engine>()),
       sink_(targets_.tables, targets_.host, targets_.wake),
       denied_(targets_.tables) {}
 
@@ -38,97 +39,75 @@ Result<bool> PolicyFlow::adopt() {
 
 void PolicyFlow::run(const reflect::Cluster::Changes& changes, TimePoint now) {
   open_ = true;
-  for (const auto& name : changes.namespaces) feed_namespace(name);
-  for (const auto& name : changes.nodes) {
-    if (const auto node = cluster_.find_node(name)) engine_.set_node(*node);
-    else engine_.remove_node(name);
-  }
-  for (const auto& key : changes.pods) feed_pod(key);
-  for (const auto& key : changes.policies) feed_policy(key);
-  if (!changes.namespaces.empty() || !changes.nodes.empty() || !changes.pods.empty() || !changes.policies.empty()) {
-    release_held();
-    ++fed_;
-  }
+  feed(changes);
   run(now);
 }
 
-// The last known objects, ahead of the gate.
+void PolicyFlow::feed(const reflect::Cluster::Changes& changes) {
+  if (changes.namespaces.empty() && changes.nodes.empty() && changes.pods.empty() && changes.policies.empty()) return;
+  awaited_.insert(changes.policies.begin(), changes.policies.end());
+  if (!engaged_) return feed_all();
+  for (const auto& name : changes.namespaces) feed_namespace(name);
+  for (const auto& name : changes.nodes) feed_node(name);
+  for (const auto& key : changes.pods) feed_pod(key);
+  for (const auto& key : changes.policies) feed_policy(key);
+  ++fed_;
+}
+
+// What the tables hold; nothing as long as no policy asks.
 void PolicyFlow::feed_all() {
   open_ = true;
-  const auto each = [&](Kind kind, auto feed) {
+  ++fed_;
+  if (engaged_ || !any_policy()) return;
+  engaged_ = true;
+  const auto each = [&](Kind kind, void (PolicyFlow::*feed_one)(const std::string&)) {
     std::vector<std::string> keys;
     cluster_.table(kind).for_each([&](std::string_view key, std::string_view) { keys.emplace_back(key); });
-    for (const auto& key : keys) feed(key);
+    for (const auto& key : keys) (this->*feed_one)(key);
   };
-  each(Kind::kNamespace, [&](const std::string& key) { feed_namespace(key); });
-  each(Kind::kNode, [&](const std::string& key) {
-    if (const auto node = cluster_.find_node(key)) engine_.set_node(*node);
-  });
-  each(Kind::kPod, [&](const std::string& key) { feed_pod(key); });
-  each(Kind::kNetworkPolicy, [&](const std::string& key) { feed_policy(key); });
-  each(Kind::kClusterNetworkPolicy, [&](const std::string& key) { feed_policy(key); });
-  ++fed_;
+  each(Kind::kNamespace, &PolicyFlow::feed_namespace);
+  each(Kind::kNode, &PolicyFlow::feed_node);
+  each(Kind::kPod, &PolicyFlow::feed_pod);
+  each(Kind::kNetworkPolicy, &PolicyFlow::feed_policy);
+  each(Kind::kClusterNetworkPolicy, &PolicyFlow::feed_policy);
+}
+
+// After the last policy: once the datapath has no row that an old number is in, a new engine may give the numbers again. Rules' numbers go
+// on, as drops are counted by them.
+void PolicyFlow::forget_all() {
+  if (!engaged_ || any_policy() || !idle() || !engine_->freed_rules().empty()) return;  // what was denied is counted by their names
+  engaged_ = false;
+  engine_ = std::make_unique<Engine>(engine_->rules_end());
+  for (const auto& [ifindex, pod] : local_) feed_local(pod);
 }
 
 void PolicyFlow::feed_pod(const std::string& key) {
   auto pod = cluster_.find_pod(key);
-  const model::LocalEndpoint* local = find_local(key);
-  if (!pod) {
-    if (local != nullptr) held_pods_.insert(key);
-    else engine_.remove_pod(key);
-    return;
-  }
-  held_pods_.erase(key);
+  if (!pod) return engine_->remove_pod(key);
   // Its addresses are known here before the API has them.
+  const model::LocalEndpoint* local = find_local(key);
   if (local != nullptr && pod->ips.empty() && !pod->host_network) pod->ips = local->ips;
-  engine_.set_pod(*pod);
+  engine_->set_pod(*pod);
+}
+
+void PolicyFlow::feed_node(const std::string& name) {
+  if (const auto node = cluster_.find_node(name)) engine_->set_node(*node);
+  else engine_->remove_node(name);
 }
 
 void PolicyFlow::feed_namespace(const std::string& name) {
-  if (const auto row = cluster_.find_namespace(name)) {
-    held_namespaces_.erase(name);
-    engine_.set_namespace(*row);
-  } else if (has_local(name)) {
-    held_namespaces_.insert(name);
-  } else {
-    engine_.remove_namespace(name);
-  }
+  if (const auto row = cluster_.find_namespace(name)) engine_->set_namespace(*row);
+  else engine_->remove_namespace(name);
 }
 
 void PolicyFlow::feed_policy(const std::string& key) {
-  if (const auto policy = cluster_.find_policy(key)) {
-    held_policies_.erase(key);
-    engine_.set_policy(*policy);
-    return;
-  }
-  const model::Name id = model::name_of(key);
-  const auto ns = cluster_.find_namespace(id.ns);
-  if (!id.ns.empty() && (!ns || ns->terminating) && has_local(id.ns)) {
-    held_policies_.insert(key);
-    return;
-  }
-  engine_.remove_policy(id.ns.empty() ? model::PolicyTier::kAdmin : model::PolicyTier::kNetworkPolicy, key);
+  if (const auto policy = cluster_.find_policy(key)) return engine_->set_policy(*policy);
+  engine_->remove_policy(model::name_of(key).ns.empty() ? model::PolicyTier::kAdmin : model::PolicyTier::kNetworkPolicy, key);
 }
 
-// What was kept for the sake of pods that were still there.
-void PolicyFlow::release_held() {
-  std::erase_if(held_policies_, [&](const std::string& key) {
-    const std::string ns = model::name_of(key).ns;
-    const auto row = cluster_.find_namespace(ns);
-    if ((!row || row->terminating) && has_local(ns)) return false;
-    engine_.remove_policy(model::PolicyTier::kNetworkPolicy, key);
-    return true;
-  });
-  std::erase_if(held_namespaces_, [&](const std::string& name) {
-    if (has_local(name)) return false;
-    engine_.remove_namespace(name);
-    return true;
-  });
-  std::erase_if(held_pods_, [&](const std::string& key) {
-    if (find_local(key) != nullptr) return false;
-    engine_.remove_pod(key);
-    return true;
-  });
+void PolicyFlow::feed_local(const model::LocalEndpoint& pod) {
+  engine_->add_local(pod.host_ifindex, pod.pod, concerned(pod.pod.ns) ? Engine::Unknown::kClosed : Engine::Unknown::kOpen);
+  if (engaged_) feed_pod(model::key_of(pod.pod));
 }
 
 // --- this node's pods
@@ -138,18 +117,13 @@ const model::LocalEndpoint* PolicyFlow::find_local(const std::string& key) const
   return it == local_keys_.end() ? nullptr : &local_.at(it->second);
 }
 
-bool PolicyFlow::has_local(const std::string& ns) const {
-  return std::any_of(local_.begin(), local_.end(), [&](const auto& e) { return e.second.pod.ns == ns; });
-}
-
 bool PolicyFlow::any_policy() const {
-  return cluster_.table(Kind::kNetworkPolicy).size() + cluster_.table(Kind::kClusterNetworkPolicy).size() + held_policies_.size() > 0;
+  return cluster_.table(Kind::kNetworkPolicy).size() + cluster_.table(Kind::kClusterNetworkPolicy).size() > 0;
 }
 
 bool PolicyFlow::concerned(const std::string& ns) const {
   if (cluster_.table(Kind::kClusterNetworkPolicy).size() > 0) return true;
   const auto is_in = [&](std::string_view key) { return key.size() > ns.size() && key[ns.size()] == '/' && key.starts_with(ns); };
-  if (std::any_of(held_policies_.begin(), held_policies_.end(), is_in)) return true;
   bool found = false;
   cluster_.table(Kind::kNetworkPolicy).for_each([&](std::string_view key, std::string_view) { found |= is_in(key); });
   return found;
@@ -163,22 +137,25 @@ bool PolicyFlow::knows(const model::LocalEndpoint& pod) const {
 void PolicyFlow::add_local(const model::LocalEndpoint& pod) {
   if (pod.pod.name.empty()) return;  // nobody says whose it is: no policy can select it
   const std::string key = model::key_of(pod.pod);
-  if (local_.insert_or_assign(pod.host_ifindex, pod).second) local_keys_.emplace(key, pod.host_ifindex);
-  engine_.add_local(pod.host_ifindex, pod.pod, concerned(pod.pod.ns) ? Engine::Unknown::kClosed : Engine::Unknown::kOpen);
-  feed_pod(key);
+  if (local_.insert_or_assign(pod.host_ifindex, pod).second) {
+    local_keys_.emplace(key, pod.host_ifindex);
+    cluster_.keep(key);
+  }
+  feed_local(pod);
   ++fed_;
 }
 
 void PolicyFlow::remove_local(const model::LocalEndpoint& pod) {
   std::erase_if(waiting_, [&](const Waiting& w) { return w.pod.host_ifindex == pod.host_ifindex; });  // its ADD has ended
-  if (!local_.contains(pod.host_ifindex)) return;
+  const auto it = local_.find(pod.host_ifindex);
+  if (it == local_.end()) return;
   // A failure is no reason to keep the pod: its counts stay where they are, and its interface's number does not come back.
   (void)denied_.settle([&](const fw_denied_key& key) { return key.ifindex == pod.host_ifindex; },
                        [this](const auto& key) { return name_of(key); });
-  local_.erase(pod.host_ifindex);
+  cluster_.release(model::key_of(it->second.pod));
+  local_.erase(it);
   std::erase_if(local_keys_, [&](const auto& e) { return e.second == pod.host_ifindex; });
-  engine_.remove_local(pod.host_ifindex);
-  release_held();
+  engine_->remove_local(pod.host_ifindex);
   ++fed_;
   targets_.wake();
 }
@@ -237,7 +214,7 @@ Denied PolicyFlow::name_of(const fw_denied_key& key) const {
   if (const auto at = local_.find(key.ifindex); at != local_.end()) out.pod = model::key_of(at->second.pod);
   const auto number = sink_.rule_of(key.rule);
   if (!number) return out;
-  const auto* rule = engine_.find_rule(*number);
+  const auto* rule = engine_->find_rule(*number);
   out.rule = rule != nullptr ? *rule : compile::policy::RuleName{{}, out.direction, -1, ""};
   return out;
 }
@@ -249,7 +226,7 @@ Result<std::vector<Denied>> PolicyFlow::denied() const {
 // All that was compiled is in force, and no packet is judged by what was before: numbers that are free may mean something else now.
 void PolicyFlow::settle_counts() {
   if (!sink_.idle() || sink_.flips() == 0) return;
-  const auto freed = engine_.freed_rules();
+  const auto freed = engine_->freed_rules();
   if (freed.empty() && counts_adopted_) return;
   const std::set<std::uint32_t> gone(freed.begin(), freed.end());
   const auto settled = denied_.settle(
@@ -260,7 +237,7 @@ void PolicyFlow::settle_counts() {
       [this](const fw_denied_key& key) { return name_of(key); });
   if (!settled.ok()) return;  // with the next change
   counts_adopted_ = true;
-  engine_.reuse_rules();
+  engine_->reuse_rules();
 }
 
 // False: nothing to apply, the old policies stay. After that the whole state takes the place of what is in force.
@@ -268,13 +245,13 @@ bool PolicyFlow::take(compile::policy::Delta& delta) {
   if (delta.overflow) {
     overflow_ = true;
     problems_.set(Stage::kApply, "Policies",
-                  {{"ports", "they cut the ports into more classes than there are numbers: the old policies stay in force"}});
+                  {{"ports", "they cut the ports into more classes than there are numbers (65534): the old policies stay in force"}});
     return false;
   }
   if (!overflow_) return true;
   if (!sink_.adopt().ok()) return false;  // the maps cannot be read now: with the next change
   overflow_ = false;
-  delta = engine_.whole();
+  delta = engine_->whole();
   first_ = true;
   return true;
 }
@@ -284,7 +261,7 @@ void PolicyFlow::run(TimePoint now) {
   if (open_) {
     apply(now);
     if (!sink_.busy() && compiled_ != fed_) {
-      auto delta = engine_.compile();
+      auto delta = engine_->compile();
       compiled_ = fed_;
       if (!take(delta)) return settle(now);
       // The first one is the whole state, and takes the place of what was pinned, though it were empty.
@@ -297,7 +274,9 @@ void PolicyFlow::run(TimePoint now) {
     }
     if (const auto& failure = sink_.failure())
       problems_.set(Stage::kApply, "Policies", {{failure->table, failure->error.message + ": the old policies stay in force"}});
-    else problems_.clear(Stage::kApply, "Policies");
+    else if (!overflow_) problems_.clear(Stage::kApply, "Policies");
+    if (in_force()) awaited_.clear();
+    forget_all();
   }
   settle(now);
 }

@@ -3,13 +3,14 @@
 // Place: changes of the Cluster and this node's pods (LocalPods) -> Engine -> Delta -> sinks/policy_sink; Flow::run() calls it.
 // The gate is the flow's: before all sources have synced nothing is compiled, and what is pinned stays in force. One
 // exception: a pod that CNI adds meanwhile opens it, where the last known objects are a whole cluster.
-// What a pod has here outlives its object: labels, namespace and the policies of a namespace that goes stay in force
-// until CNI has removed the pod (CVE-2024-7598).
+// What a pod has here outlives its object (CVE-2024-7598): the Cluster is told which pods run here, and keeps their rows.
+// Where there is no policy the engine knows no objects: they are fed to it from the tables when the first one comes.
 // Belongs to the control thread.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -48,6 +49,10 @@ class PolicyFlow {
   void run(TimePoint now);
   std::optional<TimePoint> next_due() const;
   bool idle() const { return waiting_.empty() && sink_.idle() && compiled_ == fed_; }
+  // All that run() was told is in force. Not while the policies do not fit: the old ones are.
+  bool in_force() const { return open_ && in_force_ >= fed_; }
+  // This policy has changed, and the change is not in force yet.
+  bool awaits(const std::string& key) const { return awaited_.contains(key); }
 
   // This node's pods, as CNI makes and removes them.
   void add_local(const model::LocalEndpoint& pod);
@@ -55,12 +60,12 @@ class PolicyFlow {
   // `done` is called once the verdicts for a pod that add_local() named are in force, perhaps at once; or with why they are not.
   void admit(const model::LocalEndpoint& pod, TimePoint now, Done done);
 
-  const compile::policy::Engine& engine() const { return engine_; }
+  const compile::policy::Engine& engine() const { return *engine_; }
   const sinks::PolicySink& sink() const { return sink_; }
   // What the policies of this node's pods denied, by the names of rules and pods.
   Result<std::vector<Denied>> denied() const;
   bool open() const { return open_; }
-  std::vector<std::string> held() const { return {held_policies_.begin(), held_policies_.end()}; }  // deleted, still enforced
+  std::vector<std::string> held() const { return cluster_.outliving_policies(); }  // deleted, still enforced
 
  private:
   struct Waiting {
@@ -69,11 +74,14 @@ class PolicyFlow {
     TimePoint give_up{};
     std::optional<std::uint64_t> mark;  // fed_ when the pod was known; nothing: it is waited for
   };
+  void feed(const reflect::Cluster::Changes& changes);
   void feed_all();
   void feed_pod(const std::string& key);
+  void feed_node(const std::string& name);
   void feed_namespace(const std::string& name);
   void feed_policy(const std::string& key);
-  void release_held();
+  void feed_local(const model::LocalEndpoint& pod);
+  void forget_all();
   void apply(TimePoint now);
   void settle_counts();
   Denied name_of(const fw_denied_key& key) const;
@@ -83,22 +91,22 @@ class PolicyFlow {
   bool knows(const model::LocalEndpoint& pod) const;
   bool any_policy() const;
   bool concerned(const std::string& ns) const;  // a policy may select a pod of this namespace
-  bool has_local(const std::string& ns) const;
   const model::LocalEndpoint* find_local(const std::string& key) const;
 
   reflect::Cluster& cluster_;
   model::Problems& problems_;
   PolicyTargets targets_;
-  compile::policy::Engine engine_;
+  std::unique_ptr<compile::policy::Engine> engine_;
   sinks::PolicySink sink_;
   DeniedCounts denied_;
   bool counts_adopted_ = false;  // what is left of earlier agents and their pods is settled
   bool open_ = false, restored_ = false, first_ = true, overflow_ = false;
+  bool engaged_ = false;                                  // the engine knows the objects
   std::uint64_t fed_ = 1, compiled_ = 0, in_force_ = 0;   // what the engine was told, counted
   std::map<std::uint64_t, std::uint64_t> tickets_;        // of the sink, and what each brings into force
   std::map<std::uint32_t, model::LocalEndpoint> local_;   // by ifindex
   std::multimap<std::string, std::uint32_t> local_keys_;  // "ns/name": a pod may have an old sandbox beside the new one
-  std::set<std::string> held_pods_, held_namespaces_, held_policies_;
+  std::set<std::string> awaited_;                         // policies that changed since all was in force
   std::vector<Waiting> waiting_;
 };
 

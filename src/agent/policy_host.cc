@@ -1,5 +1,6 @@
 #include "agent/policy_host.h"
 
+#include <arpa/inet.h>
 #include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -7,7 +8,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <set>
 
+#include "datapath/addr.h"
+#include "datapath/flow_sweep.h"
 #include "io/netlink.h"
 #include "sys/netns.h"
 
@@ -37,6 +42,22 @@ Result<std::vector<hostnet::LiveConnection>> connections_of(const model::LocalEn
   FW_ASSIGN(auto all, hostnet::read_live_connections(*netns));
   std::erase_if(all, [&](const auto& c) { return std::find(pod.ips.begin(), pod.ips.end(), c.local.addr) == pod.ips.end(); });
   return all;
+}
+
+// The connection behind a row of a translated flow, as policy sees it: between client and backend, as client or backend of `addresses`.
+// A socket knows the Service alone, and one that is not connected knows nobody.
+std::optional<hostnet::LiveConnection> connection_of(const fw_flow_key& key, const fw_flow& row, const std::set<net::IpAddr>& addresses,
+                                                     std::uint32_t now) {
+  const bool service = key.dir == FW_FLOW_FORWARD;
+  if (!service && key.dir != FW_FLOW_MASQ_FORWARD) return std::nullopt;
+  const auto age = static_cast<std::int32_t>(now - row.last_seen_s);
+  if (age > static_cast<std::int32_t>(datapath::flow_timeout_s(key.protocol, row.flags))) return std::nullopt;
+  hostnet::LiveConnection out;
+  out.protocol = key.protocol;
+  out.local = {datapath::from_abi(service ? row.saddr : key.saddr), ntohs(service ? row.sport_be : key.sport_be)};
+  out.remote = {datapath::from_abi(service ? row.daddr : key.daddr), ntohs(service ? row.dport_be : key.dport_be)};
+  const bool ours = addresses.contains(out.local.addr) || addresses.contains(out.remote.addr);
+  return ours ? std::optional(out) : std::nullopt;
 }
 
 }  // namespace
@@ -98,11 +119,10 @@ void KernelPolicyHost::begin_tracking(std::vector<std::uint32_t> ifindexes, std:
     if (const auto* pod = find_(ifindex)) pods->push_back(*pod);
   if (pods->empty()) return done(set_tracked(ifindexes));
   read_sockets(pods, [this, pods, ifindexes, done](Result<Connections> before) {
-    if (!before.ok()) return done(std::move(before).error());
-    Status tracked = seed(*before);
+    Status tracked = seed(*pods, std::move(before));
     if (tracked.ok()) tracked = set_tracked(ifindexes);
     if (!tracked.ok()) return done(std::move(tracked));
-    read_sockets(pods, [this, done](Result<Connections> since) { done(since.ok() ? seed(*since) : Status(std::move(since).error())); });
+    read_sockets(pods, [this, pods, done](Result<Connections> since) { done(seed(*pods, std::move(since))); });
   });
 }
 
@@ -124,9 +144,12 @@ void KernelPolicyHost::read_sockets(Pods pods, std::function<void(Result<Connect
 }
 
 // Only where there is no row: the datapath's own knows more.
-Status KernelPolicyHost::seed(const Connections& connections) {
+Status KernelPolicyHost::seed(const std::vector<model::LocalEndpoint>& pods, Result<Connections> sockets) {
+  FW_TRY(sockets);
+  FW_ASSIGN(const Connections translated, translated_connections(pods));
+  sockets->insert(sockets->end(), translated.begin(), translated.end());
   const std::uint32_t now = now_s();
-  for (const auto& c : connections) {
+  for (const auto& c : *sockets) {
     const auto of = datapath::track_key(c.began_here ? c.local : c.remote, c.began_here ? c.remote : c.local, c.protocol);
     if (datapath_.track().lookup(of.key).ok() || datapath_.track_new().lookup(of.key).ok()) continue;
     Status written = datapath_.track().update(of.key, datapath::seeded_row(of, now));
@@ -134,6 +157,19 @@ Status KernelPolicyHost::seed(const Connections& connections) {
     if (!written.ok() && written.error().code != Code::kExhausted) return written;
   }
   return {};
+}
+
+Result<KernelPolicyHost::Connections> KernelPolicyHost::translated_connections(const std::vector<model::LocalEndpoint>& pods) {
+  std::set<net::IpAddr> addresses;
+  for (const auto& pod : pods) addresses.insert(pod.ips.begin(), pod.ips.end());
+  Connections out;
+  const std::uint32_t now = now_s();
+  for (auto* map : {&datapath_.flows(), &datapath_.flows_new()}) {
+    FW_ASSIGN(const auto rows, map->dump());
+    for (const auto& [key, row] : rows)
+      if (const auto connection = connection_of(key, row, addresses, now)) out.push_back(*connection);
+  }
+  return out;
 }
 
 Result<std::vector<std::uint32_t>> KernelPolicyHost::tracked() {

@@ -1,4 +1,5 @@
-// PolicyHost of a real node: RCU by membarrier, and the connections of pods that become isolated from their sockets.
+// PolicyHost of a real node: RCU by membarrier, and the connections of pods that become isolated, from their sockets and from the rows
+// of translated flows.
 //
 // Place: beside sinks/policy_sink. What blocks runs on one thread of its own and comes back by Loop::post; maps are written on
 // the control thread alone. Order where pods become isolated: rows for the connections that there are; the pods are tracked;
@@ -42,7 +43,8 @@ class KernelPolicyHost final : public sinks::PolicyHost {
   using Pods = std::shared_ptr<std::vector<model::LocalEndpoint>>;
   void post(std::function<void()> job);  // to the thread
   void read_sockets(Pods pods, std::function<void(Result<Connections>)> done);
-  Status seed(const Connections& connections);
+  Status seed(const std::vector<model::LocalEndpoint>& pods, Result<Connections> sockets);
+  Result<Connections> translated_connections(const std::vector<model::LocalEndpoint>& pods);
   Status set_tracked(const std::vector<std::uint32_t>& ifindexes);
   void work();
 

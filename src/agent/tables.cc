@@ -114,18 +114,19 @@ std::string rules_of(const model::Policy& p) {
 }
 
 Result<Table> network_policies(const View& view) {
-  Table t{{"namespace", "name", "pods", "rules", "generation"}, {}};
+  Table t{{"namespace", "name", "pods", "rules", "generation", "inForce"}, {}};
   each<model::PolicyCodec>(view, Kind::kNetworkPolicy, [&](const model::Policy& p) {
-    t.add({p.id.ns, p.id.name, text_of(p.subject.pods), rules_of(p), p.generation});
+    t.add({p.id.ns, p.id.name, text_of(p.subject.pods), rules_of(p), p.generation, in_force(view, p)});
   });
   return t;
 }
 
 Result<Table> cluster_network_policies(const View& view) {
-  Table t{{"name", "tier", "priority", "namespaces", "pods", "rules", "generation"}, {}};
+  Table t{{"name", "tier", "priority", "namespaces", "pods", "rules", "generation", "inForce"}, {}};
   each<model::PolicyCodec>(view, Kind::kClusterNetworkPolicy, [&](const model::Policy& p) {
     t.add({p.id.name, p.tier == model::PolicyTier::kAdmin ? "Admin" : "Baseline", p.priority,
-           p.subject.namespaces ? text_of(*p.subject.namespaces) : "-", text_of(p.subject.pods), rules_of(p), p.generation});
+           p.subject.namespaces ? text_of(*p.subject.namespaces) : "-", text_of(p.subject.pods), rules_of(p), p.generation,
+           in_force(view, p)});
   });
   return t;
 }

@@ -13,6 +13,7 @@
 #include "agent/flow.h"
 #include "agent/local_pods.h"
 #include "agent/options.h"
+#include "agent/policy_status.h"
 #include "cni/cni_server.h"
 #include "datapath/datapath.h"
 #include "dns/dns_server.h"
@@ -40,6 +41,7 @@ struct View {
   const dns::DnsServer* dns = nullptr;
   const compile::dns::Zone* zone = nullptr;
   const k8s::ApiServers* servers = nullptr;
+  const PolicyStatus* policy_status = nullptr;
   std::vector<Source> sources;
   std::size_t restored_objects = 0;
   bool pruned = false;

@@ -21,6 +21,8 @@ Result<Table> peers(const View& view);
 Result<Table> port_classes(const View& view);
 Result<Table> verdicts(const View& view);
 Result<Table> track(const View& view);
+// Of this node: "yes", or why not.
+std::string in_force(const View& view, const model::Policy& policy);
 boost::json::object policy_status(const View& view);
 std::string protocol_name(std::uint8_t protocol);
 

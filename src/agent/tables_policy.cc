@@ -53,23 +53,32 @@ std::string protocol_name(std::uint8_t protocol) {
   }
 }
 
-Result<Table> policies(const View& view) {
-  Table t{{"policy", "tier", "priority", "pods", "state"}, {}};
+std::string in_force(const View& view, const model::Policy& policy) {
   const auto& flow = view.flow.policy();
+  const std::string key = policy.id.to_string();
+  if (!flow.open()) return "as pinned, not all sources have synced";
+  if (flow.awaits(key)) {
+    const auto why = problems_of(view.problems, "Policies");
+    return why.empty() ? "not yet" : "no: " + why.front().field + ": " + why.front().reason;
+  }
   const auto held = flow.held();
-  const auto add = [&](const std::string& key, const char* tier, std::int32_t priority) {
-    const char* state = std::find(held.begin(), held.end(), key) != held.end() ? "deleted, held for its pods" : "in force";
-    t.add({key, tier, priority, flow.engine().subjects_of(key), flow.open() ? state : "pinned"});
-  };
+  return std::find(held.begin(), held.end(), key) != held.end() ? "yes, deleted but held for its pods" : "yes";
+}
+
+Result<Table> policies(const View& view) {
+  Table t{{"policy", "tier", "priority", "pods", "inForce"}, {}};
+  const auto& flow = view.flow.policy();
   for (const Kind kind : {Kind::kNetworkPolicy, Kind::kClusterNetworkPolicy})
     view.cluster.table(kind).for_each([&](std::string_view key, std::string_view bytes) {
       const auto row = model::PolicyCodec::decode(key, bytes);
       if (!row) return;
       const bool network = row->tier == model::PolicyTier::kNetworkPolicy;
-      add(std::string(key), network ? "NetworkPolicy" : row->tier == model::PolicyTier::kAdmin ? "Admin" : "Baseline", row->priority);
+      t.add({std::string(key),
+             network                                  ? "NetworkPolicy"
+             : row->tier == model::PolicyTier::kAdmin ? "Admin"
+                                                      : "Baseline",
+             row->priority, flow.engine().subjects_of(key), in_force(view, *row)});
     });
-  for (const std::string& key : held)
-    if (!view.cluster.find_policy(key)) add(key, "NetworkPolicy", 0);
   return t;
 }
 
@@ -162,7 +171,7 @@ boost::json::object policy_status(const View& view) {
   const auto sizes = flow.engine().sizes();
   return {{"generation", view.datapath.policy_generation()},
           {"changes", flow.sink().flips()},
-          {"inForce", flow.open() && flow.idle()},
+          {"inForce", flow.in_force()},
           {"policies", sizes.policies},
           {"subjects", sizes.subjects},
           {"peers", sizes.peers},
@@ -170,7 +179,8 @@ boost::json::object policy_status(const View& view) {
           {"cidrs", sizes.cidrs},
           {"portClasses", sizes.port_classes},
           {"verdicts", sizes.verdicts},
-          {"heldForPods", flow.held().size()}};
+          {"heldForPods", flow.held().size()},
+          {"events", view.policy_status != nullptr ? view.policy_status->show() : boost::json::object()}};
 }
 
 }  // namespace fairway::agent

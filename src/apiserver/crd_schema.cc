@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "apiserver/cluster_network_policy.h"
 #include "apiserver/formats.h"
@@ -271,6 +272,13 @@ void check_properties(const Type& type, std::size_t size, const std::string& pat
   if (type.max_properties && size > *type.max_properties) errors.too_many(path, size, *type.max_properties);
 }
 
+// x-kubernetes-list-type: set.
+void check_set(const Array& list, const std::string& path, FieldErrors& errors) {
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < list.size(); ++i)
+    if (!seen.insert(to_text(list[i])).second) errors.duplicate(item(path, i), list[i]);
+}
+
 void check_value(const Type& type, const Json& value, const std::string& path, FieldErrors& errors);
 
 void check_object(const Message& message, const Object& object, const std::string& path, FieldErrors& errors) {
@@ -306,6 +314,7 @@ void check_value(const Type& type, const Json& value, const std::string& path, F
     if (type.min_items && size < *type.min_items)
       errors.invalid(path, size, fmt::format("{} in body should have at least {} items", path, *type.min_items));
     if (type.max_items && size > *type.max_items) errors.too_many(path, size, *type.max_items);
+    if (type.set) check_set(value.get_array(), path, errors);
     for (std::size_t i = 0; i < size; ++i) check_value(*type.item, value.get_array()[i], item(path, i), errors);
   }
   if (value.is_object()) check_properties(type, value.get_object().size(), path, errors);

@@ -189,8 +189,9 @@ struct WatchCall : Call {
 
 class Client : public HttpApiClient {
  public:
-  Client(io::Loop& loop, KubeConfig config, std::string manager, std::unique_ptr<io::HttpClient> http)
-      : loop_(loop), config_(std::move(config)), manager_(std::move(manager)), http_(std::move(http)), random_(std::random_device{}()) {}
+  using Dial = std::function<io::HttpClient&()>;
+  Client(io::Loop& loop, KubeConfig config, std::string manager, Dial dial)
+      : loop_(loop), config_(std::move(config)), manager_(std::move(manager)), dial_(std::move(dial)), random_(std::random_device{}()) {}
 
   CallPtr get(const ResourceRef& ref, Done done) override { return send("GET", path_of(ref), {}, std::move(done)); }
   CallPtr list(const ResourceRef& ref, const ListOptions& options, Done done) override {
@@ -223,7 +224,7 @@ class Client : public HttpApiClient {
   io::Loop& loop_;
   KubeConfig config_;
   std::string manager_;
-  std::unique_ptr<io::HttpClient> http_;
+  Dial dial_;
   std::mt19937_64 random_;
   std::string token_;
   std::optional<steady_clock::time_point> token_read_;
@@ -271,7 +272,7 @@ CallPtr Client::send(std::string method, std::string target, std::string body, D
   if (!body.empty()) request.headers.set("Content-Type", std::string(content_type));
   request.body = std::move(body);
   auto call = std::make_unique<HttpCall>();
-  call->pending = http_->request(
+  call->pending = dial_().request(
       std::move(request),
       [done = std::move(done)](Result<io::HttpResponse> answer) {
         if (!answer.ok()) return done(std::move(answer).error());
@@ -295,7 +296,7 @@ CallPtr Client::watch(const ResourceRef& ref, const ListOptions& options, WatchC
   // Spread, so that the watches of many nodes do not end at the same time.
   const std::chrono::seconds timeout(300 + random_() % 300);
   auto watch = std::make_shared<Watch>(loop_, std::move(callbacks));
-  watch->start(*http_, make_request("GET", list_target(ref, options, std::to_string(timeout.count()))));
+  watch->start(dial_(), make_request("GET", list_target(ref, options, std::to_string(timeout.count()))));
   return std::make_unique<WatchCall>(std::move(watch));
 }
 
@@ -324,7 +325,13 @@ Error error_of(int http_status, std::string_view body) {
 
 Result<std::unique_ptr<HttpApiClient>> HttpApiClient::create(io::Loop& loop, KubeConfig config, std::string field_manager) {
   FW_ASSIGN(std::unique_ptr<io::HttpClient> http, io::HttpClient::create(loop, config.origin));
-  return std::unique_ptr<HttpApiClient>(new Client(loop, std::move(config), std::move(field_manager), std::move(http)));
+  auto dial = [own = std::shared_ptr<io::HttpClient>(std::move(http))]() -> io::HttpClient& { return *own; };
+  return create_over(loop, std::move(dial), std::move(config), std::move(field_manager));
+}
+
+std::unique_ptr<HttpApiClient> HttpApiClient::create_over(io::Loop& loop, std::function<io::HttpClient&()> dial, KubeConfig config,
+                                                          std::string field_manager) {
+  return std::make_unique<Client>(loop, std::move(config), std::move(field_manager), std::move(dial));
 }
 
 }  // namespace fairway::k8s

@@ -5,6 +5,7 @@
 // A token file is read again as it is rotated. Destroying a call inside one of its own callbacks is fine.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,6 +22,9 @@ class HttpApiClient : public ApiClient {
   using ApiClient::create;
   // `field_manager` names us in the managedFields of what we write.
   static Result<std::unique_ptr<HttpApiClient>> create(io::Loop& loop, KubeConfig config, std::string field_manager = "fairway");
+  // Over connections that others have: `dial` answers with the one in use, for each request anew. Of `config`, all but the origin.
+  static std::unique_ptr<HttpApiClient> create_over(io::Loop& loop, std::function<io::HttpClient&()> dial, KubeConfig config,
+                                                    std::string field_manager);
 };
 
 // "/api/v1/namespaces/NS/pods/NAME/status", percent-encoded.

@@ -54,7 +54,9 @@ struct Cluster::Impl {
   std::unordered_set<std::string> changed_namespaces;
   std::unordered_set<std::string> changed_policies;
   std::map<std::string, std::size_t, std::less<>> pods_in;                           // namespace -> pods that are not terminated
+  std::map<std::string, std::size_t, std::less<>> kept, kept_in;                     // pods that run here; by namespace
   std::map<std::string, std::set<std::string, std::less<>>, std::less<>> lingering;  // namespace -> policies that outlive their objects
+  std::set<std::string, std::less<>> lingering_pods, lingering_namespaces;
   std::set<std::string> pods_wait_for;  // nodes that came or went: their pods' rows must follow
 
   table::PackedTable& packed(Kind kind) {
@@ -92,7 +94,6 @@ struct Cluster::Impl {
   void namespace_changed(const std::string& key, const std::optional<model::Namespace>& before,
                          const std::optional<model::Namespace>& after) {
     changed_namespaces.insert(key);
-    if (after && !after->terminating) release_policies(key);  // another one of this name
     const auto opted_in = [](const auto& row) { return row && row->labels.contains(kForeignLabel); };
     if (opted_in(before) == opted_in(after)) return;
     for (std::uint32_t number = 0; number < service_numbers.size(); ++number)
@@ -127,7 +128,7 @@ struct Cluster::Impl {
     const auto it = pods_in.find(ns);
     if (it == pods_in.end() || --it->second > 0) return;
     pods_in.erase(it);
-    release_policies(ns);
+    if (!kept_in.contains(ns)) release_policies(ns);
   }
   // Those that were deleted and have nobody left to keep apart.
   void release_policies(const std::string& ns) {
@@ -137,22 +138,42 @@ struct Cluster::Impl {
     lingering.erase(it);
     for (const std::string& key : keys) change(Kind::kNetworkPolicy, key, [&](table::PackedTable& t) { return t.erase(key); });
   }
-  // A policy whose namespace goes, or has gone, while there are pods in it.
+  bool goes(const std::string& ns) const {
+    const auto row = namespaces.find(ns);
+    return !row || row->terminating || lingering_namespaces.contains(ns);
+  }
+  // Whether a row stays though its object has gone.
   bool lingers(Kind kind, const std::string& key) {
+    if (kind == Kind::kPod && kept.contains(key) && pods.packed().find(key)) return lingering_pods.insert(key), true;
+    if (kind == Kind::kNamespace && kept_in.contains(key) && namespaces.packed().find(key)) return lingering_namespaces.insert(key), true;
     if (kind != Kind::kNetworkPolicy || !policies.packed().find(key)) return false;
     const std::string ns = model::name_of(key).ns;
-    if (!pods_in.contains(ns)) return false;
-    const auto row = namespaces.find(ns);
-    if (row && !row->terminating) return false;
+    if ((!pods_in.contains(ns) && !kept_in.contains(ns)) || !goes(ns)) return false;
     lingering[ns].insert(key);
     return true;
   }
   void unlinger(Kind kind, const std::string& key) {
+    if (kind == Kind::kPod) lingering_pods.erase(key);
+    if (kind == Kind::kNamespace) lingering_namespaces.erase(key);
     if (kind != Kind::kNetworkPolicy || lingering.empty()) return;
     const auto it = lingering.find(model::name_of(key).ns);
     if (it == lingering.end()) return;
     it->second.erase(key);
     if (it->second.empty()) lingering.erase(it);
+  }
+  void release(const std::string& pod) {
+    const auto one_less = [](auto& counts, const std::string& key) {
+      const auto it = counts.find(key);
+      if (it == counts.end() || --it->second > 0) return false;
+      counts.erase(it);
+      return true;
+    };
+    const std::string ns = model::name_of(pod).ns;
+    const bool last_of_pod = one_less(kept, pod), last_in_namespace = one_less(kept_in, ns);
+    if (last_of_pod && lingering_pods.erase(pod) > 0) change(Kind::kPod, pod, [&](table::PackedTable& t) { return t.erase(pod); });
+    if (!last_in_namespace) return;
+    if (lingering_namespaces.erase(ns) > 0) change(Kind::kNamespace, ns, [&](table::PackedTable& t) { return t.erase(ns); });
+    if (!pods_in.contains(ns)) release_policies(ns);
   }
   void policy_changed(const std::string& key) { changed_policies.insert(key); }
   void service_changed(const std::string& key) { changed_services.insert(service_number(key)); }
@@ -251,7 +272,9 @@ void Cluster::put(const SlimObject& object) {
   }
   switch (object.kind) {
     case Kind::kNamespace:
-      return impl_->take<model::NamespaceCodec>(object, key, reflect_namespace(object));
+      impl_->take<model::NamespaceCodec>(object, key, reflect_namespace(object));
+      if (!impl_->goes(key)) impl_->release_policies(key);  // another one of this name
+      return;
     case Kind::kNode:
       return impl_->take<model::NodeCodec>(object, key, reflect_node(object));
     case Kind::kPod:
@@ -316,6 +339,18 @@ void Cluster::forget(Kind kind, std::string_view key) { impl_->erase(kind, std::
 
 table::PackedTable& Cluster::table(Kind kind) { return impl_->packed(kind); }
 const table::PackedTable& Cluster::table(Kind kind) const { return impl_->packed(kind); }
+void Cluster::keep(const std::string& pod) {
+  ++impl_->kept[pod];
+  ++impl_->kept_in[model::name_of(pod).ns];
+}
+void Cluster::release(const std::string& pod) { impl_->release(pod); }
+
+std::vector<std::string> Cluster::outliving_policies() const {
+  std::vector<std::string> out;
+  for (const auto& [ns, keys] : impl_->lingering) out.insert(out.end(), keys.begin(), keys.end());
+  return out;
+}
+
 std::optional<model::Namespace> Cluster::find_namespace(std::string_view key) const { return impl_->namespaces.find(key); }
 std::optional<model::Node> Cluster::find_node(std::string_view name) const { return impl_->nodes.find(name); }
 std::optional<model::Pod> Cluster::find_pod(std::string_view key) const { return impl_->pods.find(key); }

@@ -5,8 +5,9 @@
 // Invariants:
 // - a bad object leaves the old row in force and is listed in problems();
 // - what changed is kept as a set until taken (level-triggered): services by number, addresses, nodes;
-// - a NetworkPolicy that is deleted while its namespace goes stays until the last pod of the namespace has gone: they
-//   are deleted in no order (CVE-2024-7598).
+// - what a pod has outlives its object (CVE-2024-7598): a NetworkPolicy that is deleted while its namespace goes stays until the
+//   last pod of the namespace has gone, as they are deleted in no order; of a pod that runs here (keep()) its row, its namespace
+//   and that namespace's policies stay until CNI has removed it. They are rows like others, so they lie on disk and outlive the agent too.
 // Belongs to the control thread.
 #pragma once
 
@@ -52,6 +53,12 @@ class Cluster {
   void forget(k8s::Kind kind, std::string_view key);
   table::PackedTable& table(k8s::Kind kind);
   const table::PackedTable& table(k8s::Kind kind) const;
+
+  // A pod of this node, by "ns/name", from CNI ADD to DEL; as many times as it has sandboxes. Before the sources' first lists.
+  void keep(const std::string& pod);
+  void release(const std::string& pod);
+  // Policies that are deleted and still in force, sorted.
+  std::vector<std::string> outliving_policies() const;
 
   std::optional<model::Namespace> find_namespace(std::string_view key) const;
   std::optional<model::Node> find_node(std::string_view name) const;

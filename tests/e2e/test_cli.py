@@ -66,8 +66,8 @@ class Inspect(Case):
         self.apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "e2e-show"},
                     "spec": {"podSelector": {"matchLabels": {"e2e": "none"}}, "egress": [{}]}})
         shown = lambda table: json.loads(self.lab.fairway("show", table, "--node", "node-1", "-o", "json"))["node-1"]["rows"]
-        eventually("the node knows of both", lambda: ["e2e-show", "Baseline", 7, "e2e=none", "all", "in:1", 1] in shown("clusternetworkpolicies") and
-                   [self.ns, "e2e-show", "e2e=none", "in:0 out:1", 1] in shown("networkpolicies"), timeout=20)
+        eventually("the node knows of both", lambda: ["e2e-show", "Baseline", 7, "e2e=none", "all", "in:1", 1, "yes"] in shown("clusternetworkpolicies") and
+                   [self.ns, "e2e-show", "e2e=none", "in:0 out:1", 1, "yes"] in shown("networkpolicies"), timeout=20)
 
     def test_show_follows_a_service(self):
         self.start_pods(netexec("web", labels={"app": "web"}))

@@ -67,6 +67,39 @@ class HostPorts(Case):
                 with self.subTest(f"{node} IPv{family}"):
                     self.expect_seen(lambda *command: self.lab.on_node(node, *command), family, self.lab.node_ip(node, family))  # noqa: B023
 
+    def asked_by(self, run, family):
+        """The address that the server saw over TCP, or None where nothing answered."""
+        code, out, err = run("curl", "-sS", "--max-time", "1", f"http://{host_of(self.lab.node_ip('node-1', family))}:9080/clientip", check=False)
+        if code != 0:
+            self.assertRegex(f"{code} {err}", r"^28 |exit code 28")
+        return address_in(out) if code == 0 else None
+
+    def test_policy_judges_the_true_client_at_the_backend(self):
+        self.addCleanup(self.k, "delete", "networkpolicy", "--all", check=False)
+        self.k("label", "pod", "server", "app=ported", "--overwrite")
+        self.k("label", "pod", "far", "may=yes", "--overwrite")
+        runs = {"outside": self.lab.outside,
+                "far": lambda *c, **o: self.k("exec", "far", "--", *c, **o), "near": lambda *c, **o: self.k("exec", "near", "--", *c, **o),
+                "its node": lambda *c, **o: self.lab.on_node("node-1", *c, **o), "far's node": lambda *c, **o: self.lab.on_node(self.far, *c, **o)}
+        worlds = [{"ipBlock": {"cidr": f"{OUTSIDE[4]}/32"}}, {"ipBlock": {"cidr": f"{OUTSIDE[6]}/128"}}]
+        cases = {"the world": (worlds, {"outside", "its node"}), "a pod by its label": ([{"podSelector": {"matchLabels": {"may": "yes"}}}], {"far", "its node"}),
+                 "nobody": ([{"podSelector": {"matchLabels": {"may": "never"}}}], {"its node"})}
+        for name, (peers, allowed) in cases.items():
+            # The port is the pod's own: that of the node is not the rule's.
+            self.apply({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "ported"},
+                        "spec": {"podSelector": {"matchLabels": {"app": "ported"}}, "ingress": [{"from": peers, "ports": [{"port": 8080}]}]}})
+            refused = next(c for c in ("near", "far", "outside") if c not in allowed and c != "its node")
+            eventually(f"{name}: it is in force", lambda r=refused: self.asked_by(runs[r], 4) is None, timeout=20)
+            for family in (4, 6):
+                for client, run in runs.items():
+                    with self.subTest(f"{name} may: {client} IPv{family}"):
+                        seen = self.asked_by(run, family)
+                        self.assertEqual(seen is not None, client in allowed, seen)
+                        if client == "outside" and seen:
+                            self.assertEqual(seen, OUTSIDE[family])
+                        if client == "far" and seen:
+                            self.assertEqual(seen, self.ip_of("far", family))
+
     def test_only_on_its_node(self):
         code, _, _ = self.lab.outside("curl", "-sS", "--max-time", "5", f"http://{self.lab.node_ip(self.far)}:9080/", check=False)
         self.assertEqual(code, 7, "refused by the other node's own stack")

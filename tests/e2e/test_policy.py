@@ -189,15 +189,18 @@ class TerminatingNamespace(PolicyCase):
         self.addCleanup(kubectl, "delete", "namespace", doomed, "--ignore-not-found", "--wait=false", check=False)
         kubectl("create", "namespace", doomed)
         server = netexec("server", node=f"node-{self.lab.nodes}", labels={"app": "server"})
-        server["spec"]["terminationGracePeriodSeconds"] = 12
-        server["spec"]["containers"][0]["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "8"]}}}
+        server["spec"]["terminationGracePeriodSeconds"] = 20
+        server["spec"]["containers"][0]["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "15"]}}}
         kubectl("apply", "-f", "-", ns=doomed, input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [server, policy("closed", {})]}))
         kubectl("wait", "--for=condition=Ready", "pod/server", "--timeout=120s", ns=doomed)
         ip = json.loads(kubectl("get", "pod", "server", "-o", "json", ns=doomed))["status"]["podIP"]
         eventually("it is in force", lambda: self.denied("asks", ip))
         kubectl("delete", "namespace", doomed, "--wait=false")
         kubectl("delete", "networkpolicy", "closed", "--ignore-not-found", ns=doomed)  # whatever the controller's order is
-        tries = 0
+        # An agent that comes anew knows of the policy by its own disk alone.
+        far, tries = f"node-{self.lab.nodes}", 0
+        eventually("the policy's object has gone", lambda: "closed" not in kubectl("get", "networkpolicy", "-o", "name", ns=doomed, check=False)[1])
+        os.kill(self.lab.process(far, "agent"), signal.SIGKILL)
         while "server" in kubectl("get", "pod", "-o", "name", ns=doomed, check=False)[1]:
             self.assertFalse(self.allowed("asks", ip), "the pod lives, its policy must too")
             tries += 1

@@ -7,7 +7,7 @@ namespace fairway::compile::policy {
 
 static_assert(kNoClass == FW_PEER_NONE && kAnyPort == FW_PORT_ANY);
 
-Engine::Engine() : impl_(std::make_unique<Impl>()) {}
+Engine::Engine(RuleId first_rule) : impl_(std::make_unique<Impl>(first_rule)) {}
 Engine::~Engine() = default;
 
 void Engine::set_policy(const model::Policy& row) { impl_->set_policy(row); }
@@ -54,6 +54,8 @@ std::vector<RuleId> Engine::freed_rules() const {
 }
 
 void Engine::reuse_rules() { impl_->rules.tick(), impl_->rules.tick(); }
+
+RuleId Engine::rules_end() const { return static_cast<RuleId>(impl_->rules.limit()); }
 
 std::size_t Engine::subjects_of(std::string_view policy_key) const {
   const auto& m = *impl_;
@@ -102,6 +104,8 @@ Engine::Judgement Engine::judge(std::uint32_t ifindex, Direction direction, cons
   out.rule = direction == Direction::kIngress ? subject.ingress_rule : subject.egress_rule;
   return out;
 }
+
+std::size_t Engine::objects() const { return impl_->pod_numbers.size() + impl_->namespaces.size() + impl_->node_numbers.size(); }
 
 Engine::Sizes Engine::sizes() const {
   const auto& m = *impl_;

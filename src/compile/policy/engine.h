@@ -25,7 +25,8 @@ namespace fairway::compile::policy {
 
 class Engine {
  public:
-  Engine();
+  // `first_rule`: where another engine's numbers were shown to somebody, from its rules_end() on.
+  explicit Engine(RuleId first_rule = 1);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -59,6 +60,7 @@ class Engine {
   std::vector<RuleId> freed_rules() const;
   // They may be given again: every Delta is in force, and what was counted under them is read.
   void reuse_rules();
+  RuleId rules_end() const;  // no number so far is this or larger
   // Local pods that the policy selects: the sum over nodes is shown in status.
   std::size_t subjects_of(std::string_view policy_key) const;
 
@@ -77,6 +79,7 @@ class Engine {
     std::size_t policies = 0, subjects = 0, peer_classes = 0, peers = 0, cidrs = 0, port_classes = 0, verdicts = 0, rules = 0;
   };
   Sizes sizes() const;
+  std::size_t objects() const;  // pods, namespaces and nodes that it knows, local pods by their name alone too
 
  private:
   struct Impl;

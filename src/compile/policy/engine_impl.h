@@ -92,6 +92,7 @@ struct CompiledPolicy {
 };
 
 struct Engine::Impl {
+  explicit Impl(RuleId first_rule) : rules(first_rule) {}
   struct PodRow {
     const std::string* key = nullptr;  // in pod_numbers
     bool exists = false;
