@@ -22,7 +22,12 @@ namespace {
 constexpr int kFails = 1, kBroken = 2;
 
 int broken(const Error& error) {
-  fail(error);
+  fail(make_error(error.code, escaped_text(error.message)));
+  return kBroken;
+}
+
+int broken(const std::vector<Fault>& faults) {
+  for (const auto& fault : faults) std::cerr << escaped_text(fault.to_string()) << "\n";
   return kBroken;
 }
 
@@ -34,13 +39,15 @@ struct CheckOptions {
 
 Result<std::vector<const End*>> select(const Check& check, const std::string& pattern, const std::string& ns) {
   FW_ASSIGN(const Pattern parsed, Pattern::parse(pattern, ns));
-  auto out = parsed.ends(check);
+  FW_ASSIGN(auto out, parsed.ends(check));
   if (out.empty()) return make_error(Code::kNotFound, "nothing here is named \"" + pattern + "\"; `*` shows all there is");
   return out;
 }
 
 Result<int> run_why(const Check& check, const CheckOptions& o) {
   const auto [name, port] = split_port(o.why[1]);
+  if (!o.assertions.empty() || !o.output.empty() || o.from != "*" || o.to != "*")
+    return make_error(Code::kInvalid, "--why asks one question, answered as text: it goes with none of --assert, -o, --from, --to");
   if (port.empty()) return make_error(Code::kInvalid, "--why: name a port: " + o.why[1] + ":80");
   FW_ASSIGN(const PortSet ports, parse_ports(port));
   FW_ASSIGN(const auto from, select(check, o.why[0], o.input.ns));
@@ -48,10 +55,11 @@ Result<int> run_why(const Check& check, const CheckOptions& o) {
   bool all = true;
   for (const End* source : from)
     for (const End* destination : to) {
-      const Connection connection{source, destination, source->parties.front(), destination->parties.front(), some_port(ports)};
-      const Reason reason = check.why(connection);
-      std::cout << reason_text(connection, reason);
-      all &= reason.allowed();
+      const auto answers = why(check, *source, *destination, ports);
+      if (answers.empty())
+        return make_error(Code::kInvalid, "--why: " + source->name + " and " + destination->name + " have no address family in common");
+      std::cout << why_text(answers);
+      all &= answers.back().reason.allowed();
     }
   return all ? 0 : kFails;
 }
@@ -69,14 +77,18 @@ Result<int> run_check(const CheckOptions& o) {
   Selection selection;
   FW_ASSIGN(selection.from, select(*check, o.from, o.input.ns));
   FW_ASSIGN(selection.to, select(*check, o.to, o.input.ns));
+  if (!o.output.empty()) FW_TRY(check_cells(cells(selection), kMaxShownCells, "narrow them with --from and --to"));
   const auto findings = lint(*check);
   std::vector<Outcome> outcomes;
   if (!o.assertions.empty()) {
     FW_ASSIGN(const std::string text, sys::read_file(o.assertions, kMaxAssertionBytes));
-    const auto assertions = parse_assertions(o.assertions, text, o.input.ns);
-    for (const auto& fault : assertions.faults) std::cerr << fault.to_string() << "\n";
-    if (!assertions.faults.empty()) return kBroken;
-    for (const auto& assertion : assertions.list) outcomes.push_back(judge(*check, assertion));
+    auto assertions = parse_assertions(o.assertions, text, o.input.ns);
+    for (const auto& assertion : assertions.list) {
+      auto outcome = judge(*check, assertion);
+      if (outcome.ok()) outcomes.push_back(std::move(*outcome));
+      else assertions.faults.push_back({assertion.at, "", "", outcome.error().message});
+    }
+    if (!assertions.faults.empty()) return broken(assertions.faults);
   }
   if (o.output == "json") {
     auto out = render_json(*check, selection, findings);
@@ -116,18 +128,20 @@ Result<int> run_diff(const DiffOptions& o) {
   FW_ASSIGN(const auto before, make_check(o.input, std::move(old_manifests)));
   FW_ASSIGN(const auto after, make_check(o.input, std::move(new_manifests)));
   if (!before || !after) return kBroken;
-  const Difference difference = compare(*before, *after);
+  FW_ASSIGN(const Difference difference, compare(*before, *after));
+  std::vector<Finding> errors = after->inventory().findings;
+  std::erase_if(errors, [](const Finding& f) { return f.severity != Severity::kError; });
   std::vector<Replayed> replayed;
   if (!o.flows.empty()) {
     FW_ASSIGN(const std::string text, sys::read_file(o.flows, kMaxFlowBytes));
     auto flows = parse_flows(o.flows, text);
-    for (const auto& fault : flows.faults) std::cerr << fault.to_string() << "\n";
-    if (!flows.faults.empty()) return kBroken;
+    if (!flows.faults.empty()) return broken(flows.faults);
     replayed = replay(*before, *after, flows.list, o.input.ns);
   }
-  if (o.output == "json") std::cout << json::serialize(render_json(difference, replayed)) << "\n";
-  else std::cout << diff_text(difference, replayed, !o.flows.empty());
-  return std::any_of(replayed.begin(), replayed.end(), [](const Replayed& one) { return one.cut(); }) ? kFails : 0;
+  if (o.output == "json") std::cout << json::serialize(render_json(difference, errors, replayed)) << "\n";
+  else std::cout << diff_text(difference, errors, replayed, !o.flows.empty());
+  const bool cut = std::any_of(replayed.begin(), replayed.end(), [](const Replayed& one) { return one.cut(); });
+  return cut || !errors.empty() ? kFails : 0;
 }
 
 void add_input(CLI::App* command, PolicyInput& input) {
@@ -135,6 +149,8 @@ void add_input(CLI::App* command, PolicyInput& input) {
   command->add_option("--kubeconfig", input.kubeconfig, "Path of the kubeconfig for --live");
   command->add_option("-n,--namespace", input.ns, "Namespace of manifests and names that give none")->default_val("default");
   command->add_option("--pod-range", input.pod_range, "Network of pods that have no address yet")->default_val("10.244.0.0/16");
+  command->add_option("--service-range", input.service_range, "Networks of Services, by commas: no address in them is the outside's")
+      ->default_val("10.96.0.0/16,fd00:10:96::/112");
 }
 
 void add_check(CLI::App& policy, Exit& exit) {
@@ -179,7 +195,7 @@ void add_policy_commands(CLI::App& app, Exit& exit) {
   diff->footer(
       "Examples:\n  fairway policy diff old/ new/\n  fairway policy diff examples/shop examples/shop-next/db.yaml --apply\n  fairway "
       "policy diff --live new-policy.yaml --flows flows.jsonl\n"
-      "Exit: 0; 1 NEW cuts a flow of --flows; 2 manifests are broken.");
+      "Exit: 0; 1 NEW cuts a flow of --flows, or has parts that cannot be read; 2 manifests are broken.");
   diff->callback([o, &exit] {
     const auto code = run_diff(*o);
     exit.code = code.ok() ? *code : broken(code.error());

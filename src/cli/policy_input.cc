@@ -3,9 +3,11 @@
 #include <boost/json.hpp>
 #include <cstring>
 #include <iostream>
+#include <sstream>
 
 #include "cli/api_session.h"
 #include "cli/app.h"
+#include "policycheck/render.h"
 
 namespace fairway::cli {
 namespace json = boost::json;
@@ -57,8 +59,15 @@ Result<policycheck::Manifests> read_manifests(const PolicyInput& input, const st
 Result<std::unique_ptr<policycheck::Check>> make_check(const PolicyInput& input, policycheck::Manifests manifests) {
   auto range = net::Prefix::parse(input.pod_range);
   if (!range.ok()) return std::move(range).error().with_context("--pod-range");
-  auto inventory = policycheck::take_inventory(std::move(manifests), {*range});
-  for (const auto& fault : inventory.faults) std::cerr << fault.to_string() << "\n";
+  std::vector<net::Prefix> services;
+  std::string text;
+  for (std::istringstream list(input.service_range); std::getline(list, text, ',');) {
+    auto one = net::Prefix::parse(text);
+    if (!one.ok()) return std::move(one).error().with_context("--service-range");
+    services.push_back(*one);
+  }
+  auto inventory = policycheck::take_inventory(std::move(manifests), {*range, std::move(services)});
+  for (const auto& fault : inventory.faults) std::cerr << policycheck::escaped_text(fault.to_string()) << "\n";
   if (!inventory.faults.empty()) return std::unique_ptr<policycheck::Check>();
   return std::make_unique<policycheck::Check>(std::move(inventory), *range);
 }

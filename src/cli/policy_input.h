@@ -12,6 +12,7 @@ namespace fairway::cli {
 struct PolicyInput {
   bool live = false;
   std::string kubeconfig, ns = "default", pod_range;
+  std::string service_range;  // one or more, by commas
 };
 
 // The files' objects; or the cluster's.

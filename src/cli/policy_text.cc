@@ -24,10 +24,10 @@ std::string coloured(const Cell& cell) {
 
 std::string matrix(const Check& check, const Selection& selection) {
   std::vector<std::string> header{"FROM \\ TO"};
-  for (const End* to : selection.to) header.push_back(to->name);
+  for (const End* to : selection.to) header.push_back(escaped_text(to->name));
   TextTable table(std::move(header));
   for (const End* from : selection.from) {
-    std::vector<std::string> row{from->name};
+    std::vector<std::string> row{escaped_text(from->name)};
     for (const End* to : selection.to) row.push_back(shown(*from, *to) ? coloured(check.between(*from, *to)) : "");
     table.add(std::move(row));
   }
@@ -43,16 +43,16 @@ std::string list(const Check& check, const Selection& selection) {
     for (const End* from : selection.from) {
       if (!shown(*from, *to)) continue;
       ++asked;
-      if (const Cell cell = check.between(*from, *to); !cell.some.empty()) sources[cell.to_string()].push_back(from->name);
+      if (const Cell cell = check.between(*from, *to); !cell.some.empty()) sources[cell.to_string()].push_back(escaped_text(from->name));
     }
-    if (sources.empty() && asked > 0) table.add({to->name, red("-"), "nobody"});
+    if (sources.empty() && asked > 0) table.add({escaped_text(to->name), red("-"), "nobody"});
     for (const auto& [ports, names] : sources) {
       std::string told;
       for (std::size_t i = 0; i < std::min(names.size(), kNamesInLine); ++i) told += (i > 0 ? ", " : "") + names[i];
       if (names.size() == asked) told = "all " + std::to_string(asked);
       else if (names.size() > kNamesInLine)
         told += " and " + std::to_string(names.size() - kNamesInLine) + " more of " + std::to_string(asked);
-      table.add({to->name, ports == "all" ? green(ports) : ports, told});
+      table.add({escaped_text(to->name), ports == "all" ? green(ports) : ports, told});
     }
   }
   return table.render();
@@ -62,10 +62,10 @@ std::string findings_text(const std::vector<Finding>& findings) {
   std::string out;
   for (const Finding& f : findings) {
     const std::string level(to_string(f.severity));
-    out += (f.severity == Severity::kError ? red(level) : bold(level)) + " " + f.id + "  " + f.object +
-           (f.field.empty() ? "" : " " + f.field) + ": " + f.message + "\n";
-    if (!f.at.file.empty()) out += "    at " + f.at.to_string() + "\n";
-    if (!f.advice.empty()) out += "    " + f.advice + "\n";
+    out += (f.severity == Severity::kError ? red(level) : bold(level)) + " " + f.id + "  " +
+           escaped_text(f.object + (f.field.empty() ? "" : " " + f.field) + ": " + f.message) + "\n";
+    if (!f.at.file.empty()) out += "    at " + escaped_text(f.at.to_string()) + "\n";
+    if (!f.advice.empty()) out += "    " + escaped_text(f.advice) + "\n";
   }
   return out;
 }
@@ -76,7 +76,8 @@ std::string outcomes_text(const std::vector<Outcome>& outcomes) {
   for (const Outcome& one : outcomes) {
     if (one.holds) continue;
     ++failed;
-    out += one.at.to_string() + ": " + red("fails") + ": " + one.text + "\n    " + one.reason + "\n";
+    out +=
+        escaped_text(one.at.to_string()) + ": " + red("fails") + ": " + escaped_text(one.text) + "\n    " + escaped_text(one.reason) + "\n";
   }
   return out + counted(outcomes.size(), "assertion", "assertions") + ", " + std::to_string(failed) + " failed\n";
 }
@@ -91,7 +92,7 @@ std::string check_text(const Check& check, const Selection& selection, const std
   if (partly) out += "~ not for all of the pods or addresses\n";
   out += "\n";
   if (!findings.empty()) out += findings_text(findings) + "\n";
-  for (const auto& note : check.inventory().notes) out += "note: " + note + "\n";
+  for (const auto& note : check.inventory().notes) out += "note: " + escaped_text(note) + "\n";
   if (!outcomes.empty()) out += outcomes_text(outcomes);
   std::size_t workloads = 0;
   for (const End& end : check.ends()) workloads += end.kind == End::Kind::kWorkload ? 1 : 0;
@@ -102,33 +103,60 @@ std::string check_text(const Check& check, const Selection& selection, const std
   return out + "\n";
 }
 
-std::string reason_text(const Connection& connection, const Reason& reason) {
-  std::string out = bold(connection.to_string()) + "   " + (reason.allowed() ? green("passes") : red("is denied")) + "\n";
+namespace {
+
+std::string answer_text(const Answer& answer, bool only) {
+  const Connection& connection = answer.connection;
+  std::string out;
+  if (!only)
+    out = "  " +
+          std::string(answer.v4 && answer.v6 ? "IPv4 and IPv6"
+                      : answer.v4            ? "IPv4"
+                                             : "IPv6") +
+          ", port " + answer.ports.to_string() + ": " + (answer.reason.allowed() ? green("passes") : red("is denied")) + "\n";
   TextTable table({"", "VERDICT", "BY", "AT"});
   const auto row = [&](const std::string& what, const Side& side) {
-    table.add({what, side.allowed ? green("allowed") : red("denied"), side.decided_by, side.at.file.empty() ? "" : side.at.to_string()});
+    table.add({escaped_text(what), side.allowed ? green("allowed") : red("denied"), escaped_text(side.decided_by),
+               side.at.file.empty() ? "" : escaped_text(side.at.to_string())});
   };
-  row("egress of " + connection.from->name, reason.egress);
-  row("ingress of " + connection.to->name, reason.ingress);
+  row("egress of " + connection.from->name, answer.reason.egress);
+  row("ingress of " + connection.to->name, answer.reason.ingress);
   return out + table.render();
 }
 
-std::string diff_text(const Difference& difference, const std::vector<Replayed>& replayed, bool with_flows) {
+}  // namespace
+
+std::string why_text(const std::vector<Answer>& answers) {
+  PortSet asked;
+  for (const Answer& answer : answers) asked = asked | answer.ports;
+  const Connection& one = answers.front().connection;
+  const bool some = answers.front().reason.allowed(), all = answers.back().reason.allowed();
+  std::string out = bold(escaped_text(one.from->name + " -> " + one.to->name + ":" + asked.to_string())) + "   " +
+                    (all    ? green("passes")
+                     : some ? red("passes partly")
+                            : red("is denied")) +
+                    "\n";
+  for (const Answer& answer : answers) out += answer_text(answer, answers.size() == 1);
+  return out;
+}
+
+std::string diff_text(const Difference& difference, const std::vector<Finding>& errors, const std::vector<Replayed>& replayed,
+                      bool with_flows) {
   std::string out;
   if (!difference.changes.empty()) {
     TextTable table({"FROM", "TO", "OPENED", "CLOSED"});
     for (const Change& change : difference.changes)
-      table.add({change.from, change.to, change.opened.empty() ? "" : green(change.opened.to_string()),
+      table.add({escaped_text(change.from), escaped_text(change.to), change.opened.empty() ? "" : green(change.opened.to_string()),
                  change.closed.empty() ? "" : red(change.closed.to_string())});
     out += table.render();
   }
-  for (const auto& name : difference.added) out += "added: " + name + "\n";
-  for (const auto& name : difference.removed) out += "removed: " + name + "\n";
+  for (const auto& name : difference.added) out += "added: " + escaped_text(name) + "\n";
+  for (const auto& name : difference.removed) out += "removed: " + escaped_text(name) + "\n";
   const auto count = [&](auto has) {
     return static_cast<std::size_t>(std::count_if(difference.changes.begin(), difference.changes.end(), has));
   };
   out += counted(count([](const Change& c) { return !c.opened.empty(); }), "pair", "pairs") + " opened, " +
-         std::to_string(count([](const Change& c) { return !c.closed.empty(); })) + " closed\n";
+         std::to_string(count([](const Change& c) { return !c.closed.empty(); })) + " closed\n" + findings_text(errors);
   if (!with_flows) return out;
   std::size_t numbers[4] = {}, told = 0;
   std::uint64_t cut = 0;
@@ -136,8 +164,9 @@ std::string diff_text(const Difference& difference, const std::vector<Replayed>&
     ++numbers[static_cast<int>(one.result)];
     if (one.cut()) cut += one.flow.count;
     if ((one.cut() || one.result == Replayed::Result::kUnknown) && told++ < kCutFlows)
-      out += one.flow.at.to_string() + ": " + (one.cut() ? red("cut") : "unknown") + ": " + one.flow.to_string() + " (" +
-             counted(one.flow.count, "connection", "connections") + ")\n    " + one.reason + "\n";
+      out += escaped_text(one.flow.at.to_string()) + ": " + (one.cut() ? red("cut") : "unknown") + ": " +
+             escaped_text(one.flow.to_string()) + " (" + counted(one.flow.count, "connection", "connections") + ")\n    " +
+             escaped_text(one.reason) + "\n";
   }
   if (told > kCutFlows) out += "… and " + std::to_string(told - kCutFlows) + " more\n";
   return out + counted(replayed.size(), "flow", "flows") + ": " + std::to_string(numbers[0]) + " pass, " + std::to_string(numbers[1]) +

@@ -62,12 +62,14 @@ Assertions parse_assertions(const std::string& file, std::string_view text, cons
     parsed->at = {file, number};
     out.list.push_back(std::move(*parsed));
   }
+  if (out.list.empty() && out.faults.empty()) out.faults.push_back({{file, 0}, "", "", "has no assertion"});
   return out;
 }
 
-Outcome judge(const Check& check, const Assertion& assertion) {
+Result<Outcome> judge(const Check& check, const Assertion& assertion) {
   Outcome out{assertion.at, assertion.text, true, ""};
-  const auto sources = assertion.from.ends(check), destinations = assertion.to.ends(check);
+  FW_ASSIGN(const auto sources, assertion.from.ends(check));
+  FW_ASSIGN(const auto destinations, assertion.to.ends(check));
   if (sources.empty() || destinations.empty()) {
     out.holds = false;  // a name that is written wrong must not pass
     out.reason = "\"" + (sources.empty() ? assertion.from : assertion.to).text() + "\" is nobody here";
@@ -80,9 +82,10 @@ Outcome judge(const Check& check, const Assertion& assertion) {
       for (const PartyId source : from->parties)
         for (const PartyId destination : to->parties) {
           if (check.parties()[source].addr.family() != check.parties()[destination].addr.family()) continue;
-          const PortSet wrong = wrong_ports(assertion, check.reachability().between(source, destination));
+          Connection connection{from, to, source, destination, {}};
+          const PortSet wrong = wrong_ports(assertion, check.passing(connection));
           if (wrong.empty()) continue;
-          const Connection connection{from, to, source, destination, some_port(wrong)};
+          connection.port = some_port(wrong);
           out.holds = false;
           out.reason = connection.to_string() + (assertion.allow ? " does not pass: " : " passes: ") + check.why(connection).to_string();
           return out;

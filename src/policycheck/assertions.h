@@ -34,7 +34,8 @@ struct Outcome {
   bool holds = true;
   std::string reason;  // where it does not hold: the connection, and the policy and rule that let it through or did not
 };
-Outcome judge(const Check& check, const Assertion& assertion);
+// An error where an end cannot be asked about: the assertion is broken.
+Result<Outcome> judge(const Check& check, const Assertion& assertion);
 boost::json::array render_json(const std::vector<Outcome>& outcomes);
 
 }  // namespace fairway::policycheck

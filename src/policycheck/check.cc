@@ -12,6 +12,7 @@ std::string Cell::to_string() const { return (uniform() ? "" : "~") + some.to_st
 Check::Check(Inventory inventory, const net::Prefix& pod_range)
     : inventory_(std::move(inventory)), parties_(inventory_.state, pod_range), reachability_(inventory_.state, parties_) {
   name_ends();
+  index_addresses();
 }
 
 void Check::name_ends() {
@@ -72,7 +73,14 @@ Side Check::side(PartyId subject, Direction direction, PartyId peer, Port port) 
   return out;
 }
 
+PortSet Check::passing(const Connection& connection) const {
+  if (is_itself(*connection.from, *connection.to)) return PortSet::all();
+  return reachability_.between(connection.source, connection.destination);
+}
+
 Reason Check::why(const Connection& connection) const {
+  if (is_itself(*connection.from, *connection.to))
+    return {{true, "a pod always reaches itself", {}}, {true, "a pod always reaches itself", {}}};
   return {side(connection.source, Direction::kEgress, connection.destination, connection.port),
           side(connection.destination, Direction::kIngress, connection.source, connection.port)};
 }

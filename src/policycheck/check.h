@@ -3,6 +3,8 @@
 // Place: inventory.h -> [Check] -> the CLI, lint, assertions, diff, pictures. Owns what it was made of; pure.
 #pragma once
 
+#include <map>
+
 #include "policycheck/inventory.h"
 #include "policycheck/reachability.h"
 
@@ -63,6 +65,15 @@ class Check {
   const std::vector<End>& ends() const { return ends_; }  // workloads by name, then the outside, then the nodes
   const Workload& workload(const End& end) const { return inventory_.workloads[end.workload]; }
 
+  // Who has the addresses: pods' ends, the nodes, parts of the outside. An error where a network is not the outside's alone, and for an
+  // address that is a Service's, or no known one within the ranges of pods and Services: what to name instead.
+  Result<std::vector<const End*>> ends_at(const net::Prefix& network) const;
+  // One pod, which always reaches itself.
+  bool is_itself(const End& from, const End& to) const {
+    return &from == &to && from.kind == End::Kind::kWorkload && workload(from).kind == "Pod";
+  }
+  // Nothing between families.
+  PortSet passing(const Connection& connection) const;
   Cell between(const End& from, const End& to) const;
   // By the naive evaluator; the verdict is that of the matrix.
   Reason why(const Connection& connection) const;
@@ -71,12 +82,15 @@ class Check {
 
  private:
   void name_ends();
+  void index_addresses();
   Side side(PartyId subject, compile::policy::Direction direction, PartyId peer, Port port) const;
 
   const Inventory inventory_;
   const Parties parties_;
   const Reachability reachability_;
   std::vector<End> ends_;
+  std::map<net::IpAddr, std::vector<const End*>> by_address_;  // of pods and nodes
+  std::map<net::IpAddr, const Service*> services_;
 };
 
 }  // namespace fairway::policycheck

@@ -6,6 +6,7 @@
 #include "policycheck/compare.h"
 #include "policycheck/render.h"
 #include "policycheck/testing.h"
+#include "policycheck/why.h"
 
 namespace fairway::policycheck {
 namespace {
@@ -35,7 +36,8 @@ std::vector<std::string> failures(const std::string& text) {
   std::vector<std::string> out;
   for (const auto& fault : assertions.faults) out.push_back(fault.to_string());
   for (const auto& one : assertions.list)
-    if (const auto outcome = judge(*check, one); !outcome.holds) out.push_back(outcome.at.to_string() + ": " + outcome.reason);
+    if (const auto outcome = judge(*check, one); !outcome.ok()) out.push_back(one.at.to_string() + ": " + outcome.error().message);
+    else if (!outcome->holds) out.push_back(outcome->at.to_string() + ": " + outcome->reason);
   return out;
 }
 using Texts = std::vector<std::string>;
@@ -66,6 +68,77 @@ TEST(Assertions, FaultsHaveTheirLine) {
   EXPECT_EQ(failures("allow web -> db:9-8"), Texts{"a:1: \"9-8\" ends before it begins"});
   EXPECT_EQ(failures("allow {=a} -> db"), Texts{"a:1: a label has no key"});
   EXPECT_EQ(failures("allow WEB -> db").size(), 1U);
+  EXPECT_EQ(failures("# none\n"), Texts{"a: has no assertion"});
+}
+
+// --- what an address is as an end
+
+const std::string kAddressed =
+    kShop +
+    "---\napiVersion: v1\nkind: Pod\nmetadata: {name: api, labels: {app: db}}\nspec: {containers: []}\nstatus: {podIP: 10.244.7.7}\n"
+    "---\napiVersion: v1\nkind: Node\nmetadata: {name: node-a}\nspec: {podCIDRs: [10.50.0.0/24]}\n"
+    "status: {addresses: [{type: InternalIP, address: 192.168.9.1}]}\n"
+    "---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n"
+    "spec: {clusterIP: 10.96.0.7, selector: {app: db}, ports: [{port: 80, targetPort: 5432}]}\n";
+
+std::string ends_at(const std::string& text) {
+  const auto check = check_of(kAddressed);
+  const auto ends = Pattern::parse(text, "default")->ends(*check);
+  if (!ends.ok()) return ends.error().message;
+  std::string out;
+  for (const End* end : *ends) out += (out.empty() ? "" : " ") + end->name;
+  return out;
+}
+
+TEST(Addresses, AreWhoseTheyAre) {
+  EXPECT_EQ(ends_at("10.244.7.7"), "default/api");
+  EXPECT_EQ(ends_at("192.168.9.1"), "nodes");
+  EXPECT_EQ(ends_at("192.0.2.9"), "192.0.2.0/24");
+  EXPECT_EQ(ends_at("8.8.8.0/24"), "outside");
+}
+
+TEST(Addresses, ThatAreNotTheOutsidesAreRefused) {
+  EXPECT_EQ(
+      ends_at("10.96.0.7"),
+      "10.96.0.7 is Service default/s: policies look at its pods, not at it; ask for default/{app=db} on the pods' port: 5432 (80/TCP)");
+  const std::string instead =
+      ": a network or address here means one outside the cluster; name NAMESPACE/NAME or {label=value} for pods, nodes, or outside";
+  EXPECT_EQ(ends_at("10.244.9.9"), "10.244.9.9 is no known one, in the range of pods (10.244.0.0/16)" + instead);
+  EXPECT_EQ(ends_at("10.50.0.9"), "10.50.0.9 is no known one, in the range of pods (10.50.0.0/24)" + instead);
+  EXPECT_EQ(ends_at("10.244.0.1"), "10.244.0.1 is no known one, in the range of pods (10.244.0.0/16)" + instead);  // invented
+  EXPECT_EQ(ends_at("10.96.1.0/24"), "10.96.1.0/24 overlaps the range of Services (10.96.0.0/16)" + instead);
+  EXPECT_EQ(ends_at("10.244.200.0/24"), "10.244.200.0/24 overlaps the range of pods (10.244.0.0/16)" + instead);
+  EXPECT_EQ(ends_at("192.168.0.0/16"), "192.168.0.0/16 has 192.168.9.1 of nodes" + instead);
+  EXPECT_EQ(failures("deny 10.0.0.0/8 -> db").size(), 1U);
+  EXPECT_EQ(failures("deny 10.244.0.200 -> db").size(), 1U);
+}
+
+// --- why
+
+std::vector<std::string> answers(const Check& check, const std::string& from, const std::string& to, const PortSet& ports) {
+  std::vector<std::string> out;
+  for (const Answer& one : why(check, end_named(check, from), end_named(check, to), ports))
+    out.push_back(std::string(one.v4 ? "4" : "") + (one.v6 ? "6" : "") + " " + one.ports.to_string() +
+                  (one.reason.allowed() ? " passes" : " denied"));
+  return out;
+}
+
+TEST(Why, EachPortOfARangeAndEachFamily) {
+  const auto check = check_of(kShop);
+  EXPECT_EQ(answers(*check, "default/web", "default/db", PortSet::range(net::Protocol::kTcp, 5431, 5432)),
+            (Texts{"4 5432 passes", "4 5431 denied"}));
+  const std::string status = "status: {podIPs: [{ip: 10.1.0.1}, {ip: 'fd00::1'}]}\n",
+                    other = "status: {podIPs: [{ip: 10.1.0.2}, {ip: 'fd00::2'}]}\n";
+  const auto dual = check_of(pod("web", "{app: web}") + status + pod("db", "{app: db}") + other +
+                             policy("p", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{ipBlock: {cidr: 'fd00::/64'}}]}]}"));
+  EXPECT_EQ(answers(*dual, "default/web", "default/db", PortSet::port(net::Protocol::kTcp, 80)), (Texts{"6 80 passes", "4 80 denied"}));
+}
+
+TEST(Why, APodAlwaysReachesItself) {
+  const auto check = check_of(kShop);
+  EXPECT_EQ(answers(*check, "default/db", "default/db", PortSet::port(net::Protocol::kTcp, 81)), Texts{"4 81 passes"});
+  EXPECT_EQ(failures("allow db -> db:81\n"), Texts{});
+  EXPECT_EQ(failures("deny db -> db:81\n").size(), 1U);
 }
 
 // One workload a pod, as the naive evaluator knows pods alone.
@@ -107,7 +180,7 @@ TEST(Compare, IsTheDifferenceOfWhatTheNaiveEvaluatorSays) {
     const ClusterState before = cluster.state;
     for (int step = 0; step < 4; ++step) cluster.step(unused);
     const auto old_check = check_of_rows(before), new_check = check_of_rows(cluster.state);
-    const auto difference = compare(*old_check, *new_check);
+    const auto difference = *compare(*old_check, *new_check);
     const auto change_of = [&](const std::string& from, const std::string& to) -> Change {
       for (const Change& change : difference.changes)
         if (change.from == from && change.to == to) return change;
@@ -142,16 +215,18 @@ TEST(Compare, FlowsThatWouldBeCut) {
 
 {"src":"db","dst":"8.8.8.8","port":53,"protocol":"UDP"}
 {"src":"gone","dst":"db","port":1}
+{"src":"10.244.9.9","dst":"db","port":1}
 )");
   ASSERT_TRUE(flows.faults.empty());
   const auto replayed = replay(*before, *after, flows.list, "default");
-  ASSERT_EQ(replayed.size(), 4U);
+  ASSERT_EQ(replayed.size(), 5U);
   EXPECT_TRUE(replayed[0].cut());
   EXPECT_EQ(replayed[0].flow.count, 7U);
   EXPECT_EQ(replayed[0].reason, "egress: denied, default deny of NetworkPolicy default/web (egress) (m.yaml:28)");
   EXPECT_EQ(replayed[1].result, Replayed::Result::kDeniedBefore);
   EXPECT_EQ(replayed[2].result, Replayed::Result::kPasses);
   EXPECT_EQ(replayed[3].result, Replayed::Result::kUnknown);
+  EXPECT_EQ(replayed[4].result, Replayed::Result::kUnknown);  // an address of pods that is nobody's
 }
 
 TEST(Compare, FlowsThatAreBroken) {
@@ -165,6 +240,23 @@ TEST(Compare, FlowsThatAreBroken) {
     ASSERT_EQ(flows.faults.size(), 1U) << line;
     EXPECT_TRUE(flows.faults[0].to_string().starts_with(std::string("f:2: ") + reason)) << flows.faults[0].to_string();
   }
+}
+
+TEST(Render, PairsAreCountedAndBounded) {
+  const auto check = check_of(kShop);
+  Selection all;
+  for (const End& end : check->ends()) all.from.push_back(&end), all.to.push_back(&end);
+  EXPECT_EQ(cells(all), 21U);  // three workloads, the outside and a part of it
+  EXPECT_TRUE(check_cells(21, 21, "").ok());
+  EXPECT_EQ(check_cells(22, 21, "narrow them").error().message, "there are 22 pairs of ends, more than 21: narrow them");
+}
+
+TEST(Render, TextForTerminalsIsEscaped) {
+  EXPECT_EQ(escaped_text("a\033[31m\n\x7f\xc2\x9b"
+                         "b"),
+            "a\\x1b[31m\\x0a\\x7f\\u009bb");
+  EXPECT_EQ(escaped_text("\xe2\x80\xae\xe2\x81\xa6\xd8\x9c"), "\\u202e\\u2066\\u061c");
+  EXPECT_EQ(escaped_text("größer … 日本"), "größer … 日本");
 }
 
 TEST(Render, TextFromOutsideIsEscaped) {

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <map>
-#include <unordered_map>
+
+#include "policycheck/render.h"
 
 namespace fairway::policycheck {
 namespace {
@@ -61,9 +62,13 @@ bj::object render(const Replayed& one) {
 
 }  // namespace
 
-Difference compare(const Check& before, const Check& after) {
+Result<Difference> compare(const Check& before, const Check& after) {
   Difference out;
   const auto pairs = pairs_of(before, after, out);
+  const auto workloads = static_cast<std::size_t>(
+      std::count_if(pairs.begin(), pairs.end(), [](const Pair& p) { return p.before->kind == End::Kind::kWorkload; }));
+  FW_TRY(check_cells(cells(workloads, pairs.size() - workloads, workloads, pairs.size() - workloads), kMaxComparedCells,
+                     "compare parts of the manifests by themselves"));
   for (const Pair& from : pairs)
     for (const Pair& to : pairs) {
       if (from.before->kind != End::Kind::kWorkload && to.before->kind != End::Kind::kWorkload) continue;
@@ -134,17 +139,15 @@ class Names {
       for (const std::size_t pod : check.workload(end).pods) {
         const model::Pod& row = check.inventory().state.pods[pod];
         ends_.emplace(row.id.to_string(), &end);
-        for (const auto& addr : row.ips) addresses_.emplace(addr, &end);
       }
     }
   }
-  const End* find(const std::string& name) const {
+  const End* find(const std::string& name) {
     if (const auto addr = net::IpAddr::parse(name); addr.ok()) {
       if (const auto at = addresses_.find(*addr); at != addresses_.end()) return at->second;
-      const auto ids = check_.parties().outside_within(net::Prefix(*addr, addr->is_v4() ? 32 : 128));
-      for (const End& end : check_.ends())
-        if (!ids.empty() && end.kind == End::Kind::kOutside && end.parties.front() == ids.front()) return &end;
-      return nullptr;
+      const auto ends = check_.ends_at(net::Prefix(*addr, addr->is_v4() ? 32 : 128));
+      const End* found = ends.ok() && !ends->empty() ? ends->front() : nullptr;
+      return addresses_.emplace(*addr, found).first->second;
     }
     for (const auto& known : {name, ns_ + "/" + name})
       if (const auto at = ends_.find(known); at != ends_.end()) return at->second;
@@ -155,7 +158,7 @@ class Names {
   const Check& check_;
   std::string ns_;
   std::map<std::string, const End*> ends_;
-  std::map<net::IpAddr, const End*> addresses_;
+  std::map<net::IpAddr, const End*> addresses_;  // that were asked for
 };
 
 PortSet as_set(const Port& port) { return PortSet::port(static_cast<net::Protocol>(port.protocol), port.number); }
@@ -166,7 +169,7 @@ std::optional<Connection> denied(const Check& check, const End& from, const End&
   for (const PartyId source : from.parties)
     for (const PartyId destination : to.parties)
       if (check.parties()[source].addr.family() == check.parties()[destination].addr.family() &&
-          (check.reachability().between(source, destination) & as_set(port)).empty())
+          (check.passing({&from, &to, source, destination, port}) & as_set(port)).empty())
         return Connection{&from, &to, source, destination, port};
   return std::nullopt;
 }
@@ -175,7 +178,7 @@ std::optional<Connection> denied(const Check& check, const End& from, const End&
 
 std::vector<Replayed> replay(const Check& before, const Check& after, const std::vector<Flow>& flows,
                              const std::string& default_namespace) {
-  const Names old_names(before, default_namespace), new_names(after, default_namespace);
+  Names old_names(before, default_namespace), new_names(after, default_namespace);
   std::vector<Replayed> out;
   for (const Flow& flow : flows) {
     Replayed one{.flow = flow, .result = Replayed::Result::kPasses, .reason = ""};
@@ -198,8 +201,9 @@ std::vector<Replayed> replay(const Check& before, const Check& after, const std:
   return out;
 }
 
-bj::object render_json(const Difference& difference, const std::vector<Replayed>& replayed) {
-  bj::array changes, flows;
+bj::object render_json(const Difference& difference, const std::vector<Finding>& errors, const std::vector<Replayed>& replayed) {
+  bj::array changes, flows, findings;
+  for (const Finding& finding : errors) findings.push_back(render_json(finding));
   for (const Change& change : difference.changes)
     changes.push_back(
         bj::object{{"from", change.from}, {"to", change.to}, {"opened", change.opened.to_string()}, {"closed", change.closed.to_string()}});
@@ -207,6 +211,7 @@ bj::object render_json(const Difference& difference, const std::vector<Replayed>
   return {{"changes", std::move(changes)},
           {"added", bj::value_from(difference.added)},
           {"removed", bj::value_from(difference.removed)},
+          {"findings", std::move(findings)},
           {"flows", std::move(flows)}};
 }
 

@@ -9,6 +9,7 @@
 namespace fairway::policycheck {
 
 inline constexpr std::size_t kMaxFlowBytes = 256 << 20;
+inline constexpr std::size_t kMaxComparedCells = 25'000'000;
 inline constexpr std::size_t kMaxFlowLine = 4096;
 
 struct Change {
@@ -19,7 +20,8 @@ struct Difference {
   std::vector<Change> changes;
   std::vector<std::string> added, removed;  // ends
 };
-Difference compare(const Check& before, const Check& after);
+// An error of more than kMaxComparedCells pairs of ends.
+Result<Difference> compare(const Check& before, const Check& after);
 
 // {"src": "shop/web", "dst": "10.0.0.1", "port": 80, "protocol": "TCP", "count": 12}: names of workloads or pods, or addresses.
 struct Flow {
@@ -44,6 +46,6 @@ struct Replayed {
 };
 std::vector<Replayed> replay(const Check& before, const Check& after, const std::vector<Flow>& flows, const std::string& default_namespace);
 
-boost::json::object render_json(const Difference& difference, const std::vector<Replayed>& replayed);
+boost::json::object render_json(const Difference& difference, const std::vector<Finding>& errors, const std::vector<Replayed>& replayed);
 
 }  // namespace fairway::policycheck

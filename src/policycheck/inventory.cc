@@ -19,6 +19,7 @@ using apiserver::object_at;
 using apiserver::text_at;
 using k8s::Kind;
 
+constexpr std::size_t kMaxFamilyNotes = 20;
 constexpr std::string_view kPolicyVersion = "policy.networking.k8s.io/v1alpha2";
 
 // Where a kind keeps its pods' template.
@@ -62,6 +63,8 @@ class Taker {
                              reflect::Reflected<Row> (*reflector)(const k8s::SlimObject&));
   Workload& workload(const std::string& kind, const model::Name& id);
   void place_pods();
+  void note_families();
+  void take_ranges();
   void name_namespaces();
   std::uint16_t port_of(const ManifestObject& object, const Json& port, const char* field);
 
@@ -168,6 +171,11 @@ void Taker::add_service(const ManifestObject& object) {
   if (const auto* selector = object_at(object.value, "spec.selector"))
     for (const auto& [key, value] : *selector)
       if (value.is_string()) out.selector.emplace(key, value.get_string());
+  std::set<net::IpAddr> addresses;
+  if (const auto one = net::IpAddr::parse(text_at(object.value, "spec.clusterIP")); one.ok()) addresses.insert(*one);
+  for (const Json& text : array_at(object.value, "spec.clusterIPs"))
+    if (const auto one = net::IpAddr::parse(text.is_string() ? std::string_view(text.get_string()) : ""); one.ok()) addresses.insert(*one);
+  out.addresses.assign(addresses.begin(), addresses.end());
   for (const Json& port : array_at(object.value, "spec.ports")) {
     ServicePort one;
     one.name = text_at(port, "name");
@@ -279,6 +287,7 @@ void Taker::place_pods() {
       return;
     }
     pod.ips = {*next};
+    out_.invented.insert(*next);
     next = next_of(*next);
     ++placed;
   }
@@ -287,8 +296,39 @@ void Taker::place_pods() {
                          narrow.begin()->to_string() + (narrow.size() > 1 ? " and the other ipBlocks within it" : ""));
 }
 
+// A block of a family that no pod has an address of matches nothing that is asked here.
+void Taker::note_families() {
+  bool has[2] = {};
+  for (const auto& pod : out_.state.pods)
+    for (const auto& addr : pod.ips) has[addr.is_v4() ? 0 : 1] = true;
+  if (has[0] && has[1]) return;
+  std::size_t told = 0;
+  for (std::size_t i = 0; i < out_.state.policies.size(); ++i)
+    for (const bool in : {true, false}) {
+      const auto& rules = in ? out_.state.policies[i].ingress : out_.state.policies[i].egress;
+      for (std::size_t r = 0; r < rules.size(); ++r) {
+        const auto lost = std::find_if(rules[r].peers.begin(), rules[r].peers.end(), [&](const model::PolicyPeer& peer) {
+          return peer.kind == model::PolicyPeer::Kind::kNetwork && !has[peer.network.addr().is_v4() ? 0 : 1];
+        });
+        if (lost == rules[r].peers.end() || ++told > kMaxFamilyNotes) continue;
+        const std::string field = std::string(in ? "spec.ingress[" : "spec.egress[") + std::to_string(r) + "]";
+        out_.notes.push_back(out_.policy_sources[i].place(field).to_string() + ": policy " + out_.state.policies[i].id.to_string() + " " +
+                             field + ": " + lost->network.to_string() + " is not judged: no pod here has an " +
+                             (lost->network.addr().is_v4() ? "IPv4" : "IPv6") + " address");
+      }
+    }
+  if (told > kMaxFamilyNotes) out_.notes.push_back("so are ipBlocks of " + std::to_string(told - kMaxFamilyNotes) + " more rules");
+}
+
+void Taker::take_ranges() {
+  out_.service_ranges = options_.service_ranges;
+  out_.pod_ranges = {options_.pod_range};
+  for (const auto& node : out_.state.nodes) out_.pod_ranges.insert(out_.pod_ranges.end(), node.pod_cidrs.begin(), node.pod_cidrs.end());
+}
+
 Inventory Taker::take(Manifests manifests) {
   out_.faults = std::move(manifests.faults);
+  out_.notes = std::move(manifests.notes);
   std::map<Key, const ManifestObject*> known;
   std::vector<const ManifestObject*> all, pods;
   for (const auto& object : manifests.objects) {
@@ -305,6 +345,8 @@ Inventory Taker::take(Manifests manifests) {
   for (const auto* object : all) add(*object);
   name_namespaces();
   place_pods();
+  note_families();
+  take_ranges();
   std::sort(out_.workloads.begin(), out_.workloads.end(),
             [](const Workload& a, const Workload& b) { return std::tie(a.id, a.kind) < std::tie(b.id, b.kind); });
   return std::move(out_);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 
 #include "compile/policy/oracle.h"
 #include "policycheck/manifest.h"
@@ -39,7 +40,8 @@ struct ServicePort {
 };
 struct Service {
   model::Name id;
-  model::Labels selector;  // empty: its endpoints are somebody else's business
+  std::vector<net::IpAddr> addresses;  // its clusterIPs
+  model::Labels selector;              // empty: its endpoints are somebody else's business
   std::vector<ServicePort> ports;
   Source source;
 };
@@ -52,11 +54,14 @@ struct Inventory {
   std::vector<Finding> findings;       // of reading
   std::vector<Fault> faults;           // objects without any reading
   std::vector<std::string> notes;
-  std::size_t skipped = 0;  // objects of kinds that policies do not look at
+  std::set<net::IpAddr> invented;                       // of pods without an address: nobody can ask for them by it
+  std::vector<net::Prefix> pod_ranges, service_ranges;  // addresses in them are never the outside's
+  std::size_t skipped = 0;                              // objects of kinds that policies do not look at
 };
 
 struct InventoryOptions {
   net::Prefix pod_range;  // a pod without an address is taken to have one in it that no narrower ipBlock names
+  std::vector<net::Prefix> service_ranges = {};
 };
 
 Inventory take_inventory(Manifests manifests, const InventoryOptions& options);

@@ -161,8 +161,8 @@ class Linter {
     for (PartyId peer = 0; peer < check_.parties().all().size(); ++peer)
       if (check_.reachability().allowed(own, Direction::kEgress, peer).has(net::Protocol::kUdp, 53)) return;
     say("dns-denied", end.name, "spec.egress",
-        "may not ask for names: " + name_of(*first) + " isolates its egress, and no rule allows port 53 of UDP",
-        "allow egress to the cluster's DNS: to namespace kube-system, ports 53 of UDP and TCP",
+        "may not ask DNS that runs in pods: " + name_of(*first) + " isolates its egress, and no rule allows port 53 of UDP",
+        "allow egress to namespace kube-system, ports 53 of UDP and TCP; DNS of its own node (as Fairway's) is never judged",
         source_of(static_cast<std::size_t>(first - state_.policies.data())));
   }
   static bool is_dns(const model::Pod& pod) {

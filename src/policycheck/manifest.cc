@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <map>
@@ -94,6 +93,13 @@ Place Source::place(std::string_view field) const {
 }
 
 Status ManifestReader::read(const std::string& path) {
+  const std::size_t objects = out_.objects.size(), faults = out_.faults.size();
+  FW_TRY(read_any(path));
+  if (out_.objects.size() > objects || out_.faults.size() > faults) return {};
+  return make_error(Code::kNotFound, (path == "-" ? "standard input" : path) + ": has no Kubernetes object");
+}
+
+Status ManifestReader::read_any(const std::string& path) {
   if (path == "-") {
     std::string text;
     for (char part[1 << 16]; text.size() <= kMaxFileBytes && (std::cin.read(part, sizeof part), std::cin.gcount() > 0);)
@@ -109,15 +115,31 @@ Status ManifestReader::read(const std::string& path) {
   return {};
 }
 
+// By its name; one that cannot be read is an error, as a policy may not be missed in silence.
+Result<bool> ManifestReader::is_manifest(const fs::directory_entry& entry) {
+  std::error_code error;
+  const std::string path = entry.path().string(), ending = entry.path().extension().string();
+  const auto status = entry.status(error);
+  if (fs::is_directory(status)) {
+    if (entry.is_symlink(error)) out_.notes.push_back(path + ": is a link to a folder, passed over; name it to have it read");
+    return false;
+  }
+  if ((ending != ".yaml" && ending != ".yml" && ending != ".json") || entry.path().filename().string().starts_with("kustomization."))
+    return false;
+  if (status.type() == fs::file_type::not_found) return make_error(Code::kNotFound, path + ": is a link to nothing");
+  if (error) return make_error(Code::kIo, path + ": " + error.message());
+  if (!fs::is_regular_file(status)) return make_error(Code::kInvalid, path + ": is no file");
+  return true;
+}
+
 Status ManifestReader::read_folder(const std::string& path) {
   std::vector<std::string> files;
   std::error_code error;
   for (auto at = fs::recursive_directory_iterator(path, error); !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
     const std::string name = at->path().filename().string();
     if (name.starts_with('.') && at->is_directory(error)) at.disable_recursion_pending();
-    const std::string ending = at->path().extension().string();
-    if ((ending != ".yaml" && ending != ".yml" && ending != ".json") || name.starts_with("kustomization.") || !at->is_regular_file(error))
-      continue;
+    FW_ASSIGN(const bool wanted, is_manifest(*at));
+    if (!wanted) continue;
     files.push_back(at->path().string());
     if (files_ + files.size() > kMaxFiles) return make_error(Code::kInvalid, path + ": has more than 20000 manifests");
   }
@@ -211,6 +233,7 @@ Manifests applied_over(Manifests base, Manifests change) {
     else base.objects[at->second] = std::move(object);
   }
   for (auto& fault : change.faults) base.faults.push_back(std::move(fault));
+  for (auto& note : change.notes) base.notes.push_back(std::move(note));
   return base;
 }
 

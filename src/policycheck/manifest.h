@@ -5,6 +5,7 @@
 // else there is goes on being read, so that all faults are told at once.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -58,12 +59,14 @@ struct ManifestObject {
 struct Manifests {
   std::vector<ManifestObject> objects;  // in the order in which they were read
   std::vector<Fault> faults;
+  std::vector<std::string> notes;  // what was passed over
 };
 
 class ManifestReader {
  public:
   explicit ManifestReader(std::string default_namespace) : default_namespace_(std::move(default_namespace)) {}
   // A file, a folder (its *.yaml, *.yml and *.json, and those of its folders), or "-": standard input.
+  // One without any object is an error: a check of nothing would pass.
   Status read(const std::string& path);
   // Many YAML documents, or JSON.
   void read_text(const std::string& file, std::string_view text);
@@ -72,6 +75,8 @@ class ManifestReader {
   Manifests take() { return std::move(out_); }
 
  private:
+  Status read_any(const std::string& path);
+  Result<bool> is_manifest(const std::filesystem::directory_entry& entry);
   Status read_folder(const std::string& path);
   void read_document(std::shared_ptr<const Document> document, bool json);
   void add(Json value, std::shared_ptr<const Document> document, const std::string& path, const std::string& list_kind);

@@ -1,10 +1,15 @@
 // What is read of manifests, and how what is broken is told: file, line, object, field, reason.
 #include "policycheck/manifest.h"
 
+#include <filesystem>
+#include <fstream>
+
 #include "policycheck/testing.h"
 
 namespace fairway::policycheck {
 namespace {
+
+namespace fs = std::filesystem;
 
 std::vector<std::string> faults_of(const std::string& text) {
   std::vector<std::string> out;
@@ -41,6 +46,42 @@ TEST(Manifest, WhatIsBrokenIsToldWithItsLine) {
   EXPECT_EQ(faults_of(pod("UPPER")), Texts{"m.yaml:4: Pod default/UPPER: metadata.name: \"UPPER\" is not a name"});
   EXPECT_EQ(faults_of("kind: List\nitems:\n- kind: Service\n  metadata: {name: s}\n  spec:\n    ports:\n    - {port: 99999}\n"),
             Texts{"m.yaml:7: Service default/s: spec.ports[0].port: is not a number from 1 to 65535"});
+}
+
+// A folder of its own for what is read of files.
+class ManifestFiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/fw-manifest-XXXXXX";
+    folder_ = ::mkdtemp(name);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  std::string write(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ / name) << text;
+    return folder_ / name;
+  }
+  std::string read(const std::string& path) {
+    const auto status = reader_.read(path);
+    return status.ok() ? "" : status.error().message;
+  }
+  fs::path folder_;
+  ManifestReader reader_{"default"};
+};
+
+TEST_F(ManifestFiles, NoObjectIsAnError) {
+  EXPECT_EQ(read(write("a.yaml", "# nothing\n---\n")), (folder_ / "a.yaml").string() + ": has no Kubernetes object");
+  EXPECT_EQ(read(folder_), folder_.string() + ": has no Kubernetes object");
+  EXPECT_EQ(read(write("b.yaml", pod("a"))), "");
+}
+
+TEST_F(ManifestFiles, WhatCannotBeReadInAFolderIsNamed) {
+  write("a.yaml", pod("a"));
+  fs::create_directory(folder_ / "below");
+  fs::create_directory_symlink(folder_ / "below", folder_ / "link");
+  EXPECT_EQ(read(folder_), "");
+  EXPECT_EQ(reader_.take().notes, Texts{(folder_ / "link").string() + ": is a link to a folder, passed over; name it to have it read"});
+  fs::create_symlink(folder_ / "gone", folder_ / "below" / "b.yaml");
+  EXPECT_EQ(read(folder_), (folder_ / "below" / "b.yaml").string() + ": is a link to nothing");
 }
 
 TEST(Manifest, BombsAndDepthsEnd) {
@@ -86,6 +127,12 @@ TEST(Inventory, APodWithoutAnAddressLiesOutsideOfNarrowerBlocks) {
       {pod_range()});
   EXPECT_EQ(taken.state.pods.at(0).ips.at(0).to_string(), "10.244.1.1");
   EXPECT_EQ(taken.notes.size(), 2U);
+}
+
+TEST(Inventory, ABlockOfAFamilyThatNoPodHasIsNoted) {
+  const auto taken = take_inventory(
+      read_manifests(pod("a") + policy("p", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 'fd00::/64'}}]}]}")), {pod_range()});
+  EXPECT_EQ(taken.notes.back(), "m.yaml:10: policy default/p spec.ingress[0]: fd00::/64 is not judged: no pod here has an IPv6 address");
 }
 
 TEST(Inventory, TooManyPodsForTheRange) {

@@ -108,14 +108,9 @@ bool Pattern::matches(const Check& check, const End& end) const {
                                  [&](std::size_t pod) { return model::matches(*labels_, check.inventory().state.pods[pod].labels); });
 }
 
-std::vector<const End*> Pattern::ends(const Check& check) const {
+Result<std::vector<const End*>> Pattern::ends(const Check& check) const {
+  if (network_) return check.ends_at(*network_);
   std::vector<const End*> out;
-  if (network_) {
-    const auto ids = check.parties().outside_within(*network_);
-    for (const End& end : check.ends())
-      if (end.kind == End::Kind::kOutside && std::binary_search(ids.begin(), ids.end(), end.parties.front())) out.push_back(&end);
-    return out;
-  }
   for (const End& end : check.ends())
     if (matches(check, end)) out.push_back(&end);
   return out;

@@ -11,10 +11,8 @@ namespace fairway::policycheck {
 class Pattern {
  public:
   static Result<Pattern> parse(std::string_view text, const std::string& default_namespace);
-  // All of the check's ends that it names.
-  std::vector<const End*> ends(const Check& check) const;
-  // A network or an address: the parties within it; each part that a policy tells apart has one.
-  bool is_network() const { return network_.has_value(); }
+  // All of the check's ends that it names; an error where it is an address that cannot be one (check.h).
+  Result<std::vector<const End*>> ends(const Check& check) const;
   const std::string& text() const { return text_; }
   // Whether it names the workload alone, not among others.
   bool exact() const { return exact_; }

@@ -17,7 +17,7 @@ inline Manifests read_manifests(const std::string& text, const std::string& file
   return reader.take();
 }
 inline std::unique_ptr<Check> check_of(const std::string& text) {
-  auto inventory = take_inventory(read_manifests(text), {pod_range()});
+  auto inventory = take_inventory(read_manifests(text), {pod_range(), {*net::Prefix::parse("10.96.0.0/16")}});
   for (const auto& fault : inventory.faults) ADD_FAILURE() << fault.to_string();
   return std::make_unique<Check>(std::move(inventory), pod_range());
 }

@@ -78,6 +78,51 @@ class Offline(Case):
             self.assertEqual(code, 2)
             self.assertIn(expected, err)
 
+    def test_addresses_are_never_outside_by_mistake(self):
+        for line, expected in (("deny 10.0.0.0/8 -> backend", "of pods (10.244.0.0/16)"), ("deny 10.244.9.9 -> backend", "is no known one"),
+                               ("deny 10.96.0.9 -> backend", "of Services (10.96.0.0/16)"), ("# none", "has no assertion")):
+            with self.subTest(line):
+                code, _, err = policy("check", SCENARIO, "--assert", "/dev/stdin", input=line + "\n")
+                self.assertEqual(code, 2)
+                self.assertIn(expected, err)
+
+    def test_nothing_is_no_success(self):
+        for args in (("check", "-"), ("check", "/dev/null"), ("diff", SHOP, "/dev/null")):
+            code, _, err = policy(*args, input="")
+            self.assertEqual(code, 2)
+            self.assertIn("has no Kubernetes object", err)
+        code, _, err = policy("check", SCENARIO, "--why", "frontend", "backend:80", "-o", "json")
+        self.assertEqual(code, 2)
+        self.assertIn("--why asks one question", err)
+
+    def test_why_answers_each_port(self):
+        code, out, _ = policy("check", SHOP, "-n", "shop", "--why", "cart", "db:5432-5433")
+        self.assertEqual(code, 1)
+        self.assertRegex(out, r"^shop/cart -> shop/db:5432-5433 +passes partly\n +IPv4, port 5432: passes\n(.*\n)+ +IPv4, port 5433: is denied\n")
+        self.assertEqual(policy("check", SCENARIO, "--why", "frontend", "frontend:81")[0], 0)
+
+    def test_a_diff_tells_what_of_new_cannot_be_read(self):
+        bad = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/99}}]}]}\n"
+        code, out, _ = policy("diff", SHOP, "-", "--apply", input=bad)
+        self.assertEqual(code, 1)
+        self.assertIn("error invalid-part  NetworkPolicy shop/p spec.ingress[0].from[0].ipBlock.cidr", out)
+        self.assertEqual(json.loads(policy("diff", SHOP, "-", "--apply", "-o", "json", input=bad)[1])["findings"][0]["id"], "invalid-part")
+
+    def test_text_of_manifests_cannot_steer_a_terminal(self):
+        code, _, err = policy("check", "-", input='apiVersion: v1\nkind: "Po\\e[31m\\u202ed"\nmetadata: {}\n')
+        self.assertEqual(code, 2)
+        self.assertIn(r"Po\x1b[31m\u202ed", err)
+
+    def test_pairs_are_bounded(self):
+        blocks = ", ".join("{cidr: 11.%d.%d.0/24}" % (i // 256, i % 256) for i in range(1200)).replace("{cidr", "{ipBlock: {cidr").replace("}", "}}")
+        pods = "\n---\n".join(LABELLED.replace("frontend,", f"pod-{i},") for i in range(500))
+        text = pods + "\n---\n" + f"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{podSelector: {{}}, ingress: [{{from: [{blocks}]}}]}}\n"
+        for form in ("json", "svg", "dot"):
+            code, out, err = policy("check", "-", "-o", form, input=text)
+            self.assertEqual((code, out), (2, ""))
+            self.assertRegex(err, r"there are 1451000 pairs of ends, more than 1000000: narrow them with --from and --to")
+        self.assertEqual(policy("check", "-", "-o", "json", "--to", "pod-1", input=text)[0], 0)
+
     def test_many_workloads_are_a_list(self):
         pods = "\n---\n".join(LABELLED.replace("frontend,", f"pod-{i},") for i in range(50)) + "\n---\n" + scenario(without=("frontend-pod.yaml",))
         lines = policy("check", "-", "--to", "backend", input=pods)[1].splitlines()
