@@ -72,7 +72,7 @@ class Check {
   bool is_itself(const End& from, const End& to) const {
     return &from == &to && from.kind == End::Kind::kWorkload && workload(from).kind == "Pod";
   }
-  // Nothing between families.
+  // By the matrix, but for a pod and itself: all. Both parties are of one family.
   PortSet passing(const Connection& connection) const;
   Cell between(const End& from, const End& to) const;
   // By the naive evaluator; the verdict is that of the matrix.
