@@ -113,7 +113,8 @@ struct Kernel final : datapath::PolicyTables {
   }
   std::pair<int, std::uint32_t> verdict(unsigned bank, const fw_verdict_key& key) const {
     const auto row = verdicts.lookup(key);
-    return row.ok() ? std::pair<int, std::uint32_t>(row->verdict[bank], row->rule[bank]) : std::pair<int, std::uint32_t>(0, 0);
+    return row.ok() ? std::pair<int, std::uint32_t>(row->verdict[bank], row->rule[bank] & ~FW_RULE_TURN)
+                    : std::pair<int, std::uint32_t>(0, 0);
   }
   std::size_t rows() const { return subjects.inner.size() + peers.inner.size() + cidrs.inner.size() + verdicts.inner.size(); }
 };
@@ -216,7 +217,7 @@ std::string differs(const Kernel& k, unsigned bank, const State& s) {
     const auto it = s.subjects.find(pod);
     const SubjectRow want = it == s.subjects.end() ? SubjectRow{} : it->second;
     if (there.id != want.id || there.fallback[0] != static_cast<int>(want.ingress) || there.fallback[1] != static_cast<int>(want.egress) ||
-        there.rule[0] != want.ingress_rule || there.rule[1] != want.egress_rule)
+        (there.rule[0] & ~FW_RULE_TURN) != want.ingress_rule || (there.rule[1] & ~FW_RULE_TURN) != want.egress_rule)
       return "subject of " + std::to_string(pod);
   }
   for (const auto& addr : addresses())
