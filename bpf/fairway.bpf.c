@@ -157,7 +157,7 @@ SEC("tc")
 int pod_in(struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex, now = fw_straight_now();
-	int verdict = fw_straight_try(skb, now);
+	int verdict = fw_straight_try(skb, now, 0);
 	struct fw_local_if *pod;
 	struct ethhdr *eth;
 
@@ -287,7 +287,7 @@ int uplink_in(struct __sk_buff *skb)
 {
 	const struct fw_config *cfg = fw_get_config();
 	__u32 now = fw_straight_now();
-	int verdict = fw_straight_try(skb, now);
+	int verdict = fw_straight_try(skb, now, 0);
 	struct fw_endpoint *ep;
 	struct fw_pkt pkt = {};
 
@@ -339,16 +339,46 @@ int uplink_out(struct __sk_buff *skb)
 	return why ? fw_drop(skb, why) : FW_PASS;
 }
 
+#define FW_EINVAL 22
+
+/* The node that put a packet into the tunnel: whoever reaches the node can send to its VXLAN port, pods too. 0: it did not
+ * come out of one, which only a test's packet does. */
+FW_GLOBAL int fw_tunnel_sender(struct __sk_buff *skb)
+{
+	const struct fw_config *cfg = fw_get_config();
+	struct bpf_tunnel_key key = {};
+	const struct fw_endpoint *node;
+	struct fw_addr outer = {};
+	int why = bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0);
+
+	if (why == -FW_EINVAL)
+		return 0;
+	if (!why) {
+		fw_addr_set_v4(&outer, bpf_htonl(key.remote_ipv4));
+	} else {
+		if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
+			return -1;
+		__builtin_memcpy(&outer, key.remote_ipv6, 16);
+	}
+	node = bpf_map_lookup_elem(&endpoints, &outer);
+	if (!cfg || key.tunnel_id != cfg->vxlan_vni || !node || !(node->flags & FW_EP_NODE) || node->node == 0)
+		return -1;
+	return (int)node->node;
+}
+
 /* From another node's pods, out of the tunnel. */
 SEC("tc")
 int overlay_in(struct __sk_buff *skb)
 {
 	const struct fw_config *cfg = fw_get_config();
+	int sender = fw_tunnel_sender(skb), verdict;
 	__u32 now = fw_straight_now();
-	int verdict = fw_straight_try(skb, now);
 	struct fw_endpoint *ep;
 	struct fw_pkt pkt = {};
 
+	if (sender < 0)
+		return fw_drop(skb, FW_DROP_SPOOFED_OVERLAY);
+	verdict = fw_straight_try(skb, now, (__u32)sender);
 	if (verdict != FW_NOT_STRAIGHT)
 		return verdict;
 	if (!cfg)
@@ -359,6 +389,9 @@ int overlay_in(struct __sk_buff *skb)
 		return fw_drop(skb, FW_DROP_MALFORMED);
 	if (fw_is_martian(cfg, &pkt.saddr))
 		return fw_drop(skb, FW_DROP_MARTIAN);
+	ep = bpf_map_lookup_elem(&endpoints, &pkt.saddr); /* a pod that is not known yet has no row */
+	if (sender && ep && ep->node != (__u32)sender)
+		return fw_drop(skb, FW_DROP_SPOOFED_OVERLAY);
 	ep = bpf_map_lookup_elem(&endpoints, &pkt.daddr);
 	if (ep && (ep->flags & FW_EP_LOCAL)) {
 		fw_straight_learn(skb, &pkt, ep, FW_WAY_ARRIVAL, now);

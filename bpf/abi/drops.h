@@ -32,7 +32,9 @@
 	X(FW_DROP_NO_CONFIG, 20, "no-config", "the agent has not configured the datapath")                             \
 	X(FW_DROP_NO_LINK, 21, "no-link", "no uplink or overlay device of the needed kind is configured")              \
 	X(FW_DROP_POLICY_INGRESS, 22, "policy-ingress", "a policy does not let the receiving pod have it")             \
-	X(FW_DROP_POLICY_EGRESS, 23, "policy-egress", "a policy does not let the sending pod send it")
+	X(FW_DROP_POLICY_EGRESS, 23, "policy-egress", "a policy does not let the sending pod send it")                 \
+	X(FW_DROP_SPOOFED_OVERLAY, 24, "spoofed-overlay",                                                              \
+	  "out of the overlay, but sent by no node, or by another than its source's")
 
 /* Events that are no drops. Numbered from 64 on in the same map. */
 #define FW_EVENT_LIST(X)                                                                                               \

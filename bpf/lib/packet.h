@@ -176,6 +176,24 @@ static __always_inline int fw_read_ports(struct __sk_buff *skb, struct fw_pkt *p
 	return 0;
 }
 
+/* Does the packet, by its own length, hold a whole header at `l4_off`? What lies behind its end, the receiver cuts off: it
+ * is not the header (RFC 1858). A length of 0 is a GSO frame's of more than 64 KB. */
+static __always_inline bool fw_l4_is_whole(struct __sk_buff *skb, const struct fw_pkt *pkt)
+{
+	__u32 least = 8, end;
+	__be16 length;
+
+	if (pkt->protocol == IPPROTO_TCP)
+		least = sizeof(struct tcphdr);
+	else if (pkt->protocol != IPPROTO_UDP && pkt->protocol != IPPROTO_SCTP && pkt->protocol != IPPROTO_ICMP &&
+		 pkt->protocol != IPPROTO_ICMPV6)
+		return true;
+	if (bpf_skb_load_bytes(skb, FW_ETH_HLEN + (pkt->v6 ? 4 : 2), &length, 2))
+		return false;
+	end = FW_ETH_HLEN + (pkt->v6 ? sizeof(struct ipv6hdr) : 0) + bpf_ntohs(length);
+	return length == 0 ? skb->gso_size != 0 : pkt->l4_off + least <= end;
+}
+
 /* The transport: protocol, ports, flags; may be asked again after a rewrite. A later fragment gets its ports from the
  * row its first fragment left. */
 FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
@@ -200,7 +218,7 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 		pkt->fragment = FW_FRAG_FIRST;
 	}
 	if (pkt->fragment != FW_FRAG_LATER) {
-		why = fw_read_ports(skb, pkt);
+		why = fw_l4_is_whole(skb, pkt) ? fw_read_ports(skb, pkt) : FW_DROP_MALFORMED;
 		pkt->l4_parsed = !why;
 		if (why || pkt->fragment == FW_FRAG_NONE)
 			return why;

@@ -334,10 +334,12 @@ static __always_inline int fw_judge_error(struct __sk_buff *skb, struct fw_pkt *
 {
 	struct fw_judging *j = &scratch_row->judging;
 	struct fw_pkt *quoted = &scratch_row->quoted;
+	const struct fw_endpoint *from = bpf_map_lookup_elem(&endpoints, &pkt->saddr);
 	int why;
 
+	/* only a router or a node has something to say about packets that were not to itself */
 	if (!fw_read_quoted(skb, pkt->v6, (__u32)pkt->l4_off + 8, quoted) && fw_addr_eq(&quoted->saddr, &pkt->daddr) &&
-	    (!j->src_if || fw_addr_eq(&quoted->daddr, &pkt->saddr))) {
+	    ((!j->src_if && (!from || (from->flags & FW_EP_NODE))) || fw_addr_eq(&quoted->daddr, &pkt->saddr))) {
 		j->low_sends = !fw_track_key_of(quoted, &j->key);
 		why = fw_judge_flow(FW_JUDGE_QUOTED);
 		if (why != FW_JUDGE_NO_ROW)

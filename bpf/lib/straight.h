@@ -34,6 +34,7 @@ struct fw_straight {
 	__u32 epoch; /* 0: never written */
 	__u32 in_ifindex;
 	__u32 out_ifindex;
+	__u32 sender; /* FW_WAY_ARRIVAL: the source's node */
 	__u32 src_if; /* isolated ends: each packet needs a pass (lib/pass.h) */
 	__u32 dst_if;
 	__u8 smac[6];
@@ -71,15 +72,16 @@ static __always_inline bool fw_surely_fits(struct __sk_buff *skb, __u32 mtu, boo
 	return ip + tcp->doff * 4 + skb->gso_size <= mtu;
 }
 
+/* `sender`: the node that the overlay's packet came from, 0 elsewhere. */
 static __always_inline bool fw_straight_matches(struct __sk_buff *skb, const struct fw_straight *row, __u32 now,
-						bool v6)
+						__u32 sender, bool v6)
 {
 	const struct ethhdr *eth = (void *)(long)skb->data;
 
 	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
 		return false;
 	return row->epoch == now && row->in_ifindex == skb->ifindex && row->protocol == (__be16)skb->protocol &&
-	       fw_mac_eq(row->smac, eth->h_source) &&
+	       fw_mac_eq(row->smac, eth->h_source) && (!sender || row->sender == sender) &&
 	       (row->way < FW_WAY_NODE || fw_surely_fits(skb, row->node.mtu, v6));
 }
 
@@ -104,7 +106,7 @@ static __always_inline int fw_straight_go(struct __sk_buff *skb, struct fw_strai
 					       : fw_to_node_native(skb, cfg, &row->node, v6);
 }
 
-static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now)
+static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now, __u32 sender)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct iphdr *ip = data + FW_ETH_HLEN;
@@ -114,7 +116,7 @@ static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now)
 		return FW_NOT_STRAIGHT;
 	row = fw_straight_row(ip->saddr, ip->daddr);
 	if (!row || row->saddr.words[3] != ip->saddr || row->daddr.words[3] != ip->daddr ||
-	    !fw_straight_matches(skb, row, now, false))
+	    !fw_straight_matches(skb, row, now, sender, false))
 		return FW_NOT_STRAIGHT;
 	if ((row->src_if | row->dst_if) &&
 	    ((ip->frag_off & bpf_htons(FW_IP_MF | FW_IP_OFFSET)) ||
@@ -123,7 +125,7 @@ static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now)
 	return fw_straight_go(skb, row, false);
 }
 
-static __always_inline int fw_straight6(struct __sk_buff *skb, __u32 now)
+static __always_inline int fw_straight6(struct __sk_buff *skb, __u32 now, __u32 sender)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ipv6hdr *ip = data + FW_ETH_HLEN;
@@ -136,7 +138,7 @@ static __always_inline int fw_straight6(struct __sk_buff *skb, __u32 now)
 		return FW_NOT_STRAIGHT;
 	row = fw_straight_row(saddr->words[3], daddr->words[3]);
 	if (!row || !fw_addr_eq(&row->saddr, saddr) || !fw_addr_eq(&row->daddr, daddr) ||
-	    !fw_straight_matches(skb, row, now, true))
+	    !fw_straight_matches(skb, row, now, sender, true))
 		return FW_NOT_STRAIGHT;
 	if ((row->src_if | row->dst_if) &&
 	    !fw_has_pass(skb, &row->saddr, &row->daddr, ip->nexthdr, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if))
@@ -153,13 +155,13 @@ static __always_inline __u32 fw_straight_now(void)
 }
 
 /* A verdict that still holds, or FW_NOT_STRAIGHT. */
-static __always_inline int fw_straight_try(struct __sk_buff *skb, __u32 now)
+static __always_inline int fw_straight_try(struct __sk_buff *skb, __u32 now, __u32 sender)
 {
 	if (now == 0)
 		return FW_NOT_STRAIGHT;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return fw_straight4(skb, now);
-	return skb->protocol == bpf_htons(ETH_P_IPV6) ? fw_straight6(skb, now) : FW_NOT_STRAIGHT;
+		return fw_straight4(skb, now, sender);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) ? fw_straight6(skb, now, sender) : FW_NOT_STRAIGHT;
 }
 
 /* Remembers the general way's verdict, where nothing but addresses decided it, and policy: neither end is translated. */
@@ -167,6 +169,7 @@ FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt,
 				__u32 way, __u32 epoch)
 {
 	bool sender_tracked = way & FW_WAY_SENDER_TRACKED;
+	const struct fw_endpoint *from;
 	struct fw_straight *row;
 	struct fw_node *node;
 	__u32 id;
@@ -191,6 +194,8 @@ FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt,
 	}
 	if (bpf_skb_load_bytes(skb, 6, row->smac, 6))
 		return 0;
+	from = bpf_map_lookup_elem(&endpoints, &pkt->saddr);
+	row->sender = from ? from->node : 0;
 	row->saddr = pkt->saddr;
 	row->daddr = pkt->daddr;
 	row->learned = bpf_jiffies64();

@@ -5,7 +5,7 @@
 // is. `fairway explain` (src/cli/explain.cc) asks both and puts it together.
 // Everything is looked up as the datapath does (datapath/policy_lookup.h), then the programs are run over the same packet
 // (datapath/dry_run.h): where the two differ it is said. Nothing is written, nothing is sent.
-// Belongs to the control thread. A departure loads the programs once more, see docs/decisions/0009.
+// Belongs to the control thread. A departure loads the programs once more, see docs/decisions/0010.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // DryRun: the node's programs over a made packet, without a trace in the node's tables.
 //
-// Method (docs/decisions/0009): the BPF object is loaded once more. What the programs read only (kShared) is the node's own, in
+// Method (docs/decisions/0010): the BPF object is loaded once more. What the programs read only (kShared) is the node's own, in
 // force; everything else is its own, small and empty but for the rows of the two ends. So whatever a program does is seen by nobody,
 // a packet on the wire pays nothing for it, and what the program would have written tells why it decided so. The tags of the
 // programs (the kernel's hash of their instructions) are compared with those in force.

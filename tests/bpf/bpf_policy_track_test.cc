@@ -224,6 +224,19 @@ TEST_P(Track, EchoAndOtherMessages) {
   EXPECT_FALSE(comes(icmp(world(), of(a_), request, 7)));
 }
 
+// The receiver cuts off what lies behind the packet's own length: what is read there is not the header that it will see.
+TEST_P(Track, AHeaderBehindThePacketsEndIsNone) {
+  Bytes frame = build(packet(of(a_), world(), kTcp, 1000, 80));
+  for (std::size_t i = 0; i < 6; ++i) frame[i] = a_.host_mac.bytes[i], frame[i + 6] = a_.mac.bytes[i];
+  EXPECT_NE(run(*cluster_, 1, "pod_in", a_.ifindex, frame).code, kShot);
+  const std::size_t length = v6() ? 18 : 16;
+  frame[length] = 0;
+  frame[length + 1] = v6() ? 8 : 28;
+  const auto before = count("malformed");
+  EXPECT_EQ(run(*cluster_, 1, "pod_in", a_.ifindex, frame).code, kShot);
+  EXPECT_EQ(count("malformed"), before + 1);
+}
+
 TEST_P(Track, ErrorsPassWithTheirConnection) {
   isolate_a();
   const PacketSpec asked = packet(of(a_), world(), kUdp, 1000, 53), other = packet(of(a_), world(), kUdp, 1001, 53);
@@ -232,6 +245,7 @@ TEST_P(Track, ErrorsPassWithTheirConnection) {
   EXPECT_TRUE(goes(a_, asked));
   EXPECT_TRUE(comes(error(world(), of(a_), asked)));
   EXPECT_TRUE(comes(error(router, of(a_), asked))) << "of a router between";
+  EXPECT_FALSE(comes(error(of(far_), of(a_), asked))) << "of a pod that was not asked";
   EXPECT_FALSE(comes(error(world(), of(a_), other)));
   EXPECT_FALSE(comes(error(world(), of(a_), packet(of(b_), world(), kUdp, 1000, 53)))) << "about another's packet";
   EXPECT_TRUE(dp().track_new().dump()->size() == 1u) << "an error leaves no row";

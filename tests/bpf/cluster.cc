@@ -21,7 +21,6 @@ namespace {
 
 constexpr const char* kPodMacPrefix = "02:fa:00:00:00:";
 constexpr const char* kHostMacPrefix = "02:fb:00:00:00:";
-constexpr std::uint32_t kVni = 7;
 
 void must(Status status) {
   if (!status.ok()) throw std::runtime_error(status.error().message);

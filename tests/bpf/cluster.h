@@ -22,6 +22,8 @@
 
 namespace fairway::test {
 
+constexpr std::uint32_t kVni = 7;  // of the overlay
+
 struct Pod {
   std::string name;
   std::string netns;

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "cluster.h"
+#include "packet.h"
 #include "sockets.h"
 
 namespace fairway::test {
@@ -54,6 +55,32 @@ TEST_P(Paths, TwoNodes) {
     EXPECT_EQ(seen.addr, a.ip(v6()));
     EXPECT_EQ(cluster.count(1, "masqueraded"), 0u);
   }
+}
+
+// Whoever reaches a node can send to its VXLAN port. What comes out of the tunnel is the sending node's own, or nothing.
+TEST_P(Paths, NobodyButANodeSpeaksTheOverlay) {
+  FW_CLUSTER(cluster, {.vxlan = true, .nodes = 2});
+  const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b"), far = cluster.add_pod(2, "far");
+  const auto forged = [&](const Pod& from, const Pod& to) {
+    std::string text(8, '\0');  // VXLAN, RFC 7348: flags with a number in force, the number
+    text[0] = 8;
+    text[6] = static_cast<char>(kVni);
+    const Bytes inner = build({.smac = from.mac, .dmac = to.mac, .saddr = from.ip(v6()), .daddr = to.ip(v6()), .sport = 7, .dport = 53});
+    return text.append(inner.begin(), inner.end());
+  };
+  const auto reaches = [&](const std::string& sender, int node, const Pod& source, const Pod& victim) {
+    const sys::Fd server = listen_in(cluster, victim.netns, Kind::kUdp, {victim.ip(v6()), 53});
+    const sys::Fd socket = client_in(cluster, sender, Kind::kUdp, false);
+    EXPECT_EQ(send_to(socket, {cluster.node_ip(node, false), 4789}, forged(source, victim)), 0);
+    return !receive(server).empty();
+  };
+  EXPECT_FALSE(reaches(a.netns, 1, far, b)) << "a pod to its own node";
+  EXPECT_FALSE(reaches(cluster.fabric_netns(), 1, far, b)) << "a host of the network";
+  EXPECT_EQ(cluster.count(1, "spoofed-overlay"), 2u);
+  EXPECT_FALSE(reaches(a.netns, 2, b, far)) << "a pod to another node";
+  EXPECT_EQ(cluster.count(2, "spoofed-overlay"), 1u);
+  EXPECT_FALSE(reaches(cluster.node_netns(2), 1, b, a)) << "a node, for a pod that is not on it";
+  EXPECT_TRUE(reaches(cluster.node_netns(2), 1, far, b)) << "a node for a pod of its own";
 }
 
 // Megabytes in frames of 64 KB over VXLAN: the header is made by pod_in, and what is too large for one goes by the device
