@@ -334,9 +334,11 @@ static __always_inline int fw_judge_error(struct __sk_buff *skb, struct fw_pkt *
 {
 	struct fw_judging *j = &scratch_row->judging;
 	struct fw_pkt *quoted = &scratch_row->quoted;
-	const struct fw_endpoint *from = bpf_map_lookup_elem(&endpoints, &pkt->saddr);
+	const struct fw_endpoint *from;
 	int why;
 
+	j->beginner = pkt->saddr; /* kernel 6.1 takes no key from a function's argument */
+	from = bpf_map_lookup_elem(&endpoints, &j->beginner);
 	/* only a router or a node has something to say about packets that were not to itself */
 	if (!fw_read_quoted(skb, pkt->v6, (__u32)pkt->l4_off + 8, quoted) && fw_addr_eq(&quoted->saddr, &pkt->daddr) &&
 	    ((!j->src_if && (!from || (from->flags & FW_EP_NODE))) || fw_addr_eq(&quoted->daddr, &pkt->saddr))) {

@@ -194,9 +194,9 @@ FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt,
 	}
 	if (bpf_skb_load_bytes(skb, 6, row->smac, 6))
 		return 0;
-	from = bpf_map_lookup_elem(&endpoints, &pkt->saddr);
-	row->sender = from ? from->node : 0;
 	row->saddr = pkt->saddr;
+	from = bpf_map_lookup_elem(&endpoints, &row->saddr);
+	row->sender = from ? from->node : 0;
 	row->daddr = pkt->daddr;
 	row->learned = bpf_jiffies64();
 	row->in_ifindex = skb->ifindex;
