@@ -44,13 +44,13 @@ class Node {
     flow_.run(all, {});
   }
   // One that isolates every pod of the namespace from ingress.
-  void add_policy(const std::string& name) {
+  void add_policy(const std::string& name, const std::string& ns = "default") {
     model::Policy row;
-    row.id = {"default", name};
+    row.id = {ns, name};
     row.uid = "uid-" + name;
     row.isolates_ingress = true;
     put<model::PolicyCodec>(Kind::kNetworkPolicy, row);
-    changed(name);
+    changed(name, ns);
   }
   void remove_policy(const std::string& name) {
     cluster_.forget(Kind::kNetworkPolicy, "default/" + name);
@@ -84,9 +84,9 @@ class Node {
     Codec::encode(row, bytes);
     ASSERT_TRUE(cluster_.restore(kind, Codec::key(row), bytes));
   }
-  void changed(const std::string& policy) {
+  void changed(const std::string& policy, const std::string& ns = "default") {
     reflect::Cluster::Changes changes;
-    changes.policies = {"default/" + policy};
+    changes.policies = {ns + "/" + policy};
     flow_.run(changes, {});
   }
   datapath::MemoryPolicyTables& tables_;
@@ -104,6 +104,7 @@ std::string deny_of(const std::string& names, bool past = false, const std::stri
 TEST(DeniedCounts, ANumberThatIsGivenAgainHasNoCounts) {
   datapath::MemoryPolicyTables tables;
   Node node(tables);
+  node.add_policy("standing", "elsewhere");  // after the last policy numbers go on
   node.add_policy("first");
   const std::uint32_t number = node.rule();
   ASSERT_NE(number, 0u);
