@@ -71,7 +71,6 @@ CLUSTER_NETWORK_POLICIES = {
     "a network that is none": (cluster({"egress": [{"action": "Deny", "to": [{"networks": ["10.0.0.0/40"]}]}]}), r"networks\[0\]: Invalid value"),
     "a network of one twice": (cluster({"egress": [{"action": "Deny", "to": [{"networks": ["10.0.0.0/8", "10.0.0.0/8"]}]}]}),
                                r'networks\[1\]: Duplicate value: "10\.0\.0\.0/8"'),
-    "domain names that are denied": (cluster({"egress": [{"action": "Deny", "to": [{"domainNames": ["example.com"]}]}]}), r"domainNames|FQDN"),
 }
 
 
