@@ -163,6 +163,10 @@ Status Node::add_remote(const Node& other, const std::vector<unsigned>& pods, fw
                                .mtu = mtu,
                                .vni = kVni};
     FW_TRY(hostnet::apply_remote_range(range, uplink, vxlan_));
+    fw_endpoint node{};  // by which the overlay knows who may send into it
+    node.node = remote_id(other);
+    node.flags = FW_EP_NODE;
+    FW_TRY(datapath_->put_endpoint(datapath::to_abi(other.underlay()), node));
     fw_endpoint endpoint{};
     endpoint.node = remote_id(other);
     for (unsigned n : pods) {
