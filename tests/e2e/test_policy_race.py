@@ -16,7 +16,7 @@ from policy_world import KINDS, Prober, agent_status, listed, wait_in_force
 from lab import Api, Case, LineReader, eventually, pod, service
 
 SEED = int(os.environ.get("FAIRWAY_SEED", "20261129"))
-RACERS, WAVE = int(os.environ.get("FAIRWAY_RACE_PODS", "1000")), 150
+RACERS, WAVE = int(os.environ.get("FAIRWAY_RACE_PODS", "450")), 150
 SERVE = ("serve-hostname", "--port=80", "--tcp", "--udp")
 NO_RETRY = "900ms"  # less than until a SYN is sent again
 SECONDS = float(os.environ.get("FAIRWAY_FLIP_SECONDS", "20"))
