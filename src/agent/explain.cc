@@ -50,10 +50,9 @@ json::object verdict_step(const View& view, const ExplainedVerdict& v, Direction
   } else if (v.table.rule == 0) {
     out["text"] = v.allowed() ? "no rule of any policy matches" : "the policies of " + who + " are not known yet";
   } else {
-    const auto number = policy.sink().rule_of(v.table.rule);
-    const auto* rule = number ? policy.engine().find_rule(*number) : nullptr;
+    const auto* rule = rule_behind(view, v.table.rule);
     out["rule"] = rule_json(rule);
-    out["text"] = rule != nullptr ? rule->to_string() : "a rule of before this agent's start";
+    out["text"] = rule_text(rule);
   }
   if (policy.open() && !policy.idle()) out["pending"] = true;
   return out;

@@ -41,9 +41,7 @@ json::object end_of(const View& view, const fw_addr& addr) {
 }
 
 json::object flow_row(const View& view, const fw_hit_key& key, const fw_hit& hit, std::uint64_t now_ns) {
-  const auto& policy = view.flow.policy();
-  const auto number = policy.sink().rule_of(key.rule);
-  const RuleName* rule = number ? policy.engine().find_rule(*number) : nullptr;
+  const RuleName* rule = rule_behind(view, key.rule);
   const RuleName none{{}, static_cast<Direction>(key.direction), -1, ""};
   json::object to = end_of(view, key.daddr);
   to["port"] = ntohs(key.dport_be);
@@ -65,8 +63,16 @@ std::string owner_name(const View& view, const net::IpAddr& addr) {
   return pods.empty() ? "" : pods.front();
 }
 
+const RuleName* rule_behind(const View& view, std::uint32_t number) {
+  const auto& policy = view.flow.policy();
+  const auto own = policy.sink().rule_of(number);
+  return own ? policy.engine().find_rule(*own) : nullptr;
+}
+
+std::string rule_text(const RuleName* rule) { return rule == nullptr ? "a rule that is no more" : rule->to_string(); }
+
 json::object rule_json(const RuleName* rule) {
-  if (rule == nullptr) return {{"text", "a rule of before this agent's start"}, {"policies", json::array{}}, {"index", -1}};
+  if (rule == nullptr) return {{"text", rule_text(nullptr)}, {"policies", json::array{}}, {"index", -1}};
   json::array policies;
   for (const auto& of : rule->policies)
     policies.push_back(json::object{{"kind", of.tier == model::PolicyTier::kNetworkPolicy ? "NetworkPolicy" : "ClusterNetworkPolicy"},

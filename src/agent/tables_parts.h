@@ -26,7 +26,10 @@ std::string in_force(const View& view, const model::Policy& policy);
 boost::json::object policy_status(const View& view);
 std::string protocol_name(std::uint8_t protocol);
 
-// tables_drops.cc. A rule as JSON; null: an earlier agent's. Without policies: of a pod whose policies are not known.
+// The rule behind a number of the kernel's, null where it is no more: of an earlier agent, or of policies that have all gone.
+const compile::policy::RuleName* rule_behind(const View& view, std::uint32_t number);
+std::string rule_text(const compile::policy::RuleName* rule);
+// tables_drops.cc. A rule as JSON; null: one that is no more. Without policies: of a pod whose policies are not known.
 boost::json::object rule_json(const compile::policy::RuleName* rule);
 // "default/web", "node/node-1", or empty: who has an address.
 std::string owner_name(const View& view, const net::IpAddr& addr);

@@ -16,13 +16,7 @@ using k8s::Kind;
 
 unsigned bank_of(const View& view) { return view.datapath.policy_generation() & 1; }
 
-std::string rule_name(const View& view, RuleId id) {
-  if (id == 0) return "-";
-  const auto& policy = view.flow.policy();
-  const auto number = policy.sink().rule_of(id);
-  const auto* name = number ? policy.engine().find_rule(*number) : nullptr;
-  return name == nullptr ? "a rule of before this agent's start" : name->to_string();
-}
+std::string rule_name(const View& view, RuleId id) { return id == 0 ? "-" : rule_text(rule_behind(view, id)); }
 
 std::string peer_name(std::uint32_t peer) { return peer == FW_PEER_ANY ? "any" : peer == FW_PEER_NONE ? "unnamed" : std::to_string(peer); }
 std::string port_name(std::uint16_t port) { return port == FW_PORT_ANY ? "any" : port == FW_PORT_NONE ? "unnamed" : std::to_string(port); }
