@@ -26,6 +26,13 @@ std::pair<const CLI::App*, std::string> named_command(const CLI::App& app, int a
   return {at, ""};
 }
 
+// "fairway lab node": the words that lead to a command.
+std::string path_of(const CLI::App* command) {
+  std::string path;
+  for (; command != nullptr; command = command->get_parent()) path = command->get_name() + (path.empty() ? "" : " " + path);
+  return path;
+}
+
 // CLI11 says "A subcommand is required" whatever was typed. A command alone is a question, and gets its help.
 int tell(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr)
@@ -33,14 +40,13 @@ int tell(const CLI::App& app, const CLI::ParseError& error, int argc, char** arg
   const auto [command, word] = named_command(app, argc, argv);
   if (command->get_require_subcommand_min() == 0) return app.exit(error), 2;
   if (word.empty()) {
-    std::cerr << command->help();
+    std::cerr << command->help(path_of(command->get_parent()));
     return 2;
   }
-  std::string names, path;
+  std::string names;
   for (const auto* sub : command->get_subcommands([](const CLI::App* each) { return !each->get_group().empty(); }))
     names += (names.empty() ? "" : ", ") + sub->get_name();
-  for (const CLI::App* up = command; up != nullptr; up = up->get_parent()) path = up->get_name() + (path.empty() ? "" : " " + path);
-  std::cerr << "fairway: \"" << word << "\" is no command of \"" << path << "\"; there are: " << names << "\n";
+  std::cerr << "fairway: \"" << word << "\" is no command of \"" << path_of(command) << "\"; there are: " << names << "\n";
   return 2;
 }
 
