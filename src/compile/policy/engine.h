@@ -5,7 +5,7 @@
 // Method (design section 5): each peer of each rule that holds for a local pod is a predicate on addresses; addresses with the
 // same truth vector share a peer class; the port ranges in force cut each protocol's ports into classes; local pods with the
 // same rules (and the same numbers behind named ports) share a subject. Policies that select no local pod cost nothing here.
-// A local pod is one that add_local() named. Where every pod is local the same Engine computes a whole cluster (policy check).
+// A local pod is one that add_local() named.
 // Numbers are given once and not used again for another meaning while a packet may still read it: not before the
 // second Delta after the one that freed them; a rule's, by which packets are counted, not before reuse_rules().
 // Belongs to the control thread.
