@@ -8,6 +8,7 @@
 #define FAIRWAY_LIB_FLOW_H
 
 #include "lib/packet.h"
+#include "abi/timeouts.h"
 
 /* What is known of a connection while policy judges it (lib/policy.h). */
 struct fw_judging {
@@ -68,22 +69,10 @@ static __always_inline __u32 fw_flow_hash(const struct fw_flow_key *key)
 	return (__u32)(h ^ (h >> 32));
 }
 
-static __always_inline __u32 fw_flow_timeout(__u8 protocol, __u32 flags)
-{
-	if (protocol == IPPROTO_TCP) {
-		if (flags & (FW_FLOW_FIN | FW_FLOW_RST))
-			return FW_TIMEOUT_TCP_CLOSING_S;
-		return flags & FW_FLOW_REPLIED ? FW_TIMEOUT_TCP_S : FW_TIMEOUT_TCP_NEW_S;
-	}
-	if (protocol == IPPROTO_UDP)
-		return flags & FW_FLOW_REPLIED ? FW_TIMEOUT_UDP_S : FW_TIMEOUT_UDP_NEW_S;
-	return FW_TIMEOUT_ICMP_S;
-}
-
 /* Another CPU may have refreshed the row since this one read the clock: its age is signed. */
 static __always_inline bool fw_flow_expired(const struct fw_flow_key *key, const struct fw_flow *row, __u32 now_s)
 {
-	return (__s32)(now_s - row->last_seen_s) > (__s32)fw_flow_timeout(key->protocol, row->flags);
+	return (__s32)(now_s - row->last_seen_s) > (__s32)fw_flow_timeout_s(key->protocol, row->flags);
 }
 
 /* The live row of `key`, or null. A row that was recycled under us has another check. */

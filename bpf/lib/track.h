@@ -11,8 +11,6 @@
 
 #include "lib/flow.h"
 
-#define FW_TRACK_BOTH_FIN (FW_TRACK_LOW_FIN | FW_TRACK_HIGH_FIN)
-
 /* As track_check() of src/datapath/policy_tables.cc. */
 static __always_inline __u32 fw_track_hash(const struct fw_track_key *key)
 {
@@ -47,24 +45,6 @@ static __always_inline bool fw_track_key_of(const struct fw_pkt *pkt, struct fw_
 	return low;
 }
 
-static __always_inline __u32 fw_track_timeout(__u8 protocol, __u32 flags)
-{
-	bool replied = flags & FW_TRACK_REPLIED;
-
-	switch (protocol) {
-	case IPPROTO_TCP:
-		if ((flags & FW_TRACK_RST) || (flags & FW_TRACK_BOTH_FIN) == FW_TRACK_BOTH_FIN)
-			return FW_TIMEOUT_TCP_CLOSING_S;
-		return replied ? FW_TIMEOUT_TCP_S : FW_TIMEOUT_TCP_NEW_S;
-	case IPPROTO_SCTP:
-		return replied ? FW_TIMEOUT_SCTP_S : FW_TIMEOUT_TCP_NEW_S;
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6:
-		return FW_TIMEOUT_ICMP_S;
-	}
-	return replied ? FW_TIMEOUT_UDP_S : FW_TIMEOUT_UDP_NEW_S;
-}
-
 #define FW_READ(field) (*(const volatile __typeof__(field) *)&(field))
 
 /* Copies a row, the check last. False where it is another's by now. */
@@ -83,7 +63,7 @@ static __always_inline bool fw_track_read(const struct fw_track *row, __u32 chec
 
 static __always_inline bool fw_track_expired(__u8 protocol, const struct fw_track *copy, __u32 now_s)
 {
-	return (__s32)(now_s - copy->last_seen_s) > (__s32)fw_track_timeout(protocol, copy->flags);
+	return (__s32)(now_s - copy->last_seen_s) > (__s32)fw_track_timeout_s(protocol, copy->flags);
 }
 
 /* The live row of a key that lies in a map, or null; its content as read in `copy`. `dry`: nothing is removed. */

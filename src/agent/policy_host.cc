@@ -11,8 +11,8 @@
 #include <optional>
 #include <set>
 
+#include "abi/timeouts.h"
 #include "datapath/addr.h"
-#include "datapath/flow_sweep.h"
 #include "io/netlink.h"
 #include "sys/netns.h"
 
@@ -51,7 +51,7 @@ std::optional<hostnet::LiveConnection> connection_of(const fw_flow_key& key, con
   const bool service = key.dir == FW_FLOW_FORWARD;
   if (!service && key.dir != FW_FLOW_MASQ_FORWARD) return std::nullopt;
   const auto age = static_cast<std::int32_t>(now - row.last_seen_s);
-  if (age > static_cast<std::int32_t>(datapath::flow_timeout_s(key.protocol, row.flags))) return std::nullopt;
+  if (age > static_cast<std::int32_t>(fw_flow_timeout_s(key.protocol, row.flags))) return std::nullopt;
   hostnet::LiveConnection out;
   out.protocol = key.protocol;
   out.local = {datapath::from_abi(service ? row.saddr : key.saddr), ntohs(service ? row.sport_be : key.sport_be)};

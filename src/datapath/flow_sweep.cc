@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "abi/timeouts.h"
+
 namespace fairway::datapath {
 namespace {
 
@@ -16,8 +18,8 @@ std::uint32_t now_s() {
   return static_cast<std::uint32_t>(now.tv_sec);
 }
 
-std::uint32_t timeout_s(const fw_flow_key& key, const fw_flow& row) { return flow_timeout_s(key.protocol, row.flags); }
-std::uint32_t timeout_s(const fw_track_key& key, const fw_track& row) { return track_timeout_s(key.protocol, row.flags); }
+std::uint32_t timeout_s(const fw_flow_key& key, const fw_flow& row) { return fw_flow_timeout_s(key.protocol, row.flags); }
+std::uint32_t timeout_s(const fw_track_key& key, const fw_track& row) { return fw_track_timeout_s(key.protocol, row.flags); }
 
 template <typename Key, typename Row>
 bool expired(const Key& key, const Row& row, std::uint32_t now) {
@@ -26,31 +28,6 @@ bool expired(const Key& key, const Row& row, std::uint32_t now) {
 }
 
 }  // namespace
-
-std::uint32_t flow_timeout_s(std::uint8_t protocol, std::uint32_t flags) {
-  if (protocol == IPPROTO_TCP) {
-    if (flags & (FW_FLOW_FIN | FW_FLOW_RST)) return FW_TIMEOUT_TCP_CLOSING_S;
-    return flags & FW_FLOW_REPLIED ? FW_TIMEOUT_TCP_S : FW_TIMEOUT_TCP_NEW_S;
-  }
-  if (protocol == IPPROTO_UDP) return flags & FW_FLOW_REPLIED ? FW_TIMEOUT_UDP_S : FW_TIMEOUT_UDP_NEW_S;
-  return FW_TIMEOUT_ICMP_S;
-}
-
-std::uint32_t track_timeout_s(std::uint8_t protocol, std::uint32_t flags) {
-  constexpr std::uint32_t kBothFin = FW_TRACK_LOW_FIN | FW_TRACK_HIGH_FIN;
-  const bool replied = (flags & FW_TRACK_REPLIED) != 0;
-  switch (protocol) {
-    case IPPROTO_TCP:
-      if ((flags & FW_TRACK_RST) != 0 || (flags & kBothFin) == kBothFin) return FW_TIMEOUT_TCP_CLOSING_S;
-      return replied ? FW_TIMEOUT_TCP_S : FW_TIMEOUT_TCP_NEW_S;
-    case IPPROTO_SCTP:
-      return replied ? FW_TIMEOUT_SCTP_S : FW_TIMEOUT_TCP_NEW_S;
-    case IPPROTO_ICMP:
-    case IPPROTO_ICMPV6:
-      return FW_TIMEOUT_ICMP_S;
-  }
-  return replied ? FW_TIMEOUT_UDP_S : FW_TIMEOUT_UDP_NEW_S;
-}
 
 template <typename Key, typename Row>
 Result<std::size_t> Sweep<Key, Row>::run(std::size_t budget) {

@@ -1,5 +1,5 @@
 // FlowSweep, TrackSweep: remove expired rows from the tables of established flows, a part at a time.
-// The timeouts are those of bpf/abi, which the programs apply on lookup too (bpf/lib/flow.h, track.h).
+// The timeouts are those of bpf/abi/timeouts.h, which the programs apply on lookup too.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +12,6 @@
 #include "sys/fd.h"
 
 namespace fairway::datapath {
-
-std::uint32_t flow_timeout_s(std::uint8_t protocol, std::uint32_t flags);
-std::uint32_t track_timeout_s(std::uint8_t protocol, std::uint32_t flags);
 
 // Key and Row have `protocol`, and `last_seen_s` and `flags`.
 template <typename Key, typename Row>

@@ -5,26 +5,28 @@
 #include <netinet/in.h>
 #include <time.h>
 
+#include "abi/timeouts.h"
+
 namespace fairway::datapath {
 namespace {
 
 TEST(FlowSweep, TimeoutsFollowTheState) {
-  EXPECT_EQ(flow_timeout_s(IPPROTO_TCP, 0), FW_TIMEOUT_TCP_NEW_S);
-  EXPECT_EQ(flow_timeout_s(IPPROTO_TCP, FW_FLOW_REPLIED), FW_TIMEOUT_TCP_S);
-  EXPECT_EQ(flow_timeout_s(IPPROTO_TCP, FW_FLOW_REPLIED | FW_FLOW_FIN), FW_TIMEOUT_TCP_CLOSING_S);
-  EXPECT_EQ(flow_timeout_s(IPPROTO_UDP, FW_FLOW_REPLIED), FW_TIMEOUT_UDP_S);
-  EXPECT_EQ(flow_timeout_s(IPPROTO_ICMP, 0), FW_TIMEOUT_ICMP_S);
+  EXPECT_EQ(fw_flow_timeout_s(IPPROTO_TCP, 0), FW_TIMEOUT_TCP_NEW_S);
+  EXPECT_EQ(fw_flow_timeout_s(IPPROTO_TCP, FW_FLOW_REPLIED), FW_TIMEOUT_TCP_S);
+  EXPECT_EQ(fw_flow_timeout_s(IPPROTO_TCP, FW_FLOW_REPLIED | FW_FLOW_FIN), FW_TIMEOUT_TCP_CLOSING_S);
+  EXPECT_EQ(fw_flow_timeout_s(IPPROTO_UDP, FW_FLOW_REPLIED), FW_TIMEOUT_UDP_S);
+  EXPECT_EQ(fw_flow_timeout_s(IPPROTO_ICMP, 0), FW_TIMEOUT_ICMP_S);
 }
 
 TEST(TrackSweep, TimeoutsFollowTheState) {
-  EXPECT_EQ(track_timeout_s(IPPROTO_TCP, 0), FW_TIMEOUT_TCP_NEW_S);
-  EXPECT_EQ(track_timeout_s(IPPROTO_TCP, FW_TRACK_REPLIED), FW_TIMEOUT_TCP_S);
-  EXPECT_EQ(track_timeout_s(IPPROTO_TCP, FW_TRACK_REPLIED | FW_TRACK_LOW_FIN), FW_TIMEOUT_TCP_S) << "half-closed, and quiet";
-  EXPECT_EQ(track_timeout_s(IPPROTO_TCP, FW_TRACK_REPLIED | FW_TRACK_LOW_FIN | FW_TRACK_HIGH_FIN), FW_TIMEOUT_TCP_CLOSING_S);
-  EXPECT_EQ(track_timeout_s(IPPROTO_TCP, FW_TRACK_RST), FW_TIMEOUT_TCP_CLOSING_S);
-  EXPECT_EQ(track_timeout_s(IPPROTO_UDP, FW_TRACK_REPLIED), FW_TIMEOUT_UDP_S);
-  EXPECT_EQ(track_timeout_s(IPPROTO_SCTP, FW_TRACK_REPLIED), FW_TIMEOUT_SCTP_S);
-  EXPECT_EQ(track_timeout_s(IPPROTO_ICMPV6, FW_TRACK_REPLIED), FW_TIMEOUT_ICMP_S);
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_TCP, 0), FW_TIMEOUT_TCP_NEW_S);
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_TCP, FW_TRACK_REPLIED), FW_TIMEOUT_TCP_S);
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_TCP, FW_TRACK_REPLIED | FW_TRACK_LOW_FIN), FW_TIMEOUT_TCP_S) << "half-closed, and quiet";
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_TCP, FW_TRACK_REPLIED | FW_TRACK_LOW_FIN | FW_TRACK_HIGH_FIN), FW_TIMEOUT_TCP_CLOSING_S);
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_TCP, FW_TRACK_RST), FW_TIMEOUT_TCP_CLOSING_S);
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_UDP, FW_TRACK_REPLIED), FW_TIMEOUT_UDP_S);
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_SCTP, FW_TRACK_REPLIED), FW_TIMEOUT_SCTP_S);
+  EXPECT_EQ(fw_track_timeout_s(IPPROTO_ICMPV6, FW_TRACK_REPLIED), FW_TIMEOUT_ICMP_S);
 }
 
 TEST(FlowSweep, RemovesWhatHasExpiredAPartAtATime) {
