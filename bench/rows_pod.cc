@@ -1,4 +1,5 @@
 // Pod to pod on one node: pod_rr, pod_crr, pod_stream, against a bare veth pair between two namespaces.
+#include "core/floor.h"
 #include "core/harness.h"
 #include "core/sandbox.h"
 #include "core/traffic.h"
@@ -40,12 +41,14 @@ Status run(Context& context, std::vector<Row>& rows) {
   FW_ASSIGN(Netns bare_client, Netns::create("bare-c"));
   FW_ASSIGN(Netns bare_server, Netns::create("bare-s"));
   FW_TRY(link(bare_client, "eth0", "192.168.9.1/24", bare_server, "eth0", "192.168.9.2/24"));
+  FW_ASSIGN(auto floor, FloorNode::create("floor", 2));
   net::IpAddr bare_addr = net::IpAddr::v4(0xc0a80902);
   for (bool across : {false, true}) {
     unsigned server_cpu = across ? o.other_cpu : o.one_cpu;
     std::vector<unsigned> cpus = across ? std::vector{o.one_cpu, o.other_cpu} : std::vector{o.one_cpu};
     FW_ASSIGN(Servers ours, Servers::start({.netns = server->path(), .cpu = server_cpu}, net::Family::kV4, kPort));
     FW_ASSIGN(Servers base, Servers::start({.netns = bare_server.path(), .cpu = server_cpu}, net::Family::kV4, kPort));
+    FW_ASSIGN(Servers least, Servers::start({.netns = floor->server().path(), .cpu = server_cpu}, net::Family::kV4, kPort));
     for (const Shape& shape : kShapes) {
       if (!context.wants(shape.name)) continue;
       context.progress(std::string(shape.name) + (across ? " across cores" : ""));
@@ -55,6 +58,11 @@ Status run(Context& context, std::vector<Row>& rows) {
       bool judged = across == (shape.kind == Kind::kTcpStream);
       std::string name = std::string(shape.name) + (judged ? "" : across ? "_across_cores" : "_one_core");
       rows.push_back(row_of(name, shape.unit, c, "raw veth pair", judged ? shape.goal : Goal{}));
+      if (!judged || shape.goal.of == Goal::Of::kNothing) continue;
+      context.progress(std::string(shape.name) + " of redirect_peer alone");
+      FW_ASSIGN(Compared f, compare(o, cpus, measure(o, shape, floor->client(), o.one_cpu, floor->server_addr()),
+                                    measure(o, shape, bare_client, o.one_cpu, bare_addr)));
+      rows.push_back(row_of(name + "_floor", shape.unit, f, "raw veth pair"));
     }
   }
   for (Row& r : rows)

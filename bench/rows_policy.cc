@@ -8,10 +8,10 @@
 
 #include "compile/policy/engine.h"
 #include "core/child.h"
+#include "core/cpu.h"
 #include "core/harness.h"
 #include "core/stats.h"
 #include "policy_objects.h"
-#include "sys/file.h"
 
 namespace fairway::bench {
 
@@ -57,17 +57,11 @@ Objects one_namespace(unsigned count, bool all) {
   return out;
 }
 
-double memory_line(const char* key) {
-  const auto text = sys::read_file("/proc/self/status");
-  const auto at = text.ok() ? text->find(key) : std::string::npos;
-  return at == std::string::npos ? 0 : std::strtod(text->c_str() + at + std::strlen(key), nullptr) * 1024;
-}
-
 // Seconds from the first object to the Delta, and by how much memory grew at most; every pod is local.
 Result<Child::Numbers> compute(const Objects& objects) {
   malloc_trim(0);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
-  const double before = memory_line("VmRSS:");
+  const double before = memory_bytes("VmRSS:");
   const auto begin = std::chrono::steady_clock::now();
   Engine engine;
   for (const auto& row : objects.namespaces) engine.set_namespace(row);
@@ -80,7 +74,7 @@ Result<Child::Numbers> compute(const Objects& objects) {
   const auto delta = engine.compile();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (delta.subjects.size() != objects.pods.size()) return make_error(Code::kInternal, "policy_compute: a pod has no subject");
-  return Child::Numbers{took.count(), memory_line("VmHWM:") - before, static_cast<double>(delta.verdicts.size())};
+  return Child::Numbers{took.count(), memory_bytes("VmHWM:") - before, static_cast<double>(delta.verdicts.size())};
 }
 
 Status run_compute(Context& context, std::vector<Row>& rows) {

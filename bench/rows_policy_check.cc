@@ -6,10 +6,10 @@
 #include <fstream>
 
 #include "core/child.h"
+#include "core/cpu.h"
 #include "core/harness.h"
 #include "core/stats.h"
 #include "policycheck/reachability.h"
-#include "sys/file.h"
 
 namespace fairway::bench {
 namespace {
@@ -71,12 +71,6 @@ ClusterState cluster(unsigned namespaces) {
   return out;
 }
 
-double memory_line(const char* key) {
-  const auto text = sys::read_file("/proc/self/status");
-  const auto at = text.ok() ? text->find(key) : std::string::npos;
-  return at == std::string::npos ? 0 : std::strtod(text->c_str() + at + std::strlen(key), nullptr) * 1024;
-}
-
 // Of the process: one thread that computes takes as long on a machine that has nothing else to do.
 double cpu_milliseconds() {
   timespec now{};
@@ -89,13 +83,13 @@ double cpu_milliseconds() {
 Result<Child::Numbers> compute(const ClusterState& state) {
   malloc_trim(0);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
-  const double before = memory_line("VmRSS:");
+  const double before = memory_bytes("VmRSS:");
   const net::Prefix pod_range(net::IpAddr::v4(0x0a000000U), 8);
   {
     const policycheck::Parties parties(state, pod_range);
     const policycheck::Reachability reach(state, parties);
   }
-  const double memory = memory_line("VmHWM:") - before;
+  const double memory = memory_bytes("VmHWM:") - before;
   const double begin = cpu_milliseconds();
   const policycheck::Parties parties(state, pod_range);
   const policycheck::Reachability reach(state, parties);

@@ -6,6 +6,9 @@
 
 add_library(fairway_options INTERFACE)
 target_compile_options(fairway_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers -fno-omit-frame-pointer)
+if(CMAKE_UNITY_BUILD)  # a .cc that is included looks like a header to this warning
+  target_compile_options(fairway_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endif()
 target_include_directories(fairway_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/bpf)
 if(FAIRWAY_SANITIZE)
   target_compile_options(fairway_options INTERFACE -fsanitize=${FAIRWAY_SANITIZE} -fno-sanitize-recover=undefined)

@@ -6,9 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <string>
+
+#include "sys/file.h"
 
 namespace fairway::bench {
 
@@ -53,6 +57,12 @@ double own_cpu_seconds() {
     for (const timeval& t : {usage.ru_utime, usage.ru_stime}) out += static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
   }
   return out;
+}
+
+double memory_bytes(const char* key) {
+  const auto text = sys::read_file("/proc/self/status");
+  const auto at = text.ok() ? text->find(key) : std::string::npos;
+  return at == std::string::npos ? 0 : std::strtod(text->c_str() + at + std::strlen(key), nullptr) * 1024;
 }
 
 }  // namespace fairway::bench

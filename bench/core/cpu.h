@@ -1,4 +1,4 @@
-// Cores: pinning, and who else was on them.
+// What this process and the machine use: cores (pinning, and who else was on them) and memory.
 #pragma once
 
 #include <sched.h>
@@ -32,5 +32,8 @@ double ticks_per_second();
 
 // CPU seconds that this process and its children that ended have used.
 double own_cpu_seconds();
+
+// A line of /proc/self/status in bytes, "VmRSS:" or "VmHWM:".
+double memory_bytes(const char* key);
 
 }  // namespace fairway::bench

@@ -13,7 +13,7 @@ namespace {
 using compile::policy::Direction;
 using k8s::Kind;
 
-class Host final : public sinks::PolicyHost {
+class NoHost final : public sinks::PolicyHost {
  public:
   void wait_for_readers(std::function<void()> done) override {
     if (hold) waiting.push_back(std::move(done));
@@ -27,9 +27,9 @@ class Host final : public sinks::PolicyHost {
 };
 
 // An agent of one node with one pod, default/web behind interface 7, on tables that outlive it.
-class Node {
+class CountingNode {
  public:
-  explicit Node(datapath::MemoryPolicyTables& tables)
+  explicit CountingNode(datapath::MemoryPolicyTables& tables)
       : tables_(tables), flow_(cluster_, problems_, {tables, host, [] {}, [] { return true; }}) {
     EXPECT_TRUE(flow_.adopt().ok());
     put<model::NamespaceCodec>(Kind::kNamespace, {"default", {}, false});
@@ -75,7 +75,7 @@ class Node {
       out[(row.rule ? row.rule->to_string() : "unknown") + " to " + row.pod + (row.past ? " (past)" : "")] += row.packets;
     return out;
   }
-  Host host;
+  NoHost host;
 
  private:
   template <typename Codec>
@@ -103,7 +103,7 @@ std::string deny_of(const std::string& names, bool past = false, const std::stri
 
 TEST(DeniedCounts, ANumberThatIsGivenAgainHasNoCounts) {
   datapath::MemoryPolicyTables tables;
-  Node node(tables);
+  CountingNode node(tables);
   node.add_policy("standing", "elsewhere");  // after the last policy numbers go on
   node.add_policy("first");
   const std::uint32_t number = node.rule();
@@ -125,7 +125,7 @@ TEST(DeniedCounts, ANumberThatIsGivenAgainHasNoCounts) {
 
 TEST(DeniedCounts, UntilNoPacketIsJudgedByTheOldRules) {
   datapath::MemoryPolicyTables tables;
-  Node node(tables);
+  CountingNode node(tables);
   node.add_policy("first");
   const std::uint32_t number = node.rule();
   node.host.hold = true;
@@ -142,13 +142,13 @@ TEST(DeniedCounts, OfAnEarlierAgentAndOfTheOneBeforeIt) {
   datapath::MemoryPolicyTables tables;
   std::uint32_t number = 0;
   {
-    Node node(tables);
+    CountingNode node(tables);
     node.add_policy("first");
     number = node.rule();
     node.deny(number, 5);
   }
   {
-    Node node(tables);
+    CountingNode node(tables);
     EXPECT_EQ(node.denied(), (std::map<std::string, std::uint64_t>{{"unknown to default/web (past)", 5}}));
     node.add_policy("second");
     EXPECT_NE(node.rule(), number) << "no number of both";
@@ -158,7 +158,7 @@ TEST(DeniedCounts, OfAnEarlierAgentAndOfTheOneBeforeIt) {
   {
     const fw_denied_key left{number, 7, FW_POL_INGRESS};  // what the first one's programs counted and nobody has read
     ASSERT_TRUE(tables.pol_denied().update(left, fw_hit{4, 1}).ok());
-    Node node(tables);
+    CountingNode node(tables);
     node.add_policy("third");
     EXPECT_EQ(node.rule(), number) << "the turn comes back";
     for (const auto& [what, packets] : node.denied()) EXPECT_TRUE(what.starts_with("unknown")) << what << " " << packets;
@@ -167,7 +167,7 @@ TEST(DeniedCounts, OfAnEarlierAgentAndOfTheOneBeforeIt) {
 
 TEST(DeniedCounts, OfAPodThatIsGone) {
   datapath::MemoryPolicyTables tables;
-  Node node(tables);
+  CountingNode node(tables);
   node.add_policy("first");
   node.deny(node.rule(), 5);
   node.remove_pod();

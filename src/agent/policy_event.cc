@@ -11,7 +11,7 @@ namespace json = boost::json;
 
 constexpr std::size_t kMaxMessage = 1024;  // the API's limit on an Event's note
 constexpr std::size_t kMaxName = 253;
-constexpr const char* kComponent = "fairway";
+constexpr const char* kReporter = "fairway";
 
 const char* to_text(PolicyNews::Reason reason) {
   switch (reason) {
@@ -29,7 +29,7 @@ const char* api_version(k8s::Kind kind) {
   return kind == k8s::Kind::kNetworkPolicy ? "networking.k8s.io/v1" : "policy.networking.k8s.io/v1alpha2";
 }
 
-std::string seconds(std::chrono::milliseconds time) { return fmt::format("{:.1f} s", static_cast<double>(time.count()) / 1000); }
+std::string in_seconds(std::chrono::milliseconds time) { return fmt::format("{:.1f} s", static_cast<double>(time.count()) / 1000); }
 std::string count(std::size_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
 
 std::string parts(const PolicyChange& change) {
@@ -56,7 +56,7 @@ std::string event_name(const PolicyChange& change) {
 
 PolicyNews in_force_news(const PolicyChange& change, std::size_t nodes, std::chrono::milliseconds after) {
   const std::string text = fmt::format("generation {} is in force on {}{}, within {}", change.generation, nodes == 1 ? "" : "all ",
-                                       count(nodes, "node"), seconds(after));
+                                       count(nodes, "node"), in_seconds(after));
   if (change.not_understood.empty()) return news(change, PolicyNews::Reason::kInForce, text);
   return news(change, PolicyNews::Reason::kNotUnderstood, text + ", but for what could not be read: " + parts(change));
 }
@@ -64,7 +64,7 @@ PolicyNews in_force_news(const PolicyChange& change, std::size_t nodes, std::chr
 PolicyNews not_in_force_news(const PolicyChange& change, std::size_t nodes, std::size_t lacking, const std::vector<NodeLag>& lag,
                              std::chrono::milliseconds after) {
   std::string text =
-      fmt::format("generation {} is not in force on {} of {} after {}: ", change.generation, lacking, count(nodes, "node"), seconds(after));
+      fmt::format("generation {} is not in force on {} of {} after {}: ", change.generation, lacking, count(nodes, "node"), in_seconds(after));
   for (std::size_t i = 0; i < lag.size(); ++i) text += fmt::format("{}{}: {}", i == 0 ? "" : "; ", lag[i].node, lag[i].reason);
   if (lacking > lag.size()) text += fmt::format("; and {} more", lacking - lag.size());
   return news(change, PolicyNews::Reason::kNotInForce, std::move(text));
@@ -93,8 +93,8 @@ Patch event_patch(const PolicyNews& news, const std::string& node, WallTime now)
                           {"type", news.is_warning() ? "Warning" : "Normal"},
                           {"reason", to_text(news.reason)},
                           {"message", news.message},
-                          {"source", {{"component", kComponent}, {"host", node}}},
-                          {"reportingComponent", kComponent},
+                          {"source", {{"component", kReporter}, {"host", node}}},
+                          {"reportingComponent", kReporter},
                           {"reportingInstance", node},
                           {"count", 1},
                           {"firstTimestamp", time},

@@ -15,7 +15,7 @@ constexpr std::size_t kMaxDataFrame = 0xffffff;
 constexpr std::size_t kHeadBytes = 8;
 constexpr std::uint8_t kFin = 1;
 
-enum Type : std::uint16_t { kSynStream = 1, kSynReply = 2, kRstStream = 3, kSettings = 4, kPing = 6, kGoaway = 7, kHeaders = 8 };
+enum FrameType : std::uint16_t { kSynStream = 1, kSynReply = 2, kRstStream = 3, kSettings = 4, kPing = 6, kGoaway = 7, kHeaders = 8 };
 constexpr std::uint32_t kCancel = 5;
 
 std::uint32_t read32(std::string_view bytes, std::size_t at) {
@@ -28,7 +28,7 @@ void append32(std::string& out, std::uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift);
 }
 
-std::string control_head(Type type, std::uint8_t flags, std::size_t length) {
+std::string control_head(FrameType type, std::uint8_t flags, std::size_t length) {
   std::string out;
   append32(out, 0x80030000u | type);
   append32(out, static_cast<std::uint32_t>(flags) << 24 | static_cast<std::uint32_t>(length));

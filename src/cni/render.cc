@@ -8,7 +8,6 @@ namespace fairway::cni {
 namespace json = boost::json;
 namespace {
 
-std::string with_full_length(const net::IpAddr& ip) { return ip.to_string() + (ip.is_v4() ? "/32" : "/128"); }
 
 json::array interfaces(std::string_view version, const model::LocalEndpoint& endpoint) {
   json::object host{{"name", endpoint.host_ifname}, {"mac", endpoint.host_mac.to_string()}};
@@ -23,7 +22,7 @@ json::array ips(std::string_view version, const model::LocalEndpoint& endpoint) 
     json::object row;
     if (version < "1.0.0") row["version"] = ip.is_v4() ? "4" : "6";
     row["interface"] = 1;
-    row["address"] = with_full_length(ip);
+    row["address"] = net::Prefix(ip).to_string();
     row["gateway"] = hostnet::pod_gateway(ip.family()).to_string();
     out.push_back(std::move(row));
   }

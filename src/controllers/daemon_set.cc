@@ -14,8 +14,8 @@
 namespace fairway::controllers {
 namespace {
 
-constexpr std::string_view kComponent = "daemonset-controller";
-constexpr std::string_view kHashLabel = "controller-revision-hash";
+constexpr std::string_view kDaemonSetController = "daemonset-controller";
+constexpr std::string_view kRevisionHash = "controller-revision-hash";
 
 Json with_default_tolerations(Json pod) {
   auto& spec = place(pod, "spec");
@@ -140,7 +140,7 @@ void DaemonSetController::plan_node(Plan& plan, const std::string& node, const s
   std::sort(live.begin(), live.end(), [](const Json* a, const Json* b) { return is_older(*a, *b); });
   std::set<bool> seen;
   for (const Json* pod : live) {
-    if (!seen.insert(text(*pod, "metadata", "labels", kHashLabel) == plan.hash).second) plan.remove.push_back(*pod);
+    if (!seen.insert(text(*pod, "metadata", "labels", kRevisionHash) == plan.hash).second) plan.remove.push_back(*pod);
   }
 }
 
@@ -160,7 +160,7 @@ void DaemonSetController::plan_update(Plan& plan) const {
       if (is_finished(pod)) continue;
       leaving |= is_terminating(pod);
       if (is_terminating(pod)) continue;
-      (text(pod, "metadata", "labels", kHashLabel) == plan.hash ? fresh : old) = &pod;
+      (text(pod, "metadata", "labels", kRevisionHash) == plan.hash ? fresh : old) = &pod;
     }
     const bool fresh_serves = fresh && is_available(*fresh, min_ready, now);
     const bool old_serves = old && is_available(*old, min_ready, now);
@@ -188,24 +188,24 @@ Task<Status> DaemonSetController::apply(const Plan& plan) {
     options.precondition_uid = uid_of(pod);
     FW_CO_TRY(co_await api_.ensure_removed(stores_.pods.ref_to(key), std::move(options)));
     const bool failed = text(pod, "status", "phase") == "Failed";
-    context_.events.normal(kComponent, plan.set, kDaemonSetType, failed ? "FailedDaemonPod" : "SuccessfulDelete",
+    context_.events.normal(kDaemonSetController, plan.set, kDaemonSetType, failed ? "FailedDaemonPod" : "SuccessfulDelete",
                            failed ? fmt::format("Found failed daemon pod {} on node {}, will try to kill it", key, node_of(pod))
                                   : fmt::format("Deleted pod: {}", name_of(pod)));
     co_await stores_.pods.removal_seen(key, std::string(uid_of(pod)));
   }
   for (const auto& node : plan.create) {
     Json pod = with_default_tolerations(pod_from_template(plan.set, kDaemonSetType, fmt::format("{}-", name_of(plan.set))));
-    place(pod, "metadata", "labels")[kHashLabel] = plan.hash;
+    place(pod, "metadata", "labels")[kRevisionHash] = plan.hash;
     pin_to_node(pod, node);
     ResourceRef ref = stores_.pods.ref();
     ref.ns = namespace_of(plan.set);
     auto made = co_await api_.create(std::move(ref), std::move(pod));
     if (!made.ok()) {
-      context_.events.warning(kComponent, plan.set, kDaemonSetType, "FailedCreate",
+      context_.events.warning(kDaemonSetController, plan.set, kDaemonSetType, "FailedCreate",
                               fmt::format("Error creating: {}", made.error().message));
       co_return std::move(made).error();
     }
-    context_.events.normal(kComponent, plan.set, kDaemonSetType, "SuccessfulCreate", fmt::format("Created pod: {}", name_of(*made)));
+    context_.events.normal(kDaemonSetController, plan.set, kDaemonSetType, "SuccessfulCreate", fmt::format("Created pod: {}", name_of(*made)));
     co_await stores_.pods.caught_up_with(*made);
   }
   co_return Status{};
@@ -231,7 +231,7 @@ Task<Status> DaemonSetController::write_status(const Plan& plan) {
     const auto any = [&pods](auto is) { return std::any_of(pods.begin(), pods.end(), [&](const Json* pod) { return is(*pod); }); };
     ready += any(is_ready);
     available += any([&](const Json& pod) { return is_available(pod, min_ready, now, &until); });
-    updated += any([&](const Json& pod) { return text(pod, "metadata", "labels", kHashLabel) == plan.hash; });
+    updated += any([&](const Json& pod) { return text(pod, "metadata", "labels", kRevisionHash) == plan.hash; });
   }
   if (until) enqueue_after(key_for(namespace_of(plan.set), name_of(plan.set)), *until);
   Json status = json::object{{"observedGeneration", count(plan.set, "metadata", "generation")},

@@ -6,7 +6,6 @@
 
 namespace fairway::controllers {
 namespace {
-constexpr std::string_view kHashLabel = "pod-template-hash";
 
 // Members sorted by name, so that the order in which a client wrote them does not make another template.
 void hash_value(const Json& value, std::uint32_t& state) {
@@ -114,7 +113,7 @@ std::string template_hash(const Json& pod_template, std::int64_t collisions) {
 
 bool same_template(const Json& a, const Json& b) {
   const auto without_hash = [](Json t) {
-    place(t, "metadata", "labels").erase(kHashLabel);
+    place(t, "metadata", "labels").erase(kTemplateHash);
     return t;
   };
   return without_hash(a) == without_hash(b);

@@ -8,6 +8,8 @@
 
 namespace fairway::controllers {
 
+inline constexpr std::string_view kTemplateHash = "pod-template-hash";  // the label of a set's pods
+
 using Replicas = std::int64_t;  // of sums, too: spec.replicas alone may be 2^31 - 1
 
 struct Strategy {

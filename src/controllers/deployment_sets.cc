@@ -9,12 +9,11 @@
 namespace fairway::controllers {
 namespace {
 
-constexpr std::string_view kComponent = "deployment-controller";
+constexpr std::string_view kDeploymentController = "deployment-controller";
 constexpr std::string_view kRevision = "deployment.kubernetes.io/revision";
 constexpr std::string_view kRevisionHistory = "deployment.kubernetes.io/revision-history";
 constexpr std::string_view kDesired = "deployment.kubernetes.io/desired-replicas";
 constexpr std::string_view kMax = "deployment.kubernetes.io/max-replicas";
-constexpr std::string_view kHashLabel = "pod-template-hash";
 constexpr std::string_view kLastApplied = "kubectl.kubernetes.io/last-applied-configuration";
 
 std::int64_t number_in(std::string_view digits) {
@@ -88,15 +87,15 @@ Task<Status> DeploymentController::make_fresh(Rollout& rollout, std::int64_t rev
   metadata["namespace"] = namespace_of(deployment);
   metadata["labels"] = fields(*pod_template, "metadata", "labels");
   metadata["ownerReferences"] = json::array{controller_reference(deployment, kDeploymentType)};
-  place(set, "metadata", "labels")[kHashLabel] = hash;
+  place(set, "metadata", "labels")[kTemplateHash] = hash;
   copy_annotations(deployment, set);
   place(set, "metadata", "annotations")[kRevision] = std::to_string(revision);
   note_size(set, rollout.wanted, rollout.ceiling());
   auto& spec = place(set, "spec");
   spec["selector"] = fields(deployment, "spec", "selector");
-  place(set, "spec", "selector", "matchLabels")[kHashLabel] = hash;
+  place(set, "spec", "selector", "matchLabels")[kTemplateHash] = hash;
   spec["template"] = *pod_template;
-  place(set, "spec", "template", "metadata", "labels")[kHashLabel] = hash;
+  place(set, "spec", "template", "metadata", "labels")[kTemplateHash] = hash;
   spec["minReadySeconds"] = count(deployment, "spec", "minReadySeconds");
   const Replicas replicas = next_new_replicas(rollout.strategy, rollout.wanted, 0, rollout.all_replicas());
   spec["replicas"] = replicas;
@@ -108,11 +107,11 @@ Task<Status> DeploymentController::make_fresh(Rollout& rollout, std::int64_t rev
     if (made.error().code == Code::kAlreadyExists) co_return co_await adopt_name_clash(rollout, name);
     const auto message = fmt::format("Failed to create new replica set \"{}\": {}", name, made.error().message);
     rollout.conditions.set("Progressing", "False", "ReplicaSetCreateError", message, true);
-    context_.events.warning(kComponent, deployment, kDeploymentType, "ReplicaSetCreateError", message);
+    context_.events.warning(kDeploymentController, deployment, kDeploymentType, "ReplicaSetCreateError", message);
     co_return std::move(made).error();
   }
   if (replicas > 0) {
-    context_.events.normal(kComponent, deployment, kDeploymentType, "ScalingReplicaSet",
+    context_.events.normal(kDeploymentController, deployment, kDeploymentType, "ScalingReplicaSet",
                            fmt::format("Scaled up replica set {} from 0 to {}", name, replicas));
   }
   rollout.conditions.set("Progressing", "True", "NewReplicaSetCreated", fmt::format("Created new replica set \"{}\"", name), true);
@@ -227,7 +226,7 @@ Task<Status> DeploymentController::resize(const Rollout& rollout, Json& set, Rep
   auto written = co_await api_.update(stores_.replica_sets.ref_to(key_for(namespace_of(set), name)), std::move(next));
   if (!written.ok()) co_return std::move(written).error();
   if (replicas != was) {
-    context_.events.normal(kComponent, rollout.deployment, kDeploymentType, "ScalingReplicaSet",
+    context_.events.normal(kDeploymentController, rollout.deployment, kDeploymentType, "ScalingReplicaSet",
                            fmt::format("Scaled {} replica set {} from {} to {}", replicas > was ? "up" : "down", name, was, replicas));
   }
   co_await stores_.replica_sets.caught_up_with(*written);

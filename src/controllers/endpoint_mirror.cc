@@ -10,8 +10,7 @@
 namespace fairway::controllers {
 namespace {
 
-constexpr std::string_view kManagedBy = "endpointslice.kubernetes.io/managed-by";
-constexpr std::string_view kManager = "endpointslicemirroring-controller.k8s.io";
+constexpr std::string_view kMirror = "endpointslicemirroring-controller.k8s.io";
 constexpr std::string_view kSkip = "endpointslice.kubernetes.io/skip-mirror";
 constexpr std::string_view kLeader = "control-plane.alpha.kubernetes.io/leader";
 
@@ -22,7 +21,7 @@ Json new_slice(const Json& endpoints, const Json& subset, std::string_view famil
   metadata["namespace"] = namespace_of(endpoints);
   json::object labels = fields(endpoints, "metadata", "labels");
   labels["kubernetes.io/service-name"] = name_of(endpoints);
-  labels[kManagedBy] = kManager;
+  labels[kManagedBy] = kMirror;
   metadata["labels"] = std::move(labels);
   metadata["ownerReferences"] = json::array{json::object{{"apiVersion", "v1"},
                                                          {"kind", "Endpoints"},
@@ -97,7 +96,7 @@ EndpointMirrorController::EndpointMirrorController(Context& context) : Controlle
   stores_.services.subscribe(by_key);
   stores_.endpoint_slices.subscribe([this](const Key&, const Json* before, const Json* after) {
     const Json& slice = after ? *after : *before;
-    if (text(slice, "metadata", "labels", kManagedBy) == kManager) {
+    if (text(slice, "metadata", "labels", kManagedBy) == kMirror) {
       enqueue(key_for(namespace_of(slice), text(slice, "metadata", "labels", "kubernetes.io/service-name")));
     }
   });
@@ -116,7 +115,7 @@ std::vector<Json> EndpointMirrorController::wanted_for(const Key& key) const {
 Task<Status> EndpointMirrorController::reconcile(Key key) {
   std::vector<Json> wanted = wanted_for(key), gone;
   for (const Json* slice : stores_.endpoint_slices.by(kByService, key)) {
-    if (text(*slice, "metadata", "labels", kManagedBy) != kManager || is_terminating(*slice)) continue;
+    if (text(*slice, "metadata", "labels", kManagedBy) != kMirror || is_terminating(*slice)) continue;
     const auto same = std::find_if(wanted.begin(), wanted.end(), [&](const Json& w) { return content_of(w) == content_of(*slice); });
     if (same == wanted.end()) gone.push_back(*slice);
     else wanted.erase(same);

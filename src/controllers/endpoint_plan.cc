@@ -12,7 +12,6 @@ namespace fairway::controllers {
 namespace {
 
 constexpr std::string_view kServiceName = "kubernetes.io/service-name";
-constexpr std::string_view kManagedBy = "endpointslice.kubernetes.io/managed-by";
 constexpr std::string_view kManager = "endpointslice-controller.k8s.io";
 constexpr std::string_view kHeadless = "service.kubernetes.io/headless";
 constexpr std::string_view kOverCapacity = "endpoints.kubernetes.io/over-capacity";

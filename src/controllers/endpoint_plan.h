@@ -10,6 +10,8 @@
 
 namespace fairway::controllers {
 
+// The label that tells which controller owns a slice.
+inline constexpr std::string_view kManagedBy = "endpointslice.kubernetes.io/managed-by";
 inline constexpr std::size_t kMaxEndpointsPerSlice = 100;
 inline constexpr std::size_t kMaxEndpointsAddresses = 1000;
 

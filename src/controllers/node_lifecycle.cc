@@ -10,7 +10,7 @@
 namespace fairway::controllers {
 namespace {
 
-constexpr std::string_view kComponent = "node-controller";
+constexpr std::string_view kNodeController = "node-controller";
 constexpr std::string_view kNotReady = "node.kubernetes.io/not-ready";
 constexpr std::string_view kUnreachable = "node.kubernetes.io/unreachable";
 constexpr std::string_view kUnschedulable = "node.kubernetes.io/unschedulable";
@@ -148,7 +148,7 @@ Task<Status> NodeLifecycleController::mark_unknown(Json node) {
   }
   Json status = fields(node, "status");
   status.get_object()["conditions"] = conditions.list();
-  context_.events.normal(kComponent, node, kNodeType, "NodeNotReady", fmt::format("Node {} status is now: NodeNotReady", name_of(node)));
+  context_.events.normal(kNodeController, node, kNodeType, "NodeNotReady", fmt::format("Node {} status is now: NodeNotReady", name_of(node)));
   co_return co_await write_status_if_new(api_, stores_.nodes, std::move(node), std::move(status));
 }
 
@@ -177,7 +177,7 @@ Task<Status> NodeLifecycleController::mark_pods_not_ready(Json node) {
     conditions.set("Ready", "False", kMarkedReason, "The node has stopped posting its status.");
     Json status = fields(pod, "status");
     status.get_object()["conditions"] = conditions.list();
-    context_.events.warning(kComponent, pod, kPodType, "NodeNotReady", "Node is not ready");
+    context_.events.warning(kNodeController, pod, kPodType, "NodeNotReady", "Node is not ready");
     FW_CO_TRY(co_await write_status_if_new(api_, stores_.pods, std::move(pod), std::move(status)));
   }
   co_return Status{};

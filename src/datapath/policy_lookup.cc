@@ -17,7 +17,7 @@ Result<std::uint32_t> peer_class(PolicyTables& tables, unsigned bank, const net:
   FW_ASSIGN(const auto exact, find(tables.pol_peers(), to_abi(addr)));
   if (exact && exact->v[bank] != FW_PEER_ANY) return std::uint32_t{exact->v[bank]};
   // The kernel answers for the longest prefix at once; a table in memory for one prefix alone.
-  for (unsigned length = addr.is_v4() ? 32 : 128;; --length) {
+  for (unsigned length = addr.bits();; --length) {
     FW_ASSIGN(const auto row, find(tables.pol_cidrs(), cidr_key(net::Prefix(addr, length))));
     if (row) return std::uint32_t{row->v[bank] == FW_PEER_ANY ? FW_PEER_NONE : row->v[bank]};
     if (length == 0) return std::uint32_t{FW_PEER_NONE};

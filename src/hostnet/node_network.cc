@@ -18,7 +18,6 @@ constexpr std::uint32_t kBlackholeMetric = 0xffff;    // worse than any route to
 
 static_assert(kVxlanPort == FW_VXLAN_PORT);
 
-unsigned full_length(const net::IpAddr& addr) { return addr.is_v4() ? 32 : 128; }
 
 bool is_default(const io::RouteInfo& route) { return route.dst.length() == 0 && route.link != 0; }
 
@@ -100,7 +99,7 @@ Result<Uplink> find_uplink(const std::vector<net::IpAddr>& node_addresses) {
     if (row.addr.is_link_local()) continue;
     const bool ours = node_addresses.empty() || std::find(node_addresses.begin(), node_addresses.end(), row.addr) != node_addresses.end();
     if (ours) out.addresses.push_back(row.addr);
-    if (row.prefix_length < full_length(row.addr)) out.subnets.emplace_back(row.addr, row.prefix_length);
+    if (row.prefix_length < row.addr.bits()) out.subnets.emplace_back(row.addr, row.prefix_length);
   }
   FW_ASSIGN(const auto routes, netlink.routes());
   for (const auto& route : routes) {
@@ -195,7 +194,7 @@ Result<bool> ensure_local_address(const net::IpAddr& addr) {
   FW_ASSIGN(const auto addresses, netlink.addresses(lo.index));
   if (std::any_of(addresses.begin(), addresses.end(), [&](const auto& row) { return row.addr == addr; })) return false;
   io::NetlinkBatch batch;
-  batch.replace_address({.link = lo.index, .addr = addr, .prefix_length = full_length(addr), .never_source = true});
+  batch.replace_address({.link = lo.index, .addr = addr, .prefix_length = addr.bits(), .never_source = true});
   FW_TRY(netlink.run(batch));
   return true;
 }
@@ -204,7 +203,7 @@ Status remove_local_address(const net::IpAddr& addr) {
   FW_ASSIGN(io::Netlink netlink, io::Netlink::open());
   FW_ASSIGN(const io::LinkInfo lo, netlink.link(kLoopback));
   io::NetlinkBatch batch;
-  batch.delete_address({.link = lo.index, .addr = addr, .prefix_length = full_length(addr)});
+  batch.delete_address({.link = lo.index, .addr = addr, .prefix_length = addr.bits()});
   FW_TRY(netlink.run(batch));
   return {};
 }
@@ -265,7 +264,7 @@ Status ensure_blackhole(const std::vector<net::Prefix>& pod_cidrs) {
     });
     const auto own = range.nth(1);
     if (!has_address && own && range.size() >= 8)
-      batch.replace_address({.link = lo.index, .addr = *own, .prefix_length = full_length(*own)});
+      batch.replace_address({.link = lo.index, .addr = *own, .prefix_length = own->bits()});
   }
   FW_TRY(netlink.run(batch));
   return {};

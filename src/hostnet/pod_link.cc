@@ -30,7 +30,6 @@ std::uint64_t hash_of(std::string_view sandbox_id, std::string_view ifname) {
   return hash ^ (hash >> 33);
 }
 
-unsigned full_length(const net::IpAddr& addr) { return addr.is_v4() ? 32 : 128; }
 
 io::RouteSpec default_route(const PodLink& link, net::Family family) {
   const net::IpAddr any = family == net::Family::kV4 ? net::IpAddr::v4(0) : net::IpAddr{};
@@ -52,7 +51,7 @@ Status configure_pod_side(io::Netlink& pod, const PodLink& link) {
   batch.change_link({.index = link.pod_ifindex, .no_link_local = true});
   batch.change_link({.index = link.pod_ifindex, .up = true});
   for (const auto& ip : link.ips) {
-    batch.replace_address({.link = link.pod_ifindex, .addr = ip, .prefix_length = full_length(ip)});
+    batch.replace_address({.link = link.pod_ifindex, .addr = ip, .prefix_length = ip.bits()});
     batch.replace_neighbour({.link = link.pod_ifindex, .addr = pod_gateway(ip.family()), .mac = link.host_mac});
     batch.replace_route(default_route(link, ip.family()));
   }
@@ -151,7 +150,7 @@ Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& lin
   batch.change_link({.index = link.host_ifindex, .up = true});
   for (const auto& ip : link.ips) {
     batch.replace_neighbour({.link = link.host_ifindex, .addr = ip, .mac = link.pod_mac});
-    batch.replace_route({.dst = net::Prefix(ip, full_length(ip)), .link = link.host_ifindex});
+    batch.replace_route({.dst = net::Prefix(ip), .link = link.host_ifindex});
   }
   if (const auto limit = shaper(link.host_ifindex, link.ingress_rate_bits, link.ingress_burst_bits, link.mtu)) batch.replace_shaper(*limit);
   batch.get_link(link.host_ifindex);  // for its side effect, see below
@@ -222,7 +221,7 @@ Status check_pod_side(io::Netlink& pod, const PodLink& link) {
   for (const auto& ip : link.ips) {
     const net::IpAddr gateway = pod_gateway(ip.family());
     const bool has_address = std::any_of(addresses.begin(), addresses.end(),
-                                         [&](const auto& row) { return row.addr == ip && row.prefix_length == full_length(ip); });
+                                         [&](const auto& row) { return row.addr == ip && row.prefix_length == ip.bits(); });
     if (!has_address) return make_error(Code::kNotFound, "address " + ip.to_string() + on + " is missing");
     const bool has_default = std::any_of(routes.begin(), routes.end(),
                                          [&](const auto& row) { return row.dst.length() == 0 && row.dst.family() == ip.family(); });
@@ -238,7 +237,7 @@ Status check_host_side(io::Netlink& node, const PodLink& link) {
   FW_ASSIGN(const auto routes, node.routes());
   FW_ASSIGN(const auto neighbours, node.neighbours(link.host_ifindex));
   for (const auto& ip : link.ips) {
-    const net::Prefix own(ip, full_length(ip));
+    const net::Prefix own(ip);
     const bool has_route =
         std::any_of(routes.begin(), routes.end(), [&](const auto& row) { return row.dst == own && row.link == link.host_ifindex; });
     if (!has_route) return make_error(Code::kNotFound, "route to " + own.to_string() + on + " is missing");

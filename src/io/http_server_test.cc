@@ -15,8 +15,8 @@ using test::run_beside;
 using test::run_until;
 using namespace std::chrono_literals;
 
-struct Fixture {
-  explicit Fixture(HttpServerConfig config = {}) {
+struct ServerFixture {
+  explicit ServerFixture(HttpServerConfig config = {}) {
     auto made = HttpServer::create(loop, std::move(config), [this](ServerRequest request, std::unique_ptr<Responder> responder) {
       seen.push_back(request.method + " " + request.path + " " + std::to_string(request.body.size()));
       if (handler) return handler(std::move(request), std::move(responder));
@@ -55,7 +55,7 @@ int count(const std::string& text, const std::string& what) {
 }
 
 TEST(HttpServer, PipelinedRequestsAreAnsweredInOrder) {
-  Fixture f;
+  ServerFixture f;
   std::vector<std::pair<std::string, std::unique_ptr<Responder>>> owed;
   std::vector<Loop::Timer> timers;
   f.handler = [&](ServerRequest request, std::unique_ptr<Responder> responder) {
@@ -75,7 +75,7 @@ TEST(HttpServer, PipelinedRequestsAreAnsweredInOrder) {
 }
 
 TEST(HttpServer, MalformedInputIsRefusedWithAnAnswer) {
-  Fixture f;
+  ServerFixture f;
   const std::map<std::string, std::string> cases = {
       {"garbage\r\n\r\n", "400"},
       {"GET / HTTP/1.1\r\n\r\n", "400"},  // no Host
@@ -101,7 +101,7 @@ TEST(HttpServer, MalformedInputIsRefusedWithAnAnswer) {
 }
 
 TEST(HttpServer, ManySmallHeadersCannotPassTheLimit) {
-  Fixture f;
+  ServerFixture f;
   std::string got;
   run_beside(f.loop, [&] {
     const sys::Fd fd = test::connect_port(f.port);
@@ -115,7 +115,7 @@ TEST(HttpServer, ManySmallHeadersCannotPassTheLimit) {
 TEST(HttpServer, ChunkedBodyBeyondTheLimitIsRefused) {
   HttpServerConfig config;
   config.max_body_bytes = 1000;
-  Fixture f(config);
+  ServerFixture f(config);
   std::string body;
   for (int i = 0; i < 20; ++i) body += "64\r\n" + std::string(100, 'x') + "\r\n";
   const std::string got = f.talk("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + body);
@@ -124,7 +124,7 @@ TEST(HttpServer, ChunkedBodyBeyondTheLimitIsRefused) {
 }
 
 TEST(HttpServer, ExpectContinue) {
-  Fixture f;
+  ServerFixture f;
   std::string first, rest;
   run_beside(f.loop, [&] {
     const sys::Fd fd = test::connect_port(f.port);
@@ -144,7 +144,7 @@ TEST(HttpServer, StalledClientsAreEndedAndHoldNobodyUp) {
   HttpServerConfig config;
   config.tls = ServerTls{own.certificate_pem, own.key_pem, ""};
   config.handshake_timeout = 1000ms;
-  Fixture f(config);
+  ServerFixture f(config);
   std::vector<sys::Fd> stalled;
   for (int i = 0; i < 50; ++i) stalled.push_back(test::connect_port(f.port));  // never begin their handshake
   auto client = HttpClient::create(f.loop, Origin{.host = "127.0.0.1", .port = f.port, .tls = ClientTls{.ca_pem = ca.certificate_pem}});
@@ -162,7 +162,7 @@ TEST(HttpServer, StalledClientsAreEndedAndHoldNobodyUp) {
 TEST(HttpServer, SlowRequestTimesOut) {
   HttpServerConfig config;
   config.request_timeout = 50ms;
-  Fixture f(config);
+  ServerFixture f(config);
   EXPECT_TRUE(starts_with(f.talk("GET / HTTP/1.1\r\nHo"), "HTTP/1.1 408"));
   EXPECT_TRUE(starts_with(f.talk("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc"), "HTTP/1.1 408"));
 }
@@ -170,19 +170,19 @@ TEST(HttpServer, SlowRequestTimesOut) {
 TEST(HttpServer, IdleConnectionIsClosed) {
   HttpServerConfig config;
   config.idle_timeout = 30ms;
-  Fixture f(config);
+  ServerFixture f(config);
   EXPECT_EQ(f.talk(""), "");
   EXPECT_EQ(count(f.talk("GET / HTTP/1.1\r\nHost: h\r\n\r\n"), "HTTP/1.1 200"), 1);
 }
 
 TEST(HttpServer, ForgottenResponderAnswers500) {
-  Fixture f;
+  ServerFixture f;
   f.handler = [](ServerRequest, std::unique_ptr<Responder>) {};
   EXPECT_TRUE(starts_with(f.talk("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), "HTTP/1.1 500"));
 }
 
 TEST(HttpServer, HeadAndHttp10) {
-  Fixture f;
+  ServerFixture f;
   const std::string head = f.talk("HEAD /x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
   EXPECT_NE(head.find("Content-Length: 5"), std::string::npos);
   EXPECT_EQ(head.find("ok:/x"), std::string::npos);
@@ -196,7 +196,7 @@ TEST(HttpServer, HeadAndHttp10) {
 }
 
 TEST(HttpServer, ResponseHeadersCannotBeInjected) {
-  Fixture f;
+  ServerFixture f;
   f.handler = [](ServerRequest request, std::unique_ptr<Responder> responder) {
     HttpResponse response;
     response.headers.set("X-Echo", std::string(request.query_value("x")));
@@ -208,7 +208,7 @@ TEST(HttpServer, ResponseHeadersCannotBeInjected) {
 }
 
 TEST(HttpServer, ClientGoneIsToldWhileTheAnswerIsOwed) {
-  Fixture f;
+  ServerFixture f;
   std::unique_ptr<Responder> owed;
   bool gone = false;
   f.handler = [&](ServerRequest, std::unique_ptr<Responder> responder) {
@@ -225,7 +225,7 @@ TEST(HttpServer, ClientGoneIsToldWhileTheAnswerIsOwed) {
 }
 
 TEST(HttpServer, HalfClosedClientStillGetsItsAnswers) {
-  Fixture f;
+  ServerFixture f;
   std::string got;
   run_beside(f.loop, [&] {
     const sys::Fd fd = test::connect_port(f.port);
@@ -237,7 +237,7 @@ TEST(HttpServer, HalfClosedClientStillGetsItsAnswers) {
 }
 
 TEST(HttpServer, StreamReachesTheClientAndSeesItGo) {
-  Fixture f;
+  ServerFixture f;
   std::unique_ptr<BodyStream> body;
   bool closed = false;
   f.handler = [&](ServerRequest, std::unique_ptr<Responder> responder) {
@@ -280,7 +280,7 @@ TEST(HttpServer, SlowReaderPushesBack) {
       config.tls = ServerTls{own.certificate_pem, own.key_pem, ""};
       origin.tls = ClientTls{.ca_pem = ca.certificate_pem};
     }
-    Fixture f(config);
+    ServerFixture f(config);
     constexpr std::size_t kTotal = 64 << 20;
     std::size_t made = 0, most = 0, got = 0;
     std::uint64_t sum_made = 0, sum_got = 0;
@@ -325,7 +325,7 @@ TEST(HttpServer, ReaderThatTakesNothingIsCutOffAfterTheAnswersDeadline) {
   HttpServerConfig config;
   config.request_timeout = 100ms;
   config.max_connections = 1;
-  Fixture f(config);
+  ServerFixture f(config);
   f.handler = [](ServerRequest request, std::unique_ptr<Responder> responder) {
     responder->respond(HttpResponse{200, {}, std::string(request.path == "/large" ? 32 << 20 : 1, 'x')});
   };
@@ -349,7 +349,7 @@ TEST(HttpServer, ReaderThatTakesNothingIsCutOffAfterTheAnswersDeadline) {
 }
 
 TEST(HttpServer, ClientThatReadsNoAnswersIsNotServedOn) {
-  Fixture f;
+  ServerFixture f;
   f.handler = [](ServerRequest, std::unique_ptr<Responder> responder) {
     responder->respond(HttpResponse{200, {}, std::string(1 << 20, 'x')});
   };
@@ -366,7 +366,7 @@ TEST(HttpServer, ClientThatReadsNoAnswersIsNotServedOn) {
 TEST(HttpServer, FullServerPrefersNewClientsToIdleOnes) {
   HttpServerConfig config;
   config.max_connections = 4;
-  Fixture f(config);
+  ServerFixture f(config);
   std::vector<sys::Fd> idle;
   for (int i = 0; i < 8; ++i) {
     idle.push_back(test::connect_port(f.port));
@@ -380,7 +380,7 @@ TEST(HttpServer, FullServerPrefersNewClientsToIdleOnes) {
 }
 
 TEST(HttpServer, RawUpgradeBothWays) {
-  Fixture f;
+  ServerFixture f;
   std::unique_ptr<Duplex> server_side, client_side;
   std::string server_got, client_got;
   bool server_ended = false, client_ended = false;
@@ -417,7 +417,7 @@ TEST(HttpServer, RawUpgradeBothWays) {
 }
 
 TEST(HttpServer, DestroyedServerEndsItsConnections) {
-  Fixture f;
+  ServerFixture f;
   std::unique_ptr<Responder> owed;
   f.handler = [&](ServerRequest, std::unique_ptr<Responder> responder) { owed = std::move(responder); };
   const sys::Fd fd = test::connect_port(f.port);

@@ -20,7 +20,7 @@
 namespace fairway::io {
 namespace {
 
-constexpr std::size_t kMaxMessageBytes = 2048;     // ours are a few hundred at most
+constexpr std::size_t kMaxRequestBytes = 2048;     // ours are a few hundred at most
 constexpr std::uint32_t kSkipStatistics = 1 << 3;  // RTEXT_FILTER_SKIP_STATS: half the cost of reading a link
 
 // One message under construction.
@@ -51,12 +51,11 @@ class Message {
   const nlmsghdr* header() const { return header_; }
 
  private:
-  alignas(nlmsghdr) char bytes_[kMaxMessageBytes] = {};
+  alignas(nlmsghdr) char bytes_[kMaxRequestBytes] = {};
   nlmsghdr* header_;
 };
 
 std::uint8_t family_number(net::Family family) { return family == net::Family::kV4 ? AF_INET : AF_INET6; }
-std::uint8_t full_length(net::Family family) { return family == net::Family::kV4 ? 32 : 128; }
 
 // One queue: a veth has no queue of its own to contend for, and each one more costs sysfs objects at every pod's start.
 void put_single_queue(Message& message) {
@@ -248,7 +247,7 @@ void NetlinkBatch::replace_address(const AddressSpec& spec) {
   Message message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE);
   put_address(message, spec);
   std::uint32_t flags = IFA_F_PERMANENT | IFA_F_NODAD;
-  if (spec.prefix_length == full_length(spec.addr.family())) flags |= IFA_F_NOPREFIXROUTE;
+  if (spec.prefix_length == spec.addr.bits()) flags |= IFA_F_NOPREFIXROUTE;
   message.u32(IFA_FLAGS, flags);
   if (spec.never_source) {
     // IPv6 knows no scope here; a preferred lifetime of 0 says the same (RFC 6724, rule 3).

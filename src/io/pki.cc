@@ -8,24 +8,11 @@
 
 #include <memory>
 
+#include "io/openssl_owners.h"
 #include "io/tls.h"
 
 namespace fairway::io {
 namespace {
-
-template <auto F>
-struct Free {
-  template <typename T>
-  void operator()(T* p) const {
-    F(p);
-  }
-};
-using KeyPtr = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using X509Ptr = std::unique_ptr<X509, Free<X509_free>>;
-using BioPtr = std::unique_ptr<BIO, Free<BIO_free>>;
-using NumberPtr = std::unique_ptr<BIGNUM, Free<BN_free>>;
-using ExtensionPtr = std::unique_ptr<X509_EXTENSION, Free<X509_EXTENSION_free>>;
-using NamesPtr = std::unique_ptr<GENERAL_NAMES, Free<GENERAL_NAMES_free>>;
 
 Error pki_error(const std::string& what) { return make_error(Code::kInvalid, what + ": " + take_ssl_errors()); }
 

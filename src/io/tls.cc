@@ -8,21 +8,10 @@
 
 #include <vector>
 
+#include "io/openssl_owners.h"
+
 namespace fairway::io {
 namespace {
-
-struct BioFree {
-  void operator()(BIO* bio) const { BIO_free(bio); }
-};
-struct X509Free {
-  void operator()(X509* certificate) const { X509_free(certificate); }
-};
-struct KeyFree {
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
-using BioPtr = std::unique_ptr<BIO, BioFree>;
-using X509Ptr = std::unique_ptr<X509, X509Free>;
-using KeyPtr = std::unique_ptr<EVP_PKEY, KeyFree>;
 
 Error tls_error(const std::string& what) { return make_error(Code::kInvalid, what + ": " + take_ssl_errors()); }
 

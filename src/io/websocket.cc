@@ -19,7 +19,7 @@ namespace beast = boost::beast;
 namespace websocket = beast::websocket;
 using boost::system::error_code;
 
-constexpr std::size_t kMaxMessageBytes = 1 << 20;
+constexpr std::size_t kMaxMessage = 1 << 20;
 constexpr std::size_t kMaxHeldBytes = 256 << 10;    // read ahead while paused, so that pings go on being answered
 constexpr std::size_t kMaxQueuedBytes = 256 << 10;  // in the Conn, before a write counts as not yet done
 
@@ -237,7 +237,7 @@ void Session::accept(const HttpRequest& request, std::string subprotocol, Ready 
     if (!subprotocol.empty()) response.set(http::field::sec_websocket_protocol, subprotocol);
     response.erase(http::field::server);
   }));
-  stream_.read_message_max(kMaxMessageBytes);
+  stream_.read_message_max(kMaxMessage);
   stream_.auto_fragment(false);
   stream_.async_accept(*message, [self = shared_from_this(), message, ready = std::move(ready)](error_code ec) {
     if (ec) {

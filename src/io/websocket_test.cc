@@ -50,8 +50,8 @@ std::vector<std::string> frames_of(std::string bytes) {
   return found;
 }
 
-struct Fixture {
-  Fixture() {
+struct SocketFixture {
+  SocketFixture() {
     server = std::move(*HttpServer::create(loop, {}, [this](ServerRequest, std::unique_ptr<Responder> responder) {
       responder->accept_websocket("v5.channel.k8s.io", [this](Result<std::unique_ptr<Duplex>> made) {
         refused = !made.ok();
@@ -95,7 +95,7 @@ struct Fixture {
 };
 
 TEST(WebSocket, AnswersTheKeyAndTheChosenSubprotocol) {
-  Fixture f;
+  SocketFixture f;
   const auto [head, frames] = f.talk(frame(kBinary, "bye") + frame(kClose, "\x03\xe8"));
   EXPECT_EQ(head.find("HTTP/1.1 101 "), 0u) << head;
   EXPECT_NE(head.find("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), std::string::npos) << head;  // RFC 6455 1.3
@@ -104,7 +104,7 @@ TEST(WebSocket, AnswersTheKeyAndTheChosenSubprotocol) {
 }
 
 TEST(WebSocket, MessagesInPiecesPingsBetweenAndPongs) {
-  Fixture f;
+  SocketFixture f;
   const auto [head, frames] = f.talk(frame(kBinary, "one ", false) + frame(kPing, "are you there") + frame(kMore, "message") +
                                      frame(kBinary, "") + frame(kBinary, std::string(200'000, 'x')) + frame(kClose, "\x03\xe8"));
   EXPECT_EQ(f.messages, (std::vector<std::string>{"one message", "", std::string(200'000, 'x')}));
@@ -120,7 +120,7 @@ TEST(WebSocket, BrokenFramesEndTheStreamOnce) {
   const std::string unmasked = {'\x82', '\x02', 'h', 'i'};
   for (const std::string& frames : {unmasked, frame(3, "reserved opcode"), frame(kMore, "nothing to go on from"),
                                     frame(kPing, std::string(300, 'p')), frame(kBinary, std::string(2 << 20, 'x'))}) {
-    Fixture f;
+    SocketFixture f;
     f.talk(frames);
     EXPECT_EQ(f.ends, (std::vector<bool>{false})) << frames.substr(0, 10);
     EXPECT_TRUE(f.messages.empty());
@@ -128,14 +128,14 @@ TEST(WebSocket, BrokenFramesEndTheStreamOnce) {
 }
 
 TEST(WebSocket, RequestsThatAreNoUpgradeAreRefused) {
-  Fixture f;
+  SocketFixture f;
   const auto [head, body] = f.talk("", "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\r\n");
   EXPECT_EQ(head.find("HTTP/1.1 400"), 0u) << head;
   EXPECT_TRUE(f.refused);
 }
 
 TEST(WebSocket, ClientThatVanishesIsAnEnd) {
-  Fixture f;
+  SocketFixture f;
   run_beside(f.loop, [&] {
     const sys::Fd fd = test::connect_port(f.port);
     test::send_all(fd, kUpgrade + frame(kBinary, "x"));
@@ -146,7 +146,7 @@ TEST(WebSocket, ClientThatVanishesIsAnEnd) {
 }
 
 TEST(WebSocket, PausedReaderBoundsWhatIsHeldAndLosesNothing) {
-  Fixture f;
+  SocketFixture f;
   f.hold = true;
   f.echo = false;
   std::atomic<int> sent = 0;
@@ -181,7 +181,7 @@ TEST(WebSocket, PausedReaderBoundsWhatIsHeldAndLosesNothing) {
 }
 
 TEST(WebSocket, DuplexDestroyedInItsOwnCallback) {
-  Fixture f;
+  SocketFixture f;
   f.hold = true;
   std::string got;
   std::thread client([&] {

@@ -14,8 +14,8 @@ namespace {
 using io::test::run_until;
 namespace json = boost::json;
 
-struct Fixture {
-  explicit Fixture(const std::string& prefix = "", const std::string& token_file = "") {
+struct ClientFixture {
+  explicit ClientFixture(const std::string& prefix = "", const std::string& token_file = "") {
     server = std::move(*io::HttpServer::create(loop, {}, [this](io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
       last = request;
       if (request.has_query("watch")) {
@@ -59,7 +59,7 @@ struct Fixture {
 const ResourceRef kPod{.resource = "pods", .ns = "a b", .name = "p"};
 
 TEST(HttpApiClient, Requests) {
-  Fixture f;
+  ClientFixture f;
   f.answer = R"({"kind":"Pod"})";
   EXPECT_TRUE(f.wait([&](Done d) { return f.client->get(kPod, d); }).ok());
   EXPECT_EQ(f.last.path, "/api/v1/namespaces/a b/pods/p");
@@ -80,7 +80,7 @@ TEST(HttpApiClient, Requests) {
 }
 
 TEST(HttpApiClient, ErrorsKeepTheServersWords) {
-  Fixture f;
+  ClientFixture f;
   f.status = 409;
   f.answer = R"({"kind":"Status","status":"Failure","message":"pods \"p\" already exists","reason":"AlreadyExists","code":409})";
   auto got = f.wait([&](Done d) { return f.client->get(kPod, d); });
@@ -118,7 +118,7 @@ TEST(HttpApiClient, WatchCutAnywhere) {
       "{\"type\":\"ADDED\",\"object\":{\"n\":\"a\"}}\n{\"type\":\"MODIFIED\",\"object\":{\"n\":\"b\\n\"}}\r\n\n"
       "{\"type\":\"BOOKMARK\",\"object\":{\"n\":\"c\"}}\n{\"type\":\"DELETED\",\"object\":{\"n\":\"d\"}}\n";
   for (const std::size_t cut : {std::size_t{1}, std::size_t{7}, text.size()}) {
-    Fixture f;
+    ClientFixture f;
     Watched w;
     w.call = f.client->watch(kPod, {.resource_version = "5"}, w.callbacks());
     ASSERT_TRUE(run_until(f.loop, [&] { return f.body != nullptr; }));
@@ -142,7 +142,7 @@ TEST(HttpApiClient, WatchEndsWithTheReason) {
       {R"({"type":"ADDED","object":{)", Code::kUnavailable},
       {std::string(17 << 20, ' '), Code::kExhausted}};
   for (const auto& [text, code] : cases) {
-    Fixture f;
+    ClientFixture f;
     Watched w;
     w.call = f.client->watch(kPod, {}, w.callbacks());
     ASSERT_TRUE(run_until(f.loop, [&] { return f.body != nullptr; }));
@@ -152,7 +152,7 @@ TEST(HttpApiClient, WatchEndsWithTheReason) {
     ASSERT_FALSE(w.ends[0].ok()) << text.substr(0, 50);
     EXPECT_EQ(w.ends[0].error().code, code) << text.substr(0, 50);
   }
-  Fixture f;
+  ClientFixture f;
   f.watch_status = 410;
   f.answer = R"({"kind":"Status","code":410,"reason":"Expired","message":"old"})";
   Watched w;
@@ -162,7 +162,7 @@ TEST(HttpApiClient, WatchEndsWithTheReason) {
 }
 
 TEST(HttpApiClient, WatchDestroyedInItsOwnCallback) {
-  Fixture f;
+  ClientFixture f;
   Watched w;
   w.end_after = 2;
   w.call = f.client->watch(kPod, {}, w.callbacks());
@@ -178,7 +178,7 @@ TEST(HttpApiClient, WatchDestroyedInItsOwnCallback) {
 TEST(HttpApiClient, PrefixAndTokenFile) {
   io::test::TempDir dir;
   std::ofstream(dir / "token") << "secret\n";
-  Fixture f("/clusters/x", dir / "token");
+  ClientFixture f("/clusters/x", dir / "token");
   EXPECT_TRUE(f.wait([&](Done d) { return f.client->get(kPod, d); }).ok());
   EXPECT_EQ(f.last.path, "/clusters/x/api/v1/namespaces/a b/pods/p");
   EXPECT_EQ(f.last.headers.get("authorization"), "Bearer secret");

@@ -71,7 +71,7 @@ class ScriptedClient : public ApiClient {
   std::shared_ptr<bool> alive_;
 };
 
-struct Fixture {
+struct InformerFixture {
   void start() {
     informer = std::make_unique<Informer>(
         loop, client, ResourceRef{.resource = "pods"}, ListOptions{},
@@ -105,7 +105,7 @@ struct Fixture {
 using Changes = std::vector<std::string>;
 
 TEST(Informer, ListsThenWatches) {
-  Fixture f;
+  InformerFixture f;
   f.client.answer_list(10, {object("a", 1), object("b", 2)});
   f.start();
   EXPECT_FALSE(f.informer->synced());
@@ -121,7 +121,7 @@ TEST(Informer, ListsThenWatches) {
 }
 
 TEST(Informer, CutWatchGoesOnWhereItWas) {
-  Fixture f;
+  InformerFixture f;
   f.client.answer_list(10, {});
   f.start();
   ASSERT_TRUE(f.watches(1));
@@ -135,7 +135,7 @@ TEST(Informer, CutWatchGoesOnWhereItWas) {
 }
 
 TEST(Informer, GoneRelistsAsMarkAndSweep) {
-  Fixture f;
+  InformerFixture f;
   f.client.answer_list(10, {object("kept", 1), object("changed", 2), object("deleted", 3)});
   f.start();
   ASSERT_TRUE(f.watches(1));
@@ -151,7 +151,7 @@ TEST(Informer, GoneRelistsAsMarkAndSweep) {
 }
 
 TEST(Informer, RepeatedAndLateEventsChangeNothing) {
-  Fixture f;
+  InformerFixture f;
   f.client.answer_list(10, {object("a", 5)});
   f.start();
   ASSERT_TRUE(f.watches(1));
@@ -171,7 +171,7 @@ TEST(Informer, RepeatedAndLateEventsChangeNothing) {
 }
 
 TEST(Informer, FailedListsAreRepeatedUntilOneSucceeds) {
-  Fixture f;
+  InformerFixture f;
   f.client.lists.emplace_back(make_error(Code::kUnavailable, "away"));
   f.client.lists.emplace_back(Json("nonsense"));
   f.client.answer_list(7, {object("a", 1)});
@@ -181,7 +181,7 @@ TEST(Informer, FailedListsAreRepeatedUntilOneSucceeds) {
 }
 
 TEST(Informer, DestroyedInItsOwnCallback) {
-  Fixture f;
+  InformerFixture f;
   f.destroy_at_change = true;
   f.client.answer_list(10, {object("a", 1), object("b", 2)});
   f.start();
@@ -193,7 +193,7 @@ TEST(Informer, DestroyedInItsOwnCallback) {
 TEST(Informer, RandomHistoriesEndInTheServersState) {
   std::srand(3);
   for (int round = 0; round < 200; ++round) {
-    Fixture f;
+    InformerFixture f;
     std::map<std::string, int> truth;
     int version = 10;
     f.client.answer_list(version, {});

@@ -103,7 +103,7 @@ Result<std::pair<IpAddr, unsigned>> parse_cidr(std::string_view text) {
   const auto slash = text.find('/');
   if (slash == std::string_view::npos) return make_error(Code::kInvalid, "\"" + std::string(text.substr(0, 64)) + "\" is not a CIDR");
   FW_ASSIGN(const IpAddr addr, IpAddr::parse(text.substr(0, slash)));
-  FW_ASSIGN(const unsigned length, parse_number(text.substr(slash + 1).substr(0, 64), addr.is_v4() ? 32 : 128, "prefix length"));
+  FW_ASSIGN(const unsigned length, parse_number(text.substr(slash + 1).substr(0, 64), addr.bits(), "prefix length"));
   return std::pair(addr, length);
 }
 
@@ -130,7 +130,7 @@ bool Prefix::contains(const IpAddr& addr) const { return addr.family() == family
 bool Prefix::overlaps(const Prefix& other) const { return contains(other.addr_) || other.contains(addr_); }
 
 std::uint64_t Prefix::size() const {
-  const unsigned host_bits = (family() == Family::kV4 ? 32 : 128) - length_;
+  const unsigned host_bits = addr_.bits() - length_;
   return host_bits >= 63 ? std::uint64_t{1} << 63 : std::uint64_t{1} << host_bits;
 }
 

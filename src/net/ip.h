@@ -30,6 +30,7 @@ class IpAddr {
 
   bool is_v4() const;
   Family family() const { return is_v4() ? Family::kV4 : Family::kV6; }
+  unsigned bits() const { return is_v4() ? 32 : 128; }  // the length of a prefix that holds this address alone
   bool is_unset() const { return *this == IpAddr{}; }
   bool is_loopback() const;
   bool is_link_local() const;
@@ -48,6 +49,7 @@ class IpAddr {
 class Prefix {
  public:
   Prefix() = default;
+  explicit Prefix(IpAddr addr) : Prefix(addr, addr.bits()) {}
   Prefix(IpAddr addr, unsigned length);                // masks the host bits
   static Result<Prefix> parse(std::string_view text);  // "10.0.0.0/8"; refuses set host bits
   // As the API reads a NetworkPolicy's ipBlock: host bits may be set and do not count. Refuses v4-mapped addresses.

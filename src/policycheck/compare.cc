@@ -26,7 +26,7 @@ struct Pair {
 
 const End* surrounding(const Check& check, const Check& other, const End& end) {
   const Party& party = other.parties()[end.parties.front()];
-  const auto ids = check.parties().outside_within(net::Prefix(party.addr, party.addr.is_v4() ? 32 : 128));
+  const auto ids = check.parties().outside_within(net::Prefix(party.addr));
   for (const End& own : check.ends())
     if (!ids.empty() && own.kind == End::Kind::kOutside && own.parties.front() == ids.front()) return &own;
   return nullptr;
@@ -145,7 +145,7 @@ class Names {
   const End* find(const std::string& name) {
     if (const auto addr = net::IpAddr::parse(name); addr.ok()) {
       if (const auto at = addresses_.find(*addr); at != addresses_.end()) return at->second;
-      const auto ends = check_.ends_at(net::Prefix(*addr, addr->is_v4() ? 32 : 128));
+      const auto ends = check_.ends_at(net::Prefix(*addr));
       const End* found = ends.ok() && !ends->empty() ? ends->front() : nullptr;
       return addresses_.emplace(*addr, found).first->second;
     }

@@ -76,7 +76,7 @@ Result<Pattern> Pattern::parse(std::string_view text, const std::string& default
     return out;
   }
   if (auto addr = net::IpAddr::parse(text); addr.ok()) {
-    out.network_ = net::Prefix(*addr, addr->is_v4() ? 32 : 128);
+    out.network_ = net::Prefix(*addr);
     return out;
   }
   const auto brace = std::min(text.find('{'), text.size());

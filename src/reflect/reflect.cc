@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "reflect/words.h"
+
 namespace fairway::reflect {
 namespace {
 
@@ -22,11 +24,6 @@ bool is_name(std::string_view text, std::size_t max) {
   const auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
   if (text.empty() || text.size() > max || !alnum(text.front()) || !alnum(text.back())) return false;
   return std::all_of(text.begin(), text.end(), [&](char c) { return alnum(c) || c == '-' || c == '.'; });
-}
-
-std::string quoted(std::string_view text) { return "\"" + std::string(text.substr(0, 64)) + "\""; }
-std::string indexed(std::string_view field, std::size_t i, std::string_view rest = "") {
-  return std::string(field) + "[" + std::to_string(i) + "]" + std::string(rest);
 }
 
 template <typename Row>

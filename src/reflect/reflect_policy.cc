@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "reflect/reflect.h"
+#include "reflect/words.h"
 
 namespace fairway::reflect {
 namespace {
@@ -28,9 +29,6 @@ using model::PolicyRule;
 constexpr std::size_t kMaxRules = 4096;    // a direction; what else there may be is bounded by the object's bytes
 constexpr std::size_t kMaxProblems = 16;   // told of one object
 constexpr std::size_t kMaxRuleName = 100;  // the API's own limit
-
-std::string quoted(std::string_view text) { return "\"" + std::string(text.substr(0, 64)) + "\""; }
-std::string at(const std::string& field, std::size_t i) { return field + "[" + std::to_string(i) + "]"; }
 
 bool is_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 // What a label's value and the name in its key are made of.
@@ -136,7 +134,7 @@ std::optional<LabelSelector> PolicyReader::selector(const SlimSelector& from, co
   }
   for (std::size_t i = 0; i < from.expressions.size(); ++i) {
     const auto& one = from.expressions[i];
-    const std::string where = at(field + ".matchExpressions", i);
+    const std::string where = indexed(field + ".matchExpressions", i);
     if (!is_label_key(one.key)) return refuse(where + ".key", quoted(one.key) + " is not a label's key");
     const auto op = parse_op(one.op);
     if (!op) return refuse(where + ".operator", quoted(one.op) + " is not a selector's operator");
@@ -173,7 +171,7 @@ std::optional<PolicyPeer> PolicyReader::block(const SlimPolicyPeer& from, const 
   if (!network) return std::nullopt;
   out.network = *network;
   for (std::size_t i = 0; i < from.except.size(); ++i) {
-    const std::string where = at(field + ".ipBlock.except", i);
+    const std::string where = indexed(field + ".ipBlock.except", i);
     const auto hole = prefix(from.except[i], where);
     if (!hole) return std::nullopt;  // without the hole it would allow more
     if (!network->contains(hole->addr()) || hole->length() <= network->length()) {
@@ -241,15 +239,15 @@ std::optional<PolicyPort> PolicyReader::port(const SlimPolicyPort& from, const s
 void PolicyReader::rules(const std::vector<SlimPolicyRule>& from, const std::string& field, const char* peers,
                          std::vector<PolicyRule>& to) {
   for (std::size_t i = 0; i < from.size(); ++i) {
-    const std::string where = at(field, i);
+    const std::string where = indexed(field, i);
     PolicyRule& rule = to.emplace_back();  // one that matches nothing keeps its place: rules are known by their index
     if (slim_.fault || faulty(from[i].fault, where, ": this rule matches nothing")) continue;
     rule.all_peers = from[i].peers.empty();
     rule.all_ports = from[i].ports.empty();
     for (std::size_t k = 0; k < from[i].peers.size(); ++k)
-      if (auto one = peer(from[i].peers[k], at(where + "." + peers, k))) rule.peers.push_back(std::move(*one));
+      if (auto one = peer(from[i].peers[k], indexed(where + "." + peers, k))) rule.peers.push_back(std::move(*one));
     for (std::size_t k = 0; k < from[i].ports.size(); ++k)
-      if (auto one = port(from[i].ports[k], at(where + ".ports", k))) rule.ports.push_back(std::move(*one));
+      if (auto one = port(from[i].ports[k], indexed(where + ".ports", k))) rule.ports.push_back(std::move(*one));
   }
 }
 
@@ -258,7 +256,7 @@ void PolicyReader::set_types() {
   for (std::size_t i = 0; i < slim_.types.size(); ++i) {
     if (slim_.types[i] == "Ingress") policy_.isolates_ingress = true;
     else if (slim_.types[i] == "Egress") policy_.isolates_egress = true;
-    else say(at("spec.policyTypes", i), quoted(slim_.types[i]) + " is not known");
+    else say(indexed("spec.policyTypes", i), quoted(slim_.types[i]) + " is not known");
   }
   if (policy_.isolates_ingress || policy_.isolates_egress) return;
   policy_.isolates_ingress = true;
@@ -331,7 +329,7 @@ bool PolicyReader::cluster_peer(const SlimPolicyPeer& from, const std::string& f
   }
   peer.kind = PolicyPeer::Kind::kNetwork;
   for (std::size_t i = 0; i < from.networks.size(); ++i) {
-    const auto network = prefix(from.networks[i], at(field + ".networks", i));
+    const auto network = prefix(from.networks[i], indexed(field + ".networks", i));
     if (!network) return false;
     peer.network = *network;
     to.peers.push_back(peer);
@@ -370,10 +368,10 @@ bool PolicyReader::cluster_rule(const SlimPolicyRule& from, const std::string& f
     return false;
   }
   for (std::size_t i = 0; i < from.peers.size(); ++i)
-    if (!cluster_peer(from.peers[i], at(field + (egress ? ".to" : ".from"), i), egress, to)) return false;
+    if (!cluster_peer(from.peers[i], indexed(field + (egress ? ".to" : ".from"), i), egress, to)) return false;
   to.all_ports = from.ports.empty();
   for (std::size_t i = 0; i < from.ports.size(); ++i)
-    if (!cluster_port(from.ports[i], at(field + ".protocols", i), to)) return false;
+    if (!cluster_port(from.ports[i], indexed(field + ".protocols", i), to)) return false;
   const bool named = std::any_of(to.ports.begin(), to.ports.end(), [](const PolicyPort& p) { return !p.name.empty(); });
   const bool nameless = std::any_of(from.peers.begin(), from.peers.end(), [](const SlimPolicyPeer& p) {
     return p.nodes.present || !p.networks.empty() || !p.domain_names.empty();
@@ -387,7 +385,7 @@ bool PolicyReader::cluster_rule(const SlimPolicyRule& from, const std::string& f
 
 void PolicyReader::cluster_rules(const std::vector<SlimPolicyRule>& from, bool egress, std::vector<PolicyRule>& to) {
   for (std::size_t i = 0; i < from.size(); ++i) {
-    const std::string field = at(egress ? "spec.egress" : "spec.ingress", i);
+    const std::string field = indexed(egress ? "spec.egress" : "spec.ingress", i);
     PolicyRule& rule = to.emplace_back();
     rule.name = from[i].name.substr(0, kMaxRuleName);
     const bool accept = from[i].action == "Accept", pass = from[i].action == "Pass";

@@ -13,30 +13,30 @@
 namespace fairway::runtime {
 namespace {
 
-Json parse(const char* in) { return boost::json::parse(in); }
+Json json_of(const char* in) { return boost::json::parse(in); }
 
 TEST(ResolvConf, FollowsTheDnsPolicy) {
   const DnsFacts dns{.servers = {"10.96.0.10"},
                      .domain = "cluster.local",
                      .machine_resolv_conf = "nameserver 9.9.9.9\nsearch example.org\noptions rotate\n"};
-  EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{}})"), dns),
+  EXPECT_EQ(render_resolv_conf(json_of(R"({"metadata":{"namespace":"ns"},"spec":{}})"), dns),
             "search ns.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n");
   const std::string machine = "search example.org\nnameserver 9.9.9.9\noptions rotate\n";
-  EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{"dnsPolicy":"Default"}})"), dns), machine);
-  EXPECT_EQ(render_resolv_conf(parse(R"({"metadata":{"namespace":"ns"},"spec":{"hostNetwork":true}})"), dns), machine);
+  EXPECT_EQ(render_resolv_conf(json_of(R"({"metadata":{"namespace":"ns"},"spec":{"dnsPolicy":"Default"}})"), dns), machine);
+  EXPECT_EQ(render_resolv_conf(json_of(R"({"metadata":{"namespace":"ns"},"spec":{"hostNetwork":true}})"), dns), machine);
   EXPECT_EQ(
       render_resolv_conf(
-          parse(
+          json_of(
               R"({"metadata":{"namespace":"ns"},"spec":{"dnsPolicy":"None","dnsConfig":{"nameservers":["1.2.3.4"],"searches":["a"],"options":[{"name":"ndots","value":"2"}]}}})"),
           dns),
       "search a\nnameserver 1.2.3.4\noptions ndots:2\n");
   const std::string merged = render_resolv_conf(
-      parse(R"({"metadata":{"namespace":"ns"},"spec":{"dnsConfig":{"options":[{"name":"ndots","value":"1"},{"name":"edns0"}]}}})"), dns);
+      json_of(R"({"metadata":{"namespace":"ns"},"spec":{"dnsConfig":{"options":[{"name":"ndots","value":"1"},{"name":"edns0"}]}}})"), dns);
   EXPECT_NE(merged.find("options ndots:1 edns0\n"), std::string::npos) << merged;
 }
 
 TEST(Hosts, NameThePod) {
-  const Json pod = parse(
+  const Json pod = json_of(
       R"({"metadata":{"name":"web","namespace":"ns"},"spec":{"subdomain":"sub","hostAliases":[{"ip":"1.2.3.4","hostnames":["a","b"]}]}})");
   const PodFacts facts{.pod = &pod, .node_name = "node", .pod_ips = {"10.0.0.1"}, .host_ips = {"172.30.0.11"}};
   const std::string hosts = render_hosts(facts, "cluster.local");
@@ -48,9 +48,9 @@ TEST(Argv, CommandAndArgsOverTheImages) {
   Image image;
   image.config.entrypoint = {"/entry"};
   image.config.command = {"default"};
-  const Json pod = parse("{}");
+  const Json pod = json_of("{}");
   const auto argv = [&](const char* spec) {
-    const Json container = parse(spec);
+    const Json container = json_of(spec);
     const ContainerSetup setup{.pod = &pod, .container = &container, .image = &image, .env = {"X=1"}};
     return container_argv(setup);
   };
@@ -64,9 +64,9 @@ TEST(Argv, CommandAndArgsOverTheImages) {
 TEST(OciConfig, Capabilities) {
   Image image;
   image.config.command = {"x"};
-  const Json pod = parse("{}");
+  const Json pod = json_of("{}");
   const auto caps = [&](const char* spec) {
-    const Json container = parse(spec);
+    const Json container = json_of(spec);
     const ContainerSetup setup{.pod = &pod, .container = &container, .image = &image};
     return boost::json::serialize(*find(oci_config(setup), "process.capabilities.bounding"));
   };
@@ -80,7 +80,7 @@ TEST(OciConfig, Capabilities) {
 TEST(OciConfig, PidsAreLimitedWhereTheMachineCan) {
   Image image;
   image.config.command = {"x"};
-  const Json pod = parse("{}"), container = parse("{}");
+  const Json pod = json_of("{}"), container = json_of("{}");
   ContainerSetup setup{.pod = &pod, .container = &container, .image = &image};
   EXPECT_EQ(find(oci_config(setup), "linux.resources.pids"), nullptr) << "runc refuses to start what it cannot limit";
   setup.pids_limit = 77;
@@ -90,9 +90,9 @@ TEST(OciConfig, PidsAreLimitedWhereTheMachineCan) {
 TEST(User, NonRootIsEnforced) {
   const Image image;
   const Json pod =
-      parse(R"({"metadata":{"name":"p","namespace":"n","uid":"u"},"spec":{"securityContext":{"runAsNonRoot":true,"fsGroup":7}}})");
-  EXPECT_FALSE(resolve_user(pod, parse(R"({"name":"c"})"), image, "/nonexistent").ok());
-  auto user = resolve_user(pod, parse(R"({"name":"c","securityContext":{"runAsUser":5,"runAsGroup":6}})"), image, "/nonexistent");
+      json_of(R"({"metadata":{"name":"p","namespace":"n","uid":"u"},"spec":{"securityContext":{"runAsNonRoot":true,"fsGroup":7}}})");
+  EXPECT_FALSE(resolve_user(pod, json_of(R"({"name":"c"})"), image, "/nonexistent").ok());
+  auto user = resolve_user(pod, json_of(R"({"name":"c","securityContext":{"runAsUser":5,"runAsGroup":6}})"), image, "/nonexistent");
   ASSERT_TRUE(user.ok());
   EXPECT_EQ(user->uid, 5u);
   EXPECT_EQ(user->gid, 6u);
@@ -100,10 +100,10 @@ TEST(User, NonRootIsEnforced) {
 }
 
 TEST(Volumes, NoPathLeadsOut) {
-  const Json pod = parse("{}");
+  const Json pod = json_of("{}");
   const PodFacts facts{.pod = &pod, .node_name = "", .pod_ips = {}, .host_ips = {}};
   ConfigObjects objects;
-  objects["configmaps/cm"] = parse(R"({"data":{"k":"v"}})");
+  objects["configmaps/cm"] = json_of(R"({"data":{"k":"v"}})");
   for (const char* path : {"../x", "/x", "a/../../x", "."}) {
     const Json volume = boost::json::object{
         {"name", "v"},
@@ -159,10 +159,10 @@ TEST(LogReader, TailsAndSurvivesRotation) {
 }
 
 TEST(PodStatus, ConditionsKeepTheirTime) {
-  const Json pod = parse(
+  const Json pod = json_of(
       R"({"spec":{"readinessGates":[{"conditionType":"x/y"}],"containers":[{"name":"c"}]},"status":{"conditions":[{"type":"x/y","status":"False"}]}})");
   StatusFacts facts{.phase = "Running", .sandbox_ready = true, .initialized = true};
-  const Json first = pod_status(pod, facts, parse("{}"), 1'000'000'000'000'000'000);
+  const Json first = pod_status(pod, facts, json_of("{}"), 1'000'000'000'000'000'000);
   const auto ready = [](const Json& status, const char* type) {
     for (const auto& c : array(status, "conditions"))
       if (text(c, "type") == type) return c;

@@ -22,7 +22,6 @@ namespace {
 
 constexpr int kNotify = 3;
 constexpr int kMaxClients = 8;
-constexpr std::size_t kMaxInput = 64 << 10;
 
 class Container final : public Client::Sink {
  public:
@@ -167,7 +166,7 @@ void Container::loop() {
     add(started_.stdio.err, POLLIN);
     add(input_.empty() ? -1 : started_.stdio.in, POLLOUT);
     for (Client& client : clients_)
-      add(client.fd(), static_cast<short>((input_.size() < kMaxInput ? POLLIN : 0) | (client.wants_write() ? POLLOUT : 0)));
+      add(client.fd(), static_cast<short>((input_.size() < Client::kMaxInput ? POLLIN : 0) | (client.wants_write() ? POLLOUT : 0)));
     if (::poll(fds, static_cast<nfds_t>(count), -1) < 0 && errno != EINTR) die("poll");
     if (fds[2].revents) copy_output(started_.stdio.out, 1);
     if (fds[3].revents) copy_output(started_.stdio.err, 2);

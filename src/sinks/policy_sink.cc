@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "datapath/addr.h"
+#include "sinks/same.h"
 
 namespace fairway::sinks {
 namespace {
@@ -53,11 +54,6 @@ PortRange whole_chunk(std::uint32_t index) {
 }
 
 bool isolates(const std::optional<SubjectRow>& row) { return row && (row->ingress != Fallback::kOpen || row->egress != Fallback::kOpen); }
-
-template <typename T>
-bool same(const T& a, const T& b) {
-  return std::memcmp(&a, &b, sizeof(T)) == 0;
-}
 
 // --- the latest wins, per key
 

@@ -101,7 +101,7 @@ struct Kernel final : datapath::PolicyTables {
   }
   std::uint32_t peer(unsigned bank, const net::IpAddr& addr) const {
     if (const auto row = peers.lookup(datapath::to_abi(addr)); row.ok() && row->v[bank] != FW_PEER_ANY) return row->v[bank];
-    for (unsigned length = addr.is_v4() ? 32 : 128;; --length) {
+    for (unsigned length = addr.bits();; --length) {
       if (const auto row = cidrs.lookup(datapath::cidr_key({addr, length})); row.ok()) return row->v[bank];  // the longest alone
       if (length == 0) break;
     }

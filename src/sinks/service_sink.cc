@@ -1,8 +1,9 @@
 #include "sinks/service_sink.h"
 
 #include <algorithm>
-#include <cstring>
 #include <unordered_map>
+
+#include "sinks/same.h"
 
 namespace fairway::sinks {
 namespace {
@@ -27,11 +28,6 @@ Status write_all(datapath::Map<K, V>& map, const std::vector<const compile::serv
       values.push_back(value);
     }
   return map.update_batch(keys, values);
-}
-
-template <typename T>
-bool same(const T& a, const T& b) {
-  return std::memcmp(&a, &b, sizeof(T)) == 0;
 }
 
 // Only what comes after the writes: what is to be written follows from the assignment.

@@ -127,7 +127,7 @@ class World {
       if (const auto addr = address_of(local, v4)) {
         const auto there = dp_.local_ifs().lookup(device(local.ifindex));
         const bool track = there.ok() && (there->flags & FW_IF_TRACK) != 0;
-        fw_endpoint row{device(local.ifindex), 0, FW_EP_LOCAL | (track ? FW_EP_TRACK : 0u), 1, {}, {}};
+        fw_endpoint row{device(local.ifindex), 0, FW_EP_LOCAL | (track ? unsigned{FW_EP_TRACK} : 0u), 1, {}, {}};
         ASSERT_TRUE(dp_.endpoints().update(datapath::to_abi(*addr), row).ok());
         owners_[*addr] = &local;
       }

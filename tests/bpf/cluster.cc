@@ -22,10 +22,6 @@ namespace {
 constexpr const char* kPodMacPrefix = "02:fa:00:00:00:";
 constexpr const char* kHostMacPrefix = "02:fb:00:00:00:";
 
-void must(Status status) {
-  if (!status.ok()) throw std::runtime_error(status.error().message);
-}
-
 std::string hex(int n) {
   char text[3];
   std::snprintf(text, sizeof(text), "%02x", n & 0xff);
@@ -40,6 +36,10 @@ void write_sysctl(const std::string& name, const std::string& value) {
 std::uint32_t fw_node_id(int of, int seen_from) { return of == seen_from ? 0 : static_cast<std::uint32_t>(of); }
 
 }  // namespace
+
+void must(const Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.error().message);
+}
 
 bool is_privileged() { return ::geteuid() == 0; }
 

@@ -24,6 +24,8 @@ namespace fairway::test {
 
 constexpr std::uint32_t kVni = 7;  // of the overlay
 
+void must(const Status& status);  // throws its message
+
 struct Pod {
   std::string name;
   std::string netns;

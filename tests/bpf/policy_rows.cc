@@ -1,13 +1,7 @@
 #include "policy_rows.h"
 
-#include <stdexcept>
-
 namespace fairway::test {
 namespace {
-
-void must(Status status) {
-  if (!status.ok()) throw std::runtime_error(status.error().message);
-}
 
 template <typename M, typename Change>
 void change(M& map, const typename M::Key& key, const Change& how) {

@@ -295,7 +295,7 @@ class Lookup {
   bool certain_ = false;
 };
 
-std::string reverse_name(const net::IpAddr& addr) { return reverse_apex(net::Prefix(addr, addr.is_v4() ? 32 : 128)); }
+std::string reverse_name(const net::IpAddr& addr) { return reverse_apex(net::Prefix(addr)); }
 
 void dump_service(std::vector<Record>& out, std::string_view key, const ServiceRow& row, const std::string& domain) {
   std::size_t zero = key.find('\0');

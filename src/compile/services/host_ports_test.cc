@@ -6,12 +6,12 @@
 namespace fairway::compile::services {
 namespace {
 
-net::IpAddr ip(const std::string& text) { return *net::IpAddr::parse(text); }
+net::IpAddr addr(const std::string& text) { return *net::IpAddr::parse(text); }
 
 const NodePorts kNode{{*net::IpAddr::parse("172.30.0.11"), *net::IpAddr::parse("fd00:172:30::11")}, 61000, 65535, 4789};
 
 model::LocalEndpoint pod(std::vector<model::PortMapping> mappings,
-                         std::vector<net::IpAddr> ips = {ip("10.244.1.5"), ip("fd00:10:244::5")}) {
+                         std::vector<net::IpAddr> ips = {addr("10.244.1.5"), addr("fd00:10:244::5")}) {
   model::LocalEndpoint e;
   e.ips = std::move(ips);
   e.port_mappings = std::move(mappings);
@@ -19,7 +19,7 @@ model::LocalEndpoint pod(std::vector<model::PortMapping> mappings,
 }
 model::PortMapping mapping(std::uint16_t host_port, const char* host_ip = nullptr, net::Protocol protocol = net::Protocol::kTcp) {
   model::PortMapping m{host_port, 80, protocol, {}};
-  if (host_ip != nullptr) m.host_ip = ip(host_ip);
+  if (host_ip != nullptr) m.host_ip = addr(host_ip);
   return m;
 }
 // "172.30.0.11:8080/TCP>10.244.1.5:80", or the refusal
@@ -39,7 +39,7 @@ const std::string kV4 = "172.30.0.11:8080/TCP>10.244.1.5:80", kV6 = "[fd00:172:3
 
 TEST(HostPorts, OnTheNodesOwnAddresses) {
   EXPECT_EQ(compiled(pod({mapping(8080)})), (Texts{kV4, kV6}));
-  EXPECT_EQ(compiled(pod({mapping(8080)}, {ip("10.244.1.5")})), Texts{kV4}) << "families that both have";
+  EXPECT_EQ(compiled(pod({mapping(8080)}, {addr("10.244.1.5")})), Texts{kV4}) << "families that both have";
   EXPECT_EQ(compiled(pod({mapping(8080, "0.0.0.0")})), Texts{kV4});
   EXPECT_EQ(compiled(pod({mapping(8080, "::")})), Texts{kV6});
   EXPECT_EQ(compiled(pod({mapping(8080, "172.30.0.11")})), Texts{kV4});
@@ -62,7 +62,7 @@ TEST(HostPorts, Refusals) {
   refused(pod({mapping(4789, nullptr, net::Protocol::kUdp)}), "overlay");
   EXPECT_EQ(compiled(pod({mapping(4789)})).size(), 2u) << "over TCP it is free";
   refused(pod({mapping(8080, nullptr, net::Protocol::kSctp)}), "SCTP");
-  refused(pod({mapping(8080, "fd00:172:30::11")}, {ip("10.244.1.5")}), "no address of the same family");
+  refused(pod({mapping(8080, "fd00:172:30::11")}, {addr("10.244.1.5")}), "no address of the same family");
   model::PortMapping other = mapping(8080);
   other.container_port = 81;
   refused(pod({mapping(8080), other}), "twice");
