@@ -341,8 +341,8 @@ int uplink_out(struct __sk_buff *skb)
 
 #define FW_EINVAL 22
 
-/* The node that put a packet into the tunnel: whoever reaches the node can send to its VXLAN port, pods too. 0: it did not
- * come out of one, which only a test's packet does. */
+/* The node that put a packet into the tunnel: whoever reaches the node can send to its VXLAN port, pods too. 0: it did
+ * not come out of one, which only a test's packet does. */
 FW_GLOBAL int fw_tunnel_sender(struct __sk_buff *skb)
 {
 	const struct fw_config *cfg = fw_get_config();

@@ -176,8 +176,8 @@ static __always_inline int fw_read_ports(struct __sk_buff *skb, struct fw_pkt *p
 	return 0;
 }
 
-/* Does the packet, by its own length, hold a whole header at `l4_off`? What lies behind its end, the receiver cuts off: it
- * is not the header (RFC 1858). A length of 0 is a GSO frame's of more than 64 KB. */
+/* Does the packet, by its own length, hold a whole header at `l4_off`? What lies behind its end, the receiver cuts off:
+ * it is not the header (RFC 1858). A length of 0 is a GSO frame's of more than 64 KB. */
 static __always_inline bool fw_l4_is_whole(struct __sk_buff *skb, const struct fw_pkt *pkt)
 {
 	__u32 least = 8, end;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Passes: a tracked connection that policy let through a moment ago. Its next packets pass by one array row instead of two
- * hash lookups, and only those that change nothing in its row of `track`: TCP without SYN, FIN, RST, or UDP, whole.
+/* Passes: a tracked connection that policy let through a moment ago. Its next packets pass by one array row instead of
+ * two hash lookups, and only those that change nothing in its row of `track`: TCP without SYN, FIN, RST, or UDP, whole.
  *
- * A pass holds in the one generation of policy in which it was given, for the ends that were judged then, on one CPU, for
- * a few jiffies; both directions get theirs at once. So a change of policy ends it at once, and the connection's row still
- * sees that it lives, goes on being swept, promoted and closed as lib/track.h says. */
+ * A pass holds in the one generation of policy in which it was given, for the ends that were judged then, on one CPU,
+ * for a few jiffies; both directions get theirs at once. So a change of policy ends it at once, and the connection's
+ * row still sees that it lives, goes on being swept, promoted and closed as lib/track.h says. */
 #ifndef FAIRWAY_LIB_PASS_H
 #define FAIRWAY_LIB_PASS_H
 
 #include "lib/packet.h"
 
-#define FW_PASSES 1024	      /* a power of two */
+#define FW_PASSES 1024	    /* a power of two */
 #define FW_MOMENT_JIFFIES 8 /* 8 to 80 ms, by the kernel's HZ */
 
 struct fw_pass {

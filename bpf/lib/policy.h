@@ -235,7 +235,8 @@ static __always_inline void fw_pass_one_way(const struct fw_judging *j, bool up,
 {
 	const struct fw_track_key *key = &j->key;
 	const struct fw_addr *saddr = up ? &key->low : &key->high, *daddr = up ? &key->high : &key->low;
-	__be16 sport_be = up ? key->low_port_be : key->high_port_be, dport_be = up ? key->high_port_be : key->low_port_be;
+	__be16 sport_be = up ? key->low_port_be : key->high_port_be,
+	       dport_be = up ? key->high_port_be : key->low_port_be;
 	bool same = up == !!j->low_sends;
 	struct fw_pass *pass = fw_pass_row(saddr, daddr, sport_be, dport_be);
 

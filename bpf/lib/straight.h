@@ -118,9 +118,9 @@ static __always_inline int fw_straight4(struct __sk_buff *skb, __u32 now, __u32 
 	if (!row || row->saddr.words[3] != ip->saddr || row->daddr.words[3] != ip->daddr ||
 	    !fw_straight_matches(skb, row, now, sender, false))
 		return FW_NOT_STRAIGHT;
-	if ((row->src_if | row->dst_if) &&
-	    ((ip->frag_off & bpf_htons(FW_IP_MF | FW_IP_OFFSET)) ||
-	     !fw_has_pass(skb, &row->saddr, &row->daddr, ip->protocol, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if)))
+	if ((row->src_if | row->dst_if) && ((ip->frag_off & bpf_htons(FW_IP_MF | FW_IP_OFFSET)) ||
+					    !fw_has_pass(skb, &row->saddr, &row->daddr, ip->protocol,
+							 FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if)))
 		return FW_NOT_STRAIGHT;
 	return fw_straight_go(skb, row, false);
 }
@@ -140,8 +140,8 @@ static __always_inline int fw_straight6(struct __sk_buff *skb, __u32 now, __u32 
 	if (!row || !fw_addr_eq(&row->saddr, saddr) || !fw_addr_eq(&row->daddr, daddr) ||
 	    !fw_straight_matches(skb, row, now, sender, true))
 		return FW_NOT_STRAIGHT;
-	if ((row->src_if | row->dst_if) &&
-	    !fw_has_pass(skb, &row->saddr, &row->daddr, ip->nexthdr, FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if))
+	if ((row->src_if | row->dst_if) && !fw_has_pass(skb, &row->saddr, &row->daddr, ip->nexthdr,
+							FW_ETH_HLEN + sizeof(*ip), row->src_if, row->dst_if))
 		return FW_NOT_STRAIGHT;
 	return fw_straight_go(skb, row, true);
 }
@@ -164,7 +164,8 @@ static __always_inline int fw_straight_try(struct __sk_buff *skb, __u32 now, __u
 	return skb->protocol == bpf_htons(ETH_P_IPV6) ? fw_straight6(skb, now, sender) : FW_NOT_STRAIGHT;
 }
 
-/* Remembers the general way's verdict, where nothing but addresses decided it, and policy: neither end is translated. */
+/* Remembers the general way's verdict, where nothing but addresses decided it, and policy: neither end is translated.
+ */
 FW_GLOBAL int fw_straight_learn(struct __sk_buff *skb, const struct fw_pkt *pkt, const struct fw_endpoint *ep,
 				__u32 way, __u32 epoch)
 {

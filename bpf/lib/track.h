@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Connections of isolated pods: one row for both directions and both ends, which remembers who began and in which
- * generation of the policy each end was found allowed. Born in `track_new` (LRU), moved to `track` (plain hash) once both
- * ends have spoken and it lives for a second, so that nothing half-open displaces it. Short ones, which are most, never
- * move: they would fill `track` (docs/decisions/0009). A full `track` costs nothing but that protection.
+ * generation of the policy each end was found allowed. Born in `track_new` (LRU), moved to `track` (plain hash) once
+ * both ends have spoken and it lives for a second, so that nothing half-open displaces it. Short ones, which are most,
+ * never move: they would fill `track` (docs/decisions/0009). A full `track` costs nothing but that protection.
  *
  * Rows are recycled under their readers: what decides is read first and `check` last, and a generation is written by an
  * update of the whole row under its key, never into a row that may be another's by then. */
@@ -117,8 +117,8 @@ static __always_inline bool fw_track_is_open(__u32 flags)
 	       (flags & FW_TRACK_BOTH_FIN) != FW_TRACK_BOTH_FIN;
 }
 
-/* A packet of the one who began, in a later second than the last that was noted. For its sake the other end notes itself
- * in a row that is not promoted yet only every two seconds (fw_track_is_due). */
+/* A packet of the one who began, in a later second than the last that was noted. For its sake the other end notes
+ * itself in a row that is not promoted yet only every two seconds (fw_track_is_due). */
 static __always_inline bool fw_track_may_promote(const struct fw_track *row, bool syn, __u32 now_s)
 {
 	return !syn && row->last_seen_s != now_s && fw_track_is_open(row->flags) &&

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A frame to another node's pod, ready for the uplink: its MACs and, where the way is VXLAN over IPv4, all that stands before
- * the pod's packet. So it needs no neighbour's row and no route of its own, nor the overlay's device.
+/* A frame to another node's pod, ready for the uplink: its MACs and, where the way is VXLAN over IPv4, all that stands
+ * before the pod's packet. So it needs no neighbour's row and no route of its own, nor the overlay's device.
  *
  *   native  | dst src type | IP ...                                      the two MACs are written
  *   VXLAN   | dst src 0800 | IP | UDP | VXLAN | dst src type | IP ...    64 bytes are written
  *
- * The kernel's tables are asked again after a moment (fw_within_a_moment), and that packet goes by bpf_redirect_neigh or
- * the device: it keeps the kernel's neighbour alive, and finds out what has become of it. While there is none, all do. */
+ * The kernel's tables are asked again after a moment (fw_within_a_moment), and that packet goes by bpf_redirect_neigh
+ * or the device: it keeps the kernel's neighbour alive, and finds out what has become of it. While there is none, all
+ * do. */
 #ifndef FAIRWAY_LIB_WIRE_H
 #define FAIRWAY_LIB_WIRE_H
 
@@ -36,9 +37,10 @@ struct fw_wire {
 	struct fw_vxlan_frame frame;
 };
 
-/* The next hop's MAC and the uplink's own, as the kernel knows them now. `near`: only if the next hop is the node itself. */
-static __always_inline bool fw_next_hop(struct __sk_buff *skb, __u32 uplink, const struct bpf_redir_neigh *to, bool near,
-					struct ethhdr *eth)
+/* The next hop's MAC and the uplink's own, as the kernel knows them now. `near`: only if the next hop is the node
+ * itself. */
+static __always_inline bool fw_next_hop(struct __sk_buff *skb, __u32 uplink, const struct bpf_redir_neigh *to,
+					bool near, struct ethhdr *eth)
 {
 	struct bpf_fib_lookup route = {.family = (__u8)to->nh_family, .ifindex = uplink};
 
@@ -81,8 +83,10 @@ static __always_inline void fw_wire_prepare_vxlan(const struct fw_config *cfg, _
 	wire->ip_sum = sum;
 }
 
-/* Prepares the way to a node for the frames that are like this one. False where the kernel has to be asked each time. */
-static __always_inline bool fw_wire_learn(struct __sk_buff *skb, const struct fw_node *node, bool v6, struct fw_wire *wire)
+/* Prepares the way to a node for the frames that are like this one. False where the kernel has to be asked each time.
+ */
+static __always_inline bool fw_wire_learn(struct __sk_buff *skb, const struct fw_node *node, bool v6,
+					  struct fw_wire *wire)
 {
 	const struct fw_config *cfg = fw_get_config();
 	bool vxlan = node->mode == FW_NODE_VXLAN;
@@ -127,8 +131,8 @@ static __always_inline __u8 fw_outer_ecn(struct __sk_buff *skb, bool v6)
 	return ecn == 3 ? 2 : ecn;
 }
 
-/* A GSO frame may grow beyond what an IPv4 header can tell, and one that is encapsulated already is refused: both are left
- * to the overlay's device, as they are. */
+/* A GSO frame may grow beyond what an IPv4 header can tell, and one that is encapsulated already is refused: both are
+ * left to the overlay's device, as they are. */
 static __always_inline int fw_wire_encapsulate(struct __sk_buff *skb, const struct fw_config *cfg,
 					       const struct fw_node *node, struct fw_wire *wire, bool v6)
 {
@@ -142,7 +146,7 @@ static __always_inline int fw_wire_encapsulate(struct __sk_buff *skb, const stru
 	frame->ip.id = (__u16)bpf_get_prandom_u32();
 	sum = wire->ip_sum + bpf_htons(frame->ip.tos) + frame->ip.tot_len + frame->ip.id;
 	sum = (sum & 0xffff) + (sum >> 16);
-	frame->ip.check = (__u16)~((sum & 0xffff) + (sum >> 16));
+	frame->ip.check = (__u16) ~((sum & 0xffff) + (sum >> 16));
 	frame->udp.source = bpf_htons(FW_VXLAN_PORT_BASE + (bpf_get_hash_recalc(skb) & 0x3fff));
 	frame->udp.len = bpf_htons((__u16)(total - sizeof(struct iphdr)));
 	if (total > 0xffff || bpf_skb_adjust_room(skb, FW_VXLAN_ROOM, BPF_ADJ_ROOM_MAC, how))
@@ -153,7 +157,8 @@ static __always_inline int fw_wire_encapsulate(struct __sk_buff *skb, const stru
 	return bpf_redirect(cfg->uplink_ifindex, 0);
 }
 
-static __always_inline int fw_wire_native(struct __sk_buff *skb, const struct fw_config *cfg, const struct fw_wire *wire)
+static __always_inline int fw_wire_native(struct __sk_buff *skb, const struct fw_config *cfg,
+					  const struct fw_wire *wire)
 {
 	struct ethhdr *eth = (void *)(long)skb->data;
 

@@ -17,7 +17,9 @@ namespace {
 constexpr auto kTidyPeriod = std::chrono::seconds(5);
 
 Result<std::vector<std::string>> spooled_files(const std::string& dir) {
-  struct Close { void operator()(DIR* open_dir) const { ::closedir(open_dir); } };
+  struct Close {
+    void operator()(DIR* open_dir) const { ::closedir(open_dir); }
+  };
   const std::unique_ptr<DIR, Close> open_dir(::opendir(dir.c_str()));
   if (!open_dir) return errno_error(errno, "read " + dir);
   std::vector<std::string> out;
@@ -43,7 +45,8 @@ Status ServerImpl::adopt_links() {
   FW_ASSIGN(io::Netlink node, io::Netlink::open());
   FW_ASSIGN(const std::vector<io::LinkInfo> links, hostnet::dump_pod_links(node));
   std::map<std::string, std::uint32_t> alive;
-  for (const auto& link : links) if (link.group == hostnet::kPodLinkGroup) alive.emplace(link.name, link.index);
+  for (const auto& link : links)
+    if (link.group == hostnet::kPodLinkGroup) alive.emplace(link.name, link.index);
   std::vector<Attachment> dead;
   for (const auto& [key, row] : store_.all()) {
     if (!row.finished) continue;
@@ -127,7 +130,8 @@ void ServerImpl::process_spooled(const std::string& path) {
   ++stats_.spooled;
   dispatch(std::move(*request), [this, path](const CniReply& reply) {
     spool_under_way_.erase(path);
-    if (reply.http_status == 200 && ::unlink(path.c_str()) < 0 && errno != ENOENT) spool_warning_ = errno_error(errno, "remove " + path).message;
+    if (reply.http_status == 200 && ::unlink(path.c_str()) < 0 && errno != ENOENT)
+      spool_warning_ = errno_error(errno, "remove " + path).message;
   });
 }
 
@@ -137,7 +141,7 @@ void ServerImpl::spread_mtu() {
   for (const auto& [key, row] : store_.all()) {
     if (row.finished && row.endpoint.mtu != network_.mtu && !busy_.contains(key) && !lost_.contains(key)) keys.push_back(key);
   }
-  for (const auto& key : keys) (void)exclusive(key, [this, key] { spread_mtu_to(key); });   // one that is refused waits for tidy()
+  for (const auto& key : keys) (void)exclusive(key, [this, key] { spread_mtu_to(key); });  // one that is refused waits for tidy()
 }
 
 void ServerImpl::spread_mtu_to(const Attachment& key) {
@@ -173,7 +177,7 @@ void ServerImpl::tidy() {
   for (const auto& name : std::exchange(unreaped_, {})) reap(name);
   if (!store_.ranges().empty()) spread_mtu();
   for (const auto& key : std::set<Attachment>(unfreed_)) {
-    if (busy_.contains(key)) continue;                       // that call settles it
+    if (busy_.contains(key)) continue;  // that call settles it
     const StoredEndpoint* row = store_.find(key);
     const std::string host_ifname = row != nullptr ? row->endpoint.host_ifname : "";
     if (!store_.free(key, wall_now(), true).ok()) continue;

@@ -8,7 +8,7 @@ namespace fairway::cni {
 namespace json = boost::json;
 namespace {
 
-constexpr std::size_t kCompactBytes = 256 << 10;             // less history than this costs nothing
+constexpr std::size_t kCompactBytes = 256 << 10;  // less history than this costs nothing
 
 std::string endpoint_record(const char* op, const model::LocalEndpoint& endpoint) {
   return std::string("{\"op\":\"") + op + "\",\"endpoint\":" + render_endpoint(endpoint) + "}";
@@ -29,7 +29,8 @@ Result<EndpointStore> EndpointStore::open(const std::string& path, std::string b
   EndpointStore store(std::move(boot_id), cool_down);
   FW_ASSIGN(Journal journal, Journal::open(path, [&](std::string_view record) { store.replay(record, now); }));
   if (journal.damaged_records() > 0)
-    store.warnings_.push_back(path + ": " + std::to_string(journal.damaged_records()) + " damaged records left out, the file is kept as " + path + ".damaged");
+    store.warnings_.push_back(path + ": " + std::to_string(journal.damaged_records()) + " damaged records left out, the file is kept as " +
+                              path + ".damaged");
   store.journal_ = std::make_unique<Journal>(std::move(journal));
   if (store.journal_boot_id_ != store.boot_id_) store.drop_all(now);
   FW_TRY(store.rewrite(now));
@@ -39,7 +40,10 @@ Result<EndpointStore> EndpointStore::open(const std::string& path, std::string b
 void EndpointStore::replay(std::string_view record, WallTime now) {
   json::error_code failed;
   const json::value value = json::parse(record, failed);
-  if (failed || !value.is_object()) { warnings_.push_back("journal: a record is not a JSON object"); return; }
+  if (failed || !value.is_object()) {
+    warnings_.push_back("journal: a record is not a JSON object");
+    return;
+  }
   const json::object& object = value.get_object();
   const std::string op = text_of(object, "op");
   if (op == "boot") {
@@ -52,25 +56,36 @@ void EndpointStore::replay(std::string_view record, WallTime now) {
     replay_endpoint(endpoint != nullptr ? json::serialize(*endpoint) : "", op == "finish");
     return;
   }
-  if (op != "free") { warnings_.push_back("journal: a record of an unknown kind, " + op); return; }
+  if (op != "free") {
+    warnings_.push_back("journal: a record of an unknown kind, " + op);
+    return;
+  }
   rows_.erase({text_of(object, "sandbox"), text_of(object, "ifname")});
   const json::value* time = object.if_contains("time");
   const json::value* seen = object.if_contains("seen");
   const json::value* ips = object.if_contains("ips");
-  if (time == nullptr || !time->is_int64() || ips == nullptr || !ips->is_array()) { warnings_.push_back("journal: a free record lacks time or addresses"); return; }
+  if (time == nullptr || !time->is_int64() || ips == nullptr || !ips->is_array()) {
+    warnings_.push_back("journal: a free record lacks time or addresses");
+    return;
+  }
   for (const auto& item : ips->get_array()) {
     if (!item.is_string()) continue;
-    if (auto ip = net::IpAddr::parse(item.get_string()); ip.ok()) ipam_.release(*ip, WallTime(std::chrono::seconds(time->get_int64())), seen != nullptr && seen->is_bool() && seen->get_bool());
+    if (auto ip = net::IpAddr::parse(item.get_string()); ip.ok())
+      ipam_.release(*ip, WallTime(std::chrono::seconds(time->get_int64())), seen != nullptr && seen->is_bool() && seen->get_bool());
   }
 }
 
 void EndpointStore::replay_endpoint(std::string_view text, bool finished) {
   auto endpoint = parse_endpoint(text);
-  if (!endpoint.ok()) { warnings_.push_back("journal: " + endpoint.error().message); return; }
+  if (!endpoint.ok()) {
+    warnings_.push_back("journal: " + endpoint.error().message);
+    return;
+  }
   const Attachment key = key_of(*endpoint);
   if (!finished || !rows_.contains(key)) {
     for (const auto& ip : endpoint->ips) {
-      if (!ipam_.restore(owner_of(key), ip)) warnings_.push_back("journal: address " + ip.to_string() + " has two owners, one is " + owner_of(key));
+      if (!ipam_.restore(owner_of(key), ip))
+        warnings_.push_back("journal: address " + ip.to_string() + " has two owners, one is " + owner_of(key));
     }
   }
   rows_.insert_or_assign(key, StoredEndpoint{*std::move(endpoint), finished});
@@ -85,7 +100,8 @@ void EndpointStore::drop_all(WallTime now) {
 
 Status EndpointStore::intend(model::LocalEndpoint& endpoint, const std::vector<net::IpAddr>& wanted, WallTime now) {
   const Attachment key = key_of(endpoint);
-  if (rows_.contains(key)) return make_error(Code::kAlreadyExists, "sandbox " + key.container_id + " has interface " + key.ifname + " already");
+  if (rows_.contains(key))
+    return make_error(Code::kAlreadyExists, "sandbox " + key.container_id + " has interface " + key.ifname + " already");
   FW_ASSIGN(endpoint.ips, ipam_.allocate(owner_of(key), wanted, now));
   if (Status status = journal_->append(endpoint_record("intend", endpoint)); !status.ok()) {
     for (const auto& ip : endpoint.ips) ipam_.release(ip, now, false);
@@ -106,7 +122,12 @@ Status EndpointStore::finish(const model::LocalEndpoint& endpoint) {
 std::string EndpointStore::free_record(const Attachment& key, const std::vector<net::IpAddr>& ips, WallTime now, bool seen) const {
   json::array addresses;
   for (const auto& ip : ips) addresses.emplace_back(ip.to_string());
-  return json::serialize(json::object{{"op", "free"}, {"sandbox", key.container_id}, {"ifname", key.ifname}, {"time", now.time_since_epoch().count()}, {"seen", seen}, {"ips", std::move(addresses)}});
+  return json::serialize(json::object{{"op", "free"},
+                                      {"sandbox", key.container_id},
+                                      {"ifname", key.ifname},
+                                      {"time", now.time_since_epoch().count()},
+                                      {"seen", seen},
+                                      {"ips", std::move(addresses)}});
 }
 
 Status EndpointStore::free(const Attachment& key, WallTime now, bool seen) {

@@ -30,7 +30,9 @@ class EndpointStore {
   // `boot_id`: that of the running kernel. Endpoints of another boot are dropped: their namespaces are gone.
   static Result<EndpointStore> open(const std::string& path, std::string boot_id, std::chrono::seconds cool_down, WallTime now);
 
-  void set_ranges(std::vector<net::Prefix> ranges, const std::vector<net::IpAddr>& reserved) { ipam_.set_ranges(std::move(ranges), reserved); }
+  void set_ranges(std::vector<net::Prefix> ranges, const std::vector<net::IpAddr>& reserved) {
+    ipam_.set_ranges(std::move(ranges), reserved);
+  }
   const std::vector<net::Prefix>& ranges() const { return ipam_.ranges(); }
 
   // Takes addresses, fills endpoint.ips, and journals the intention. kAlreadyExists where there is such an endpoint.
@@ -56,7 +58,7 @@ class EndpointStore {
   Status rewrite(WallTime now);
 
   std::string boot_id_;
-  std::string journal_boot_id_;    // of the records replayed so far
+  std::string journal_boot_id_;  // of the records replayed so far
   std::unique_ptr<Journal> journal_;
   Ipam ipam_;
   std::map<Attachment, StoredEndpoint> rows_;

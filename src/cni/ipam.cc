@@ -66,7 +66,8 @@ Result<net::IpAddr> Ipam::take_wanted(const net::IpAddr& addr) const {
   if (!inside) return make_error(Code::kInvalid, "requested address " + addr.to_string() + " is in none of this node's pod ranges");
   if (reserved_.contains(addr)) return make_error(Code::kInvalid, "requested address " + addr.to_string() + " is reserved");
   const auto owner = owners_.find(addr);
-  if (owner != owners_.end()) return make_error(Code::kAlreadyExists, "requested address " + addr.to_string() + " is in use by sandbox " + owner->second);
+  if (owner != owners_.end())
+    return make_error(Code::kAlreadyExists, "requested address " + addr.to_string() + " is in use by sandbox " + owner->second);
   return addr;
 }
 
@@ -74,7 +75,8 @@ Result<std::vector<net::IpAddr>> Ipam::allocate(const std::string& owner, const 
   std::vector<net::IpAddr> out;
   for (const auto& addr : wanted) FW_TRY(take_wanted(addr));
   for (std::size_t i = 0; i < ranges_.size(); ++i) {
-    const auto fixed = std::find_if(wanted.begin(), wanted.end(), [&](const net::IpAddr& addr) { return addr.family() == ranges_[i].family(); });
+    const auto fixed =
+        std::find_if(wanted.begin(), wanted.end(), [&](const net::IpAddr& addr) { return addr.family() == ranges_[i].family(); });
     if (fixed != wanted.end()) {
       out.push_back(*fixed);
       continue;

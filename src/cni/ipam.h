@@ -36,7 +36,7 @@ class Ipam {
 
   std::size_t in_use() const { return owners_.size(); }
   std::size_t cooling(WallTime now) const;
-  const std::unordered_map<net::IpAddr, WallTime>& freed() const { return freed_; }   // when; may be past its time
+  const std::unordered_map<net::IpAddr, WallTime>& freed() const { return freed_; }  // when; may be past its time
   void forget_cooled(WallTime now);
   // Ranges without a free address, in words.
   std::vector<std::string> exhausted(WallTime now) const;
@@ -51,7 +51,7 @@ class Ipam {
 
   std::chrono::seconds cool_down_;
   std::vector<net::Prefix> ranges_;
-  std::vector<std::uint64_t> cursors_;                       // per range: where the last search ended
+  std::vector<std::uint64_t> cursors_;  // per range: where the last search ended
   std::unordered_set<net::IpAddr> reserved_;
   std::unordered_map<net::IpAddr, std::string> owners_;
   std::unordered_map<net::IpAddr, WallTime> freed_;

@@ -14,7 +14,7 @@ namespace fairway::cni {
 namespace {
 
 constexpr std::size_t kMaxJournalBytes = 64 << 20;
-constexpr std::size_t kChecksumBytes = 8;                    // hex digits
+constexpr std::size_t kChecksumBytes = 8;  // hex digits
 
 unsigned long checksum(std::string_view record) {
   return ::crc32(0, reinterpret_cast<const Bytef*>(record.data()), static_cast<uInt>(record.size()));
@@ -38,7 +38,7 @@ bool is_intact(std::string_view line) {
 }
 
 struct Scan {
-  std::size_t good_bytes = 0;      // up to the end of the last complete line
+  std::size_t good_bytes = 0;  // up to the end of the last complete line
   std::size_t damaged = 0;
 };
 
@@ -46,7 +46,7 @@ Scan scan(std::string_view text, const std::function<void(std::string_view)>& re
   Scan out;
   while (out.good_bytes < text.size()) {
     const std::size_t end = text.find('\n', out.good_bytes);
-    if (end == std::string_view::npos) break;                // torn by a crash
+    if (end == std::string_view::npos) break;  // torn by a crash
     const std::string_view line = text.substr(out.good_bytes, end - out.good_bytes);
     if (is_intact(line)) replay(line.substr(kChecksumBytes + 1));
     else ++out.damaged;
@@ -83,14 +83,16 @@ Status Journal::reopen() {
 Status Journal::append(std::string_view record) {
   const std::string line = line_of(record);
   ssize_t written;
-  do written = ::write(fd_.get(), line.data(), line.size()); while (written < 0 && errno == EINTR);
+  do written = ::write(fd_.get(), line.data(), line.size());
+  while (written < 0 && errno == EINTR);
   const int err = errno;
   if (written == static_cast<ssize_t>(line.size())) {
     size_bytes_ += line.size();
     return {};
   }
   // A disk that is full takes a part: without it the next record would be glued to it.
-  if (written > 0 && ::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) < 0) return errno_error(errno, "cut a partial record off " + path_);
+  if (written > 0 && ::ftruncate(fd_.get(), static_cast<off_t>(size_bytes_)) < 0)
+    return errno_error(errno, "cut a partial record off " + path_);
   return errno_error(written < 0 ? err : ENOSPC, "write " + path_);
 }
 

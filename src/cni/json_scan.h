@@ -26,7 +26,9 @@ class JsonScan {
  private:
   static constexpr int kMaxDepth = 32;
 
-  void space() { while (at_ < end_ && (*at_ == ' ' || *at_ == '\t' || *at_ == '\n' || *at_ == '\r')) ++at_; }
+  void space() {
+    while (at_ < end_ && (*at_ == ' ' || *at_ == '\t' || *at_ == '\n' || *at_ == '\r')) ++at_;
+  }
   bool take(char c) {
     if (at_ >= end_ || *at_ != c) return false;
     ++at_;
@@ -69,7 +71,10 @@ class JsonScan {
     const char* first = at_;
     while (at_ < end_) {
       const char c = *at_++;
-      if (c == '"') { out = {first, static_cast<std::size_t>(at_ - 1 - first)}; return true; }
+      if (c == '"') {
+        out = {first, static_cast<std::size_t>(at_ - 1 - first)};
+        return true;
+      }
       if (static_cast<unsigned char>(c) < 0x20) return false;
       if (c == '\\' && !escape()) return false;
     }
@@ -112,13 +117,22 @@ class JsonScan {
     if (at_ >= end_ || depth >= kMaxDepth) return false;
     std::string_view ignored;
     switch (*at_) {
-      case '{': ++at_; return members(depth + 1, [](std::string_view, std::string_view) {});
-      case '[': ++at_; return elements(depth + 1);
-      case '"': return text(ignored);
-      case 't': return word("true");
-      case 'f': return word("false");
-      case 'n': return word("null");
-      default: return number();
+      case '{':
+        ++at_;
+        return members(depth + 1, [](std::string_view, std::string_view) {});
+      case '[':
+        ++at_;
+        return elements(depth + 1);
+      case '"':
+        return text(ignored);
+      case 't':
+        return word("true");
+      case 'f':
+        return word("false");
+      case 'n':
+        return word("null");
+      default:
+        return number();
     }
   }
 

@@ -13,9 +13,9 @@ namespace fairway::cni {
 Result<sys::Fd> open_pod_netns(const std::string& path);
 
 enum class NetnsLife {
-  kGone,        // no such path, or another namespace behind it
-  kEmpty,       // it is there, and no process lives in it
-  kInhabited,   // a process lives in it, or this cannot be seen (not in the machine's PID namespace)
+  kGone,       // no such path, or another namespace behind it
+  kEmpty,      // it is there, and no process lives in it
+  kInhabited,  // a process lives in it, or this cannot be seen (not in the machine's PID namespace)
 };
 NetnsLife probe_netns(const std::string& path, std::uint64_t cookie);
 

@@ -71,11 +71,11 @@ struct ServerImpl::Collection {
     Attachment key;
     std::string netns_path;
     std::uint64_t cookie = 0;
-    bool may_be_empty = false;           // old enough that an empty namespace is a proof
+    bool may_be_empty = false;  // old enough that an empty namespace is a proof
     bool proven = false;
   };
   std::vector<Candidate> candidates;
-  std::vector<std::string> links;        // host interfaces that the kernel shows as ours
+  std::vector<std::string> links;  // host interfaces that the kernel shows as ours
   Status links_status;
 };
 
@@ -100,7 +100,8 @@ void ServerImpl::collect(CniRequest request, Done done) {
       candidate.proven = life == NetnsLife::kGone || (life == NetnsLife::kEmpty && candidate.may_be_empty);
     }
     auto links = hostnet::dump_pod_links(node);
-    if (links.ok()) for (const auto& link : *links) gc->links.push_back(link.name);
+    if (links.ok())
+      for (const auto& link : *links) gc->links.push_back(link.name);
     else gc->links_status = std::move(links).error();
     post([this, gc] { collect_probed(gc); });
   });
@@ -118,7 +119,9 @@ void ServerImpl::collect_probed(const std::shared_ptr<Collection>& gc) {
   remove_orphans(gc->links);
   process_spool();
   store_.compact_if_worth(wall_now());
-  if (!failed.ok()) return reply_error(gc->request.version, {ErrorCode::kNetworkSetup, "not everything was collected: " + failed.error().message, {}}, gc->done);
+  if (!failed.ok())
+    return reply_error(gc->request.version, {ErrorCode::kNetworkSetup, "not everything was collected: " + failed.error().message, {}},
+                       gc->done);
   gc->done({200, ""});
 }
 

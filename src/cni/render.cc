@@ -8,7 +8,6 @@ namespace fairway::cni {
 namespace json = boost::json;
 namespace {
 
-
 json::array interfaces(std::string_view version, const model::LocalEndpoint& endpoint) {
   json::object host{{"name", endpoint.host_ifname}, {"mac", endpoint.host_mac.to_string()}};
   json::object pod{{"name", endpoint.ifname}, {"mac", endpoint.pod_mac.to_string()}, {"sandbox", endpoint.netns_path}};
@@ -84,7 +83,8 @@ T parsed(Result<T> result) {
 model::PortMapping parse_mapping(const json::value& item) {
   if (!item.is_object()) throw Malformed{"a port mapping is not an object"};
   const json::object& object = item.get_object();
-  model::PortMapping out{.host_port = number_of<std::uint16_t>(object, "hostPort"), .container_port = number_of<std::uint16_t>(object, "containerPort")};
+  model::PortMapping out{.host_port = number_of<std::uint16_t>(object, "hostPort"),
+                         .container_port = number_of<std::uint16_t>(object, "containerPort")};
   const auto protocol = net::parse_protocol(text_of(object, "protocol"));
   if (!protocol) throw Malformed{"protocol of a port mapping is unknown"};
   out.protocol = *protocol;
@@ -113,7 +113,8 @@ model::LocalEndpoint parse_object(const json::object& object) {
   for (const auto& item : array_of(object, "portMappings")) out.port_mappings.push_back(parse_mapping(item));
   const json::array& rates = array_of(object, "bandwidth");
   if (rates.size() != 4) throw Malformed{"bandwidth has not four numbers"};
-  std::uint64_t* const fields[] = {&out.bandwidth.ingress_rate, &out.bandwidth.ingress_burst, &out.bandwidth.egress_rate, &out.bandwidth.egress_burst};
+  std::uint64_t* const fields[] = {&out.bandwidth.ingress_rate, &out.bandwidth.ingress_burst, &out.bandwidth.egress_rate,
+                                   &out.bandwidth.egress_burst};
   for (std::size_t i = 0; i < rates.size(); ++i) {
     json::error_code failed;
     *fields[i] = rates[i].to_number<std::uint64_t>(failed);
@@ -125,8 +126,11 @@ model::LocalEndpoint parse_object(const json::object& object) {
 }  // namespace
 
 std::string render_result(std::string_view version, const model::LocalEndpoint& endpoint, const DnsConfig& dns) {
-  const json::object out{{"cniVersion", version}, {"interfaces", interfaces(version, endpoint)}, {"ips", ips(version, endpoint)},
-                         {"routes", routes(endpoint)}, {"dns", dns_object(dns)}};
+  const json::object out{{"cniVersion", version},
+                         {"interfaces", interfaces(version, endpoint)},
+                         {"ips", ips(version, endpoint)},
+                         {"routes", routes(endpoint)},
+                         {"dns", dns_object(dns)}};
   return json::serialize(out);
 }
 
@@ -145,11 +149,14 @@ int http_status(ErrorCode code) {
   switch (code) {
     case ErrorCode::kTryAgainLater:
     case ErrorCode::kNotAvailable:
-    case ErrorCode::kLimitedConnectivity: return 503;
+    case ErrorCode::kLimitedConnectivity:
+      return 503;
     case ErrorCode::kIo:
     case ErrorCode::kNetworkSetup:
-    case ErrorCode::kCheckFailed: return 500;
-    default: return 400;
+    case ErrorCode::kCheckFailed:
+      return 500;
+    default:
+      return 400;
   }
 }
 
@@ -157,17 +164,29 @@ std::string render_endpoint(const model::LocalEndpoint& endpoint) {
   json::array addresses, mappings;
   for (const auto& ip : endpoint.ips) addresses.emplace_back(ip.to_string());
   for (const auto& mapping : endpoint.port_mappings) {
-    json::object row{{"hostPort", mapping.host_port}, {"containerPort", mapping.container_port}, {"protocol", net::to_string(mapping.protocol)}};
+    json::object row{
+        {"hostPort", mapping.host_port}, {"containerPort", mapping.container_port}, {"protocol", net::to_string(mapping.protocol)}};
     if (mapping.host_ip) row["hostIP"] = mapping.host_ip->to_string();
     mappings.push_back(std::move(row));
   }
   const auto& rates = endpoint.bandwidth;
-  return json::serialize(json::object{
-      {"sandbox", endpoint.sandbox_id}, {"ifname", endpoint.ifname}, {"netns", endpoint.netns_path}, {"cookie", endpoint.netns_cookie},
-      {"podNamespace", endpoint.pod.ns}, {"podName", endpoint.pod.name}, {"podUid", endpoint.pod_uid}, {"hostIfname", endpoint.host_ifname},
-      {"hostIfindex", endpoint.host_ifindex}, {"podIfindex", endpoint.pod_ifindex}, {"hostMac", endpoint.host_mac.to_string()},
-      {"podMac", endpoint.pod_mac.to_string()}, {"mtu", endpoint.mtu}, {"ips", std::move(addresses)}, {"portMappings", std::move(mappings)},
-      {"bandwidth", json::array{rates.ingress_rate, rates.ingress_burst, rates.egress_rate, rates.egress_burst}}});
+  return json::serialize(
+      json::object{{"sandbox", endpoint.sandbox_id},
+                   {"ifname", endpoint.ifname},
+                   {"netns", endpoint.netns_path},
+                   {"cookie", endpoint.netns_cookie},
+                   {"podNamespace", endpoint.pod.ns},
+                   {"podName", endpoint.pod.name},
+                   {"podUid", endpoint.pod_uid},
+                   {"hostIfname", endpoint.host_ifname},
+                   {"hostIfindex", endpoint.host_ifindex},
+                   {"podIfindex", endpoint.pod_ifindex},
+                   {"hostMac", endpoint.host_mac.to_string()},
+                   {"podMac", endpoint.pod_mac.to_string()},
+                   {"mtu", endpoint.mtu},
+                   {"ips", std::move(addresses)},
+                   {"portMappings", std::move(mappings)},
+                   {"bandwidth", json::array{rates.ingress_rate, rates.ingress_burst, rates.egress_rate, rates.egress_burst}}});
 }
 
 Result<model::LocalEndpoint> parse_endpoint(std::string_view text) {
@@ -176,9 +195,7 @@ Result<model::LocalEndpoint> parse_endpoint(std::string_view text) {
   if (failed || !value.is_object()) return make_error(Code::kInvalid, "endpoint record is not a JSON object");
   try {
     return parse_object(value.get_object());
-  } catch (const Malformed& malformed) {
-    return make_error(Code::kInvalid, "endpoint record: " + malformed.what);
-  }
+  } catch (const Malformed& malformed) { return make_error(Code::kInvalid, "endpoint record: " + malformed.what); }
 }
 
 }  // namespace fairway::cni

@@ -54,18 +54,18 @@ struct DnsConfig {
 
 struct CniRequest {
   Command command = Command::kVersion;
-  std::string version{kLatestVersion};             // of the configuration: the answer speaks it
-  Attachment attachment;                           // ADD, DEL, CHECK
-  std::string netns;                               // may be empty at DEL
-  model::Name pod;                                 // from CNI_ARGS
+  std::string version{kLatestVersion};  // of the configuration: the answer speaks it
+  Attachment attachment;                // ADD, DEL, CHECK
+  std::string netns;                    // may be empty at DEL
+  model::Name pod;                      // from CNI_ARGS
   std::string pod_uid;
   DnsConfig dns;
-  std::vector<net::IpAddr> ips;                    // runtimeConfig: at most one a family
+  std::vector<net::IpAddr> ips;  // runtimeConfig: at most one a family
   std::optional<net::MacAddr> mac;
   std::vector<model::PortMapping> port_mappings;
   model::Bandwidth bandwidth;
-  std::vector<net::IpAddr> previous_ips;           // CHECK: from prevResult
-  std::vector<Attachment> valid_attachments;       // GC
+  std::vector<net::IpAddr> previous_ips;      // CHECK: from prevResult
+  std::vector<Attachment> valid_attachments;  // GC
 };
 
 inline constexpr std::size_t kMaxRequestBytes = 1 << 20;

@@ -8,10 +8,10 @@
 namespace fairway::cni {
 
 inline constexpr char kSpoolSuffix[] = ".del";
-inline constexpr unsigned kSpoolNameBytes = 21;              // 16 hex digits, suffix, NUL
+inline constexpr unsigned kSpoolNameBytes = 21;  // 16 hex digits, suffix, NUL
 
 inline void spool_name(std::string_view container_id, std::string_view ifname, char (&out)[kSpoolNameBytes]) {
-  std::uint64_t hash = 0xcbf29ce484222325ULL;                // FNV-1a
+  std::uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
   const auto add = [&hash](std::string_view text) {
     for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
     hash = (hash ^ 0xff) * 0x100000001b3ULL;

@@ -1,5 +1,3 @@
-#include "cni/endpoint_store.h"
-
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -7,6 +5,7 @@
 #include <random>
 #include <set>
 
+#include "cni/endpoint_store.h"
 #include "sys/file.h"
 
 namespace fairway::cni {
@@ -38,7 +37,8 @@ class StoreTest : public ::testing::Test {
     out.ifname = "eth0";
     out.netns_path = "/run/netns/" + id;
     out.netns_cookie = 7;
-    out.port_mappings = {{.host_port = 80, .container_port = 8080, .protocol = net::Protocol::kUdp, .host_ip = *net::IpAddr::parse("fd00::1")}};
+    out.port_mappings = {
+        {.host_port = 80, .container_port = 8080, .protocol = net::Protocol::kUdp, .host_ip = *net::IpAddr::parse("fd00::1")}};
     out.bandwidth.egress_rate = 1 << 20;
     return out;
   }
@@ -62,7 +62,10 @@ TEST_F(StoreTest, AFinishedEndpointComesBackAsItWas) {
 
 TEST_F(StoreTest, AnIntentionComesBackUnfinishedAndHoldsItsAddress) {
   model::LocalEndpoint made = endpoint("a");
-  { EndpointStore store = open(); ASSERT_TRUE(store.intend(made, {}, at(0)).ok()); }
+  {
+    EndpointStore store = open();
+    ASSERT_TRUE(store.intend(made, {}, at(0)).ok());
+  }
   EndpointStore store = open(1);
   ASSERT_NE(store.find({"a", "eth0"}), nullptr);
   EXPECT_FALSE(store.find({"a", "eth0"})->finished);
@@ -124,7 +127,8 @@ TEST_F(StoreTest, EveryCutOfTheJournalIsAConsistentState) {
     ASSERT_TRUE(sys::write_file_atomic(path_, whole.substr(0, cut)).ok());
     EndpointStore store = open(1);
     std::set<net::IpAddr> seen;
-    for (const auto& [key, row] : store.all()) for (const auto& ip : row.endpoint.ips) EXPECT_TRUE(seen.insert(ip).second) << "two owners, cut at " << cut;
+    for (const auto& [key, row] : store.all())
+      for (const auto& ip : row.endpoint.ips) EXPECT_TRUE(seen.insert(ip).second) << "two owners, cut at " << cut;
     EXPECT_EQ(store.ipam().in_use(), seen.size()) << "an address without an owner, cut at " << cut;
     EXPECT_EQ(store.ipam().in_use(), 2 * store.all().size());
     last = store.all().size();
@@ -141,9 +145,14 @@ TEST_F(StoreTest, RandomHistoriesReplayToTheSameState) {
       const std::string id = "s" + std::to_string(random() % 8);
       model::LocalEndpoint made = endpoint(id);
       switch (random() % 3) {
-        case 0: (void)store.intend(made, {}, at(now)); break;
-        case 1: if (const auto* row = store.find({id, "eth0"})) (void)store.finish(row->endpoint); break;
-        default: EXPECT_TRUE(store.free({id, "eth0"}, at(now), true).ok());
+        case 0:
+          (void)store.intend(made, {}, at(now));
+          break;
+        case 1:
+          if (const auto* row = store.find({id, "eth0"})) (void)store.finish(row->endpoint);
+          break;
+        default:
+          EXPECT_TRUE(store.free({id, "eth0"}, at(now), true).ok());
       }
       store.compact_if_worth(at(now));
     }

@@ -20,7 +20,7 @@ class Workers {
  public:
   using Job = std::function<void(io::Netlink& node)>;
   static Result<std::unique_ptr<Workers>> start(unsigned threads);
-  ~Workers();                                    // finishes what was posted
+  ~Workers();  // finishes what was posted
   void post(Job job);
 
  private:
@@ -40,7 +40,7 @@ class Reaper {
   // Called on the reaper's thread.
   using Done = std::function<void(const std::vector<std::string>& host_ifnames, Status status)>;
   static Result<std::unique_ptr<Reaper>> start(Done done);
-  ~Reaper();                                     // finishes what was given to it
+  ~Reaper();  // finishes what was given to it
   void reap(std::string host_ifname);
 
  private:

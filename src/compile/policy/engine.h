@@ -68,7 +68,7 @@ class Engine {
   struct Judgement {
     bool allowed = true;
     bool own = false;  // the pod's own address or its node's: nothing is asked (of a pod that is not known, this cannot be told)
-    RuleId rule = 0;  // 0: no policy looks at this direction, or nothing matched
+    RuleId rule = 0;   // 0: no policy looks at this direction, or nothing matched
     SubjectId subject = 0;
     PeerClass peer = 0;
     PortClass port_class = 0;
