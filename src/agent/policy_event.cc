@@ -63,8 +63,8 @@ PolicyNews in_force_news(const PolicyChange& change, std::size_t nodes, std::chr
 
 PolicyNews not_in_force_news(const PolicyChange& change, std::size_t nodes, std::size_t lacking, const std::vector<NodeLag>& lag,
                              std::chrono::milliseconds after) {
-  std::string text =
-      fmt::format("generation {} is not in force on {} of {} after {}: ", change.generation, lacking, count(nodes, "node"), in_seconds(after));
+  std::string text = fmt::format("generation {} is not in force on {} of {} after {}: ", change.generation, lacking, count(nodes, "node"),
+                                 in_seconds(after));
   for (std::size_t i = 0; i < lag.size(); ++i) text += fmt::format("{}{}: {}", i == 0 ? "" : "; ", lag[i].node, lag[i].reason);
   if (lacking > lag.size()) text += fmt::format("; and {} more", lacking - lag.size());
   return news(change, PolicyNews::Reason::kNotInForce, std::move(text));

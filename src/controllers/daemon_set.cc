@@ -205,7 +205,8 @@ Task<Status> DaemonSetController::apply(const Plan& plan) {
                               fmt::format("Error creating: {}", made.error().message));
       co_return std::move(made).error();
     }
-    context_.events.normal(kDaemonSetController, plan.set, kDaemonSetType, "SuccessfulCreate", fmt::format("Created pod: {}", name_of(*made)));
+    context_.events.normal(kDaemonSetController, plan.set, kDaemonSetType, "SuccessfulCreate",
+                           fmt::format("Created pod: {}", name_of(*made)));
     co_await stores_.pods.caught_up_with(*made);
   }
   co_return Status{};

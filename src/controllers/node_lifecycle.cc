@@ -148,7 +148,8 @@ Task<Status> NodeLifecycleController::mark_unknown(Json node) {
   }
   Json status = fields(node, "status");
   status.get_object()["conditions"] = conditions.list();
-  context_.events.normal(kNodeController, node, kNodeType, "NodeNotReady", fmt::format("Node {} status is now: NodeNotReady", name_of(node)));
+  context_.events.normal(kNodeController, node, kNodeType, "NodeNotReady",
+                         fmt::format("Node {} status is now: NodeNotReady", name_of(node)));
   co_return co_await write_status_if_new(api_, stores_.nodes, std::move(node), std::move(status));
 }
 

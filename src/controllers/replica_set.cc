@@ -83,7 +83,8 @@ Task<Status> ReplicaSetController::create_pods(Json set, std::int64_t missing) {
     if (!made.ok()) {
       // A namespace that is being deleted takes nothing new: no use in saying so for each pod.
       if (made.error().message.find("is being terminated") != std::string::npos) co_return Status{};
-      context_.events.warning(kReplicaSetController, set, kReplicaSetType, "FailedCreate", fmt::format("Error creating: {}", made.error().message));
+      context_.events.warning(kReplicaSetController, set, kReplicaSetType, "FailedCreate",
+                              fmt::format("Error creating: {}", made.error().message));
       co_return std::move(made).error();
     }
     context_.events.normal(kReplicaSetController, set, kReplicaSetType, "SuccessfulCreate", fmt::format("Created pod: {}", name_of(*made)));
@@ -106,7 +107,8 @@ Task<Status> ReplicaSetController::delete_pods(Json set, std::vector<Json> activ
     options.precondition_uid = uid_of(pod);
     auto removed = co_await api_.ensure_removed(stores_.pods.ref_to(key), std::move(options));
     if (!removed.ok()) {
-      context_.events.warning(kReplicaSetController, set, kReplicaSetType, "FailedDelete", fmt::format("Error deleting: {}", removed.error().message));
+      context_.events.warning(kReplicaSetController, set, kReplicaSetType, "FailedDelete",
+                              fmt::format("Error deleting: {}", removed.error().message));
       co_return std::move(removed).error();
     }
     context_.events.normal(kReplicaSetController, set, kReplicaSetType, "SuccessfulDelete", fmt::format("Deleted pod: {}", name_of(pod)));

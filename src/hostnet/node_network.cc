@@ -18,7 +18,6 @@ constexpr std::uint32_t kBlackholeMetric = 0xffff;    // worse than any route to
 
 static_assert(kVxlanPort == FW_VXLAN_PORT);
 
-
 bool is_default(const io::RouteInfo& route) { return route.dst.length() == 0 && route.link != 0; }
 
 Result<std::uint32_t> uplink_index(io::Netlink& netlink, const std::vector<net::IpAddr>& node_addresses) {
@@ -263,8 +262,7 @@ Status ensure_blackhole(const std::vector<net::Prefix>& pod_cidrs) {
       return row.addr.family() == range.family() && !row.addr.is_loopback() && !row.addr.is_link_local() && row.link != lo.index;
     });
     const auto own = range.nth(1);
-    if (!has_address && own && range.size() >= 8)
-      batch.replace_address({.link = lo.index, .addr = *own, .prefix_length = own->bits()});
+    if (!has_address && own && range.size() >= 8) batch.replace_address({.link = lo.index, .addr = *own, .prefix_length = own->bits()});
   }
   FW_TRY(netlink.run(batch));
   return {};

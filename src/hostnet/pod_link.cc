@@ -30,7 +30,6 @@ std::uint64_t hash_of(std::string_view sandbox_id, std::string_view ifname) {
   return hash ^ (hash >> 33);
 }
 
-
 io::RouteSpec default_route(const PodLink& link, net::Family family) {
   const net::IpAddr any = family == net::Family::kV4 ? net::IpAddr::v4(0) : net::IpAddr{};
   return {.dst = net::Prefix(any, 0), .link = link.pod_ifindex, .gateway = pod_gateway(family), .onlink = true, .keep_existing = true};
@@ -220,8 +219,8 @@ Status check_pod_side(io::Netlink& pod, const PodLink& link) {
   FW_ASSIGN(const auto neighbours, pod.neighbours(link.pod_ifindex));
   for (const auto& ip : link.ips) {
     const net::IpAddr gateway = pod_gateway(ip.family());
-    const bool has_address = std::any_of(addresses.begin(), addresses.end(),
-                                         [&](const auto& row) { return row.addr == ip && row.prefix_length == ip.bits(); });
+    const bool has_address =
+        std::any_of(addresses.begin(), addresses.end(), [&](const auto& row) { return row.addr == ip && row.prefix_length == ip.bits(); });
     if (!has_address) return make_error(Code::kNotFound, "address " + ip.to_string() + on + " is missing");
     const bool has_default = std::any_of(routes.begin(), routes.end(),
                                          [&](const auto& row) { return row.dst.length() == 0 && row.dst.family() == ip.family(); });

@@ -13,7 +13,7 @@ enum Channel : std::uint8_t { kStdin = 0, kStdout = 1, kStderr = 2, kStatus = 3,
 class Client {
  public:
   static constexpr std::size_t kMaxInput = 64 << 10;  // a sink that holds more is not read for
-  struct Sink {  // what the client's frames do
+  struct Sink {                                       // what the client's frames do
     virtual ~Sink() = default;
     virtual void input(const char* data, std::size_t size) = 0;
     virtual void input_end() = 0;

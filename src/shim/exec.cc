@@ -87,7 +87,8 @@ bool Exec::copy_output(int& fd, std::uint8_t channel) {
 void Exec::loop() {
   while (!ended_) {
     const short out_events = client_.full() ? 0 : POLLIN;
-    const short client_events = static_cast<short>((input_.size() < Client::kMaxInput ? POLLIN : 0) | (client_.wants_write() ? POLLOUT : 0));
+    const short client_events =
+        static_cast<short>((input_.size() < Client::kMaxInput ? POLLIN : 0) | (client_.wants_write() ? POLLOUT : 0));
     pollfd fds[5] = {{signals_, POLLIN, 0},
                      {out_events ? started_.stdio.out : -1, out_events, 0},
                      {out_events ? started_.stdio.err : -1, out_events, 0},

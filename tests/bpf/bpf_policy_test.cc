@@ -61,9 +61,7 @@ TEST_P(Policy, EgressToEverywhere) {
   EXPECT_TRUE(passes(a_, node(1), 1000, 80)) << "its own node";
   EXPECT_TRUE(passes(a_, of(a_), 1000, 80)) << "itself";
   EXPECT_TRUE(passes(a_, ip(v6() ? "ff02::fb" : "224.0.0.251"), 1000, 80)) << "of its link";
-  if (!v6()) {
-    EXPECT_FALSE(passes(a_, ip("169.254.169.254"), 1000, 80)) << "a cloud's metadata server";
-  }
+  if (!v6()) { EXPECT_FALSE(passes(a_, ip("169.254.169.254"), 1000, 80)) << "a cloud's metadata server"; }
   EXPECT_TRUE(arrives(world(), a_, 1000, 80));
   EXPECT_TRUE(passes(a_, world(), 80, 1000, kSynAck)) << "an answer";
 }

@@ -23,6 +23,7 @@ SHELL = re.compile(r'(?<![\w:.>])(system|popen|execlp)\s*\(|"/bin/(ba)?sh"\s*,\s
 NAMED = re.compile(r"(?<![\w./-])(?:src|bpf|tests|bench|docs|cmake|examples)/[\w./-]*\w")
 FORMATTER = "clang-format-14"  # another version formats otherwise
 
+
 def read_layers():
     layers = {}
     with open(os.path.join(ROOT, "docs/layers.txt")) as lines:
