@@ -183,7 +183,9 @@ TEST(DeniedCounts, WhatIsKeptIsBounded) {
   };
   for (std::uint32_t i = 0; i < 2 * DeniedCounts::kMostPast; ++i) {
     ASSERT_TRUE(tables.pol_denied().update({1, i, FW_POL_EGRESS}, fw_hit{1, i + 1}).ok());
-    if (i % 512 == 511) ASSERT_TRUE(counts.settle([](const auto&) { return true; }, name).ok());
+    if (i % 512 == 511) {
+      ASSERT_TRUE(counts.settle([](const auto&) { return true; }, name).ok());
+    }
   }
   const auto all = *counts.all(name);
   EXPECT_EQ(all.size(), DeniedCounts::kMostPast);

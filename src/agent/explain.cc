@@ -61,6 +61,7 @@ json::object verdict_step(const View& view, const ExplainedVerdict& v, Direction
 struct Target {
   End end;
   net::SocketAddr at;
+  bool resolver = false;  // the sender's own node answers at the Service's address
 };
 
 // Where a Service's frontend leads, by its slots, each endpoint once.
@@ -93,7 +94,7 @@ Result<std::vector<Target>> service_step(const View& view, const End& to, const 
   }
   if ((row->flags & FW_FE_NODE_LOCAL) != 0) {
     steps.push_back(step("service", "this node", at + ": answered by the agent on the sender's own node"));
-    return std::vector<Target>{};
+    return std::vector<Target>{{to, vip, true}};
   }
   FW_ASSIGN(auto targets, targets_of(view, *row));
   const bool socket = protocol == IPPROTO_TCP && (row->flags & FW_FE_NO_SOCKET_LB) == 0;
@@ -121,6 +122,7 @@ json::object other_node_step(const View& view, std::uint32_t id, bool v4, const 
 
 // From a pod of this node to an address.
 Result<json::object> route_step(const View& view, const Target& to) {
+  if (to.resolver) return step("route", "this node", "to the node's own stack, where the agent answers");
   FW_ASSIGN(const fw_config config, view.datapath.config());
   const auto row = view.datapath.endpoints().lookup(datapath::to_abi(to.at.addr));
   const bool v4 = to.at.addr.is_v4();

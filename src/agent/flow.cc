@@ -14,7 +14,20 @@ using sinks::ServiceSink;
 
 namespace {
 constexpr char kHostPorts[] = "/hostports";  // no Service's key: those have a namespace
+
+// To policies the resolver is what cluster DNS is elsewhere, a pod of the DNS Service with CoreDNS' label, so that manifests mean
+// here what they mean there (docs/decisions/0011). No pod can have this name.
+std::optional<model::Pod> resolver_pod(const FlowConfig& config) {
+  if (config.dns_ips.empty()) return std::nullopt;
+  model::Pod pod;
+  pod.id = {config.services.dns_service.ns, config.services.dns_service.name + " (node)"};
+  pod.ips = config.dns_ips;
+  pod.labels = {{"k8s-app", "kube-dns"}};
+  pod.ports = {{"dns", net::Protocol::kUdp, 53}, {"dns-tcp", net::Protocol::kTcp, 53}};
+  return pod;
 }
+
+}  // namespace
 
 Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets targets, FlowConfig config)
     : cluster_(cluster),
@@ -28,7 +41,7 @@ Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets tar
       nodes_(targets.nodes),
       routes_(targets.routes),
       node_target_(targets.nodes),
-      policy_(cluster, problems, targets.policy),
+      policy_(cluster, problems, targets.policy, resolver_pod(config_)),
       zone_(config_.zone) {
   if (!config_.dns_ips.empty()) cluster_.touch_service(model::key_of(config_.services.dns_service));
   cluster_.touch_service(kHostPorts);

@@ -17,10 +17,11 @@ constexpr std::chrono::seconds kPatience{5};
 
 }  // namespace
 
-PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets)
+PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets, std::optional<model::Pod> resolver)
     : cluster_(cluster),
       problems_(problems),
       targets_(std::move(targets)),
+      resolver_(std::move(resolver)),
       engine_(std::make_unique<Engine>()),
       sink_(targets_.tables, targets_.host, targets_.wake),
       denied_(targets_.tables) {}
@@ -68,6 +69,7 @@ void PolicyFlow::feed_all() {
   each(Kind::kNamespace, &PolicyFlow::feed_namespace);
   each(Kind::kNode, &PolicyFlow::feed_node);
   each(Kind::kPod, &PolicyFlow::feed_pod);
+  if (resolver_) engine_->set_pod(*resolver_);
   each(Kind::kNetworkPolicy, &PolicyFlow::feed_policy);
   each(Kind::kClusterNetworkPolicy, &PolicyFlow::feed_policy);
 }

@@ -36,7 +36,8 @@ class PolicyFlow {
  public:
   using TimePoint = reconcile::TimePoint;
   using Done = std::function<void(Status)>;
-  PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets);
+  // `resolver`: the cluster's DNS where the agent serves it, as the pod for which policies that name one take it.
+  PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets, std::optional<model::Pod> resolver = {});
 
   // Reads the pinned tables. Once, first. Returns whether an earlier agent has judged by them.
   Result<bool> adopt();
@@ -96,6 +97,7 @@ class PolicyFlow {
   reflect::Cluster& cluster_;
   model::Problems& problems_;
   PolicyTargets targets_;
+  std::optional<model::Pod> resolver_;
   std::unique_ptr<compile::policy::Engine> engine_;
   sinks::PolicySink sink_;
   DeniedCounts denied_;

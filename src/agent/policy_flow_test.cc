@@ -2,6 +2,7 @@
 #include "agent/policy_flow.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -27,7 +28,8 @@ struct Host final : sinks::PolicyHost {
 
 // An agent that knows objects, pods and policies alone.
 struct Node {
-  explicit Node(datapath::MemoryPolicyTables& tables) : flow(cluster, problems, {tables, host, [] {}, [this] { return online; }}) {
+  explicit Node(datapath::MemoryPolicyTables& tables, std::optional<model::Pod> resolver = {})
+      : flow(cluster, problems, {tables, host, [] {}, [this] { return online; }}, std::move(resolver)) {
     EXPECT_TRUE(flow.adopt().ok());
   }
   void put(Kind kind, std::string json) { feed(kind, std::move(json), false); }
@@ -120,6 +122,34 @@ TEST_F(PolicyFlowTest, WithoutAPolicyTheEngineKnowsNoObjects) {
   const auto* next = node.flow.engine().find_rule(row->v[tables.policy_generation() & 1].rule[FW_POL_INGRESS]);
   ASSERT_NE(next, nullptr);
   EXPECT_EQ(next->policies.front().policy.name, "next");
+}
+
+// --- the node's resolver
+
+TEST_F(PolicyFlowTest, TheResolverIsWhatPoliciesForDnsSelect) {
+  const auto dns = *net::IpAddr::parse("10.96.0.10");
+  Node served(tables, model::Pod{.id = {"kube-system", "kube-dns (node)"}, .ips = {dns}, .labels = {{"k8s-app", "kube-dns"}}});
+  const auto resolves = [&](std::uint16_t port) {
+    return served.flow.engine().judge(7, Direction::kEgress, dns, IPPROTO_UDP, port).allowed;
+  };
+  served.put(Kind::kNamespace, kNamespace);
+  served.put(Kind::kNamespace, R"({"metadata":{"name":"kube-system","labels":{"kubernetes.io/metadata.name":"kube-system"}}})");
+  served.pod("a", "10.0.0.7");
+  served.flow.add_local(local("a"));
+  served.run();
+  EXPECT_TRUE(resolves(53)) << "no policy";
+  const char kClosed[] = R"({"metadata":{"namespace":"d","name":"closed"},"spec":{"podSelector":{},"policyTypes":["Egress"]}})";
+  served.put(Kind::kNetworkPolicy, kClosed);
+  served.run();
+  EXPECT_FALSE(resolves(53)) << "all egress is denied";
+  // as the manifests of other clusters have it
+  served.put(Kind::kNetworkPolicy,
+             R"({"metadata":{"namespace":"d","name":"dns"},"spec":{"podSelector":{},"policyTypes":["Egress"],"egress":[{"to":[{
+                 "namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"kube-system"}},
+                 "podSelector":{"matchLabels":{"k8s-app":"kube-dns"}}}],"ports":[{"protocol":"UDP","port":53}]}]}})");
+  served.run();
+  EXPECT_TRUE(resolves(53));
+  EXPECT_FALSE(resolves(5353));
 }
 
 // --- numbers that run out

@@ -66,6 +66,19 @@ TEST_P(Policy, EgressToEverywhere) {
   EXPECT_TRUE(passes(a_, world(), 80, 1000, kSynAck)) << "an answer";
 }
 
+// The Service that the node's own stack serves: judged by the Service's address, as what is no endpoint.
+TEST_P(Policy, TheNodesResolverIsJudged) {
+  const net::IpAddr vip = ip(v6() ? "fd00:10:96::a" : "10.96.0.10");
+  cluster_->set_service(1, {vip, 53}, net::Protocol::kUdp, {}, FW_FE_CLUSTER_IP | FW_FE_NODE_LOCAL);
+  EXPECT_TRUE(passes(a_, vip, 1000, 53, 0, kUdp)) << "of a pod that no policy selects";
+  rows_->subject(a_.ifindex, 6, FW_SUBJECT_OPEN, FW_SUBJECT_DENY);
+  EXPECT_FALSE(passes(a_, vip, 1001, 53, 0, kUdp));
+  EXPECT_EQ(count("policy-egress"), 1u);
+  rows_->peer(vip, 10);
+  rows_->verdict(6, FW_POL_EGRESS, 10, FW_PORT_ANY, FW_VERDICT_ALLOW, 1);
+  EXPECT_TRUE(passes(a_, vip, 1002, 53, 0, kUdp));
+}
+
 // egress of A and ingress of B, in one go and with one row
 TEST_P(Policy, BothEndsOfANode) {
   rows_->subject(a_.ifindex, 6, FW_SUBJECT_OPEN, FW_SUBJECT_DENY);

@@ -166,6 +166,34 @@ class PolicyFlows(PolicyCase):
         eventually("late has tried", lambda: "first" in self.k("logs", "late"))
         self.assertIn("first 0", self.k("logs", "late"), "on the server's own node the address is known before it runs")
 
+    def test_dns_is_egress_like_any_other(self):
+        dns = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}]
+
+        def resolves(pod, flags=""):
+            return "NOERROR" in self.sh(pod, f"dig {flags} +tries=1 +time=1 kubernetes.default.svc.cluster.local A", check=False)[1]
+
+        self.open_again()
+        self.assertTrue(resolves("client"), "before any policy")
+        self.apply(policy("no-egress", {"matchLabels": {"may": "yes"}}, types=["Egress"], egress=[]))
+        eventually("without egress nothing is resolved", lambda: not resolves("client"))
+        self.assertFalse(resolves("client", "+tcp"))
+        self.assertTrue(resolves("other"), "a pod that it does not select")
+        self.assertRegex(self.lab.fairway("drops", "--node", "node-1"), rf"{self.ns}/client .*10\.96\.0\.10:53 +UDP .*{self.ns}/no-egress")
+        way = json.loads(self.lab.fairway("explain", f"{self.ns}/client", "kube-system/kube-dns:53/udp", "-o", "json"))
+        self.assertEqual(way["verdict"], "denied", way)
+        self.assertTrue(way["paths"][0]["program"]["agrees"], way)
+        # as the manifests of clusters have it whose DNS runs in pods
+        self.apply(policy("dns", {"matchLabels": {"may": "yes"}}, types=["Egress"],
+                          egress=[{"to": dns, "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]))
+        eventually("it is let through to the resolver", lambda: resolves("client"))
+        self.assertTrue(resolves("client", "+tcp"))
+        self.assertTrue(resolves("near"), "on another node, by that node's resolver")
+        self.assertTrue(self.denied("client", self.ip_of("server")), "and to nothing else")
+        way = json.loads(self.lab.fairway("explain", f"{self.ns}/client", "kube-system/kube-dns:53/udp", "-o", "json"))
+        self.assertEqual(way["verdict"], "allowed", way)
+        self.assertTrue(way["paths"][0]["program"]["agrees"], way)
+
     def test_tables_and_rule_names(self):
         self.open_again()
         self.apply(policy("named", {"matchLabels": {"app": "server"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"may": "yes"}}}]}]))
