@@ -307,7 +307,7 @@ Status Agent::Impl::start_http() {
 
 Status Agent::Impl::start_sources() {
   FW_ASSIGN(auto kubeconfig, find_cluster(options.kubeconfig));
-  FW_ASSIGN(servers, k8s::ApiServers::create(loop, kubeconfig.origin));
+  FW_ASSIGN(servers, k8s::ApiServers::create(loop, kubeconfig.origin, kubeconfig.token_file));
   api = k8s::HttpApiClient::create_over(
       loop, [this]() -> io::HttpClient& { return *servers->current().client; }, std::move(kubeconfig), "fairway");
   policy_status = std::make_unique<PolicyStatus>(loop, *api, options.node_name, cluster, problems, flow->policy());

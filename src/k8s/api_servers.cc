@@ -13,8 +13,8 @@ std::string name_of(const io::Origin& origin) {
 
 }  // namespace
 
-Result<std::unique_ptr<ApiServers>> ApiServers::create(io::Loop& loop, io::Origin first) {
-  std::unique_ptr<ApiServers> out(new ApiServers(loop, std::move(first)));
+Result<std::unique_ptr<ApiServers>> ApiServers::create(io::Loop& loop, io::Origin first, std::string token_file) {
+  std::unique_ptr<ApiServers> out(new ApiServers(loop, std::move(first), std::move(token_file)));
   FW_ASSIGN(auto client, io::HttpClient::create(loop, out->first_));
   out->servers_.push_back({name_of(out->first_), std::move(client), true});
   return out;

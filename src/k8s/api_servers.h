@@ -13,13 +13,14 @@
 
 #include "io/http_client.h"
 #include "io/loop.h"
+#include "k8s/token_file.h"
 #include "net/ip.h"
 
 namespace fairway::k8s {
 
 class ApiServers {
  public:
-  static Result<std::unique_ptr<ApiServers>> create(io::Loop& loop, io::Origin first);
+  static Result<std::unique_ptr<ApiServers>> create(io::Loop& loop, io::Origin first, std::string token_file = "");
 
   // Replaces what was learned before. The one in use stays in use.
   void learn(const std::vector<net::SocketAddr>& addrs);
@@ -28,6 +29,8 @@ class ApiServers {
     std::size_t number = 0;
   };
   Current current() const { return {servers_[current_].client.get(), current_}; }
+  // By the token file, if there is one; else the client does what its origin says.
+  void authorize(io::HttpRequest& request) { token_.authorize(request); }
   // Moves on, unless another caller has done so already.
   void failed(std::size_t number);
   std::string current_name() const { return servers_[current_].name; }
@@ -39,10 +42,12 @@ class ApiServers {
     std::unique_ptr<io::HttpClient> client;
     bool known = true;  // false: no longer an endpoint; kept, as a request may be under way
   };
-  ApiServers(io::Loop& loop, io::Origin first) : loop_(loop), first_(std::move(first)) {}
+  ApiServers(io::Loop& loop, io::Origin first, std::string token_file)
+      : loop_(loop), first_(std::move(first)), token_(std::move(token_file)) {}
 
   io::Loop& loop_;
   io::Origin first_;
+  TokenFile token_;
   std::vector<Server> servers_;
   std::size_t current_ = 0;
 };

@@ -9,7 +9,7 @@
 
 #include "io/http_client.h"
 #include "k8s/status_code.h"
-#include "sys/file.h"
+#include "k8s/token_file.h"
 
 namespace fairway::k8s {
 namespace {
@@ -20,7 +20,7 @@ using std::chrono::steady_clock;
 constexpr std::size_t kMaxLineBytes = 16 << 20;  // one watch event; etcd stops objects at 1.5 MiB, a Table may be larger
 constexpr std::size_t kMaxErrorBytes = 1 << 20;
 constexpr std::size_t kMaxDepth = 128;
-constexpr std::chrono::seconds kListTimeout{120}, kTokenAge{60}, kSilenceCheck{15};
+constexpr std::chrono::seconds kListTimeout{120}, kSilenceCheck{15};
 constexpr std::chrono::seconds kSilence{150};  // bookmarks come every minute, from the lab's server every half of one
 
 Result<Json> parse_json(std::string_view text) {
@@ -191,7 +191,12 @@ class Client : public HttpApiClient {
  public:
   using Dial = std::function<io::HttpClient&()>;
   Client(io::Loop& loop, KubeConfig config, std::string manager, Dial dial)
-      : loop_(loop), config_(std::move(config)), manager_(std::move(manager)), dial_(std::move(dial)), random_(std::random_device{}()) {}
+      : loop_(loop),
+        config_(std::move(config)),
+        manager_(std::move(manager)),
+        dial_(std::move(dial)),
+        random_(std::random_device{}()),
+        token_(config_.token_file) {}
 
   CallPtr get(const ResourceRef& ref, Done done) override { return send("GET", path_of(ref), {}, std::move(done)); }
   CallPtr list(const ResourceRef& ref, const ListOptions& options, Done done) override {
@@ -219,15 +224,13 @@ class Client : public HttpApiClient {
   io::HttpRequest make_request(std::string method, std::string target);
   std::string managed(const ResourceRef& ref) const { return path_of(ref) + "?fieldManager=" + io::percent_encode(manager_); }
   static std::string list_target(const ResourceRef& ref, const ListOptions& options, const std::string& watch_timeout);
-  void refresh_token();
 
   io::Loop& loop_;
   KubeConfig config_;
   std::string manager_;
   Dial dial_;
   std::mt19937_64 random_;
-  std::string token_;
-  std::optional<steady_clock::time_point> token_read_;
+  TokenFile token_;
 };
 
 std::string Client::list_target(const ResourceRef& ref, const ListOptions& options, const std::string& watch_timeout) {
@@ -244,25 +247,13 @@ std::string Client::list_target(const ResourceRef& ref, const ListOptions& optio
   return target;
 }
 
-// A bound service account token is replaced in its file long before it ends (an hour).
-void Client::refresh_token() {
-  const auto now = steady_clock::now();
-  if (config_.token_file.empty() || (token_read_ && now - *token_read_ < kTokenAge)) return;
-  Result<std::string> text = sys::read_file(config_.token_file, 64 << 10);
-  if (!text.ok()) return;  // the old token goes on; where it has ended the server says so
-  while (!text->empty() && (text->back() == '\n' || text->back() == '\r' || text->back() == ' ')) text->pop_back();
-  token_ = std::move(*text);
-  token_read_ = now;
-}
-
 io::HttpRequest Client::make_request(std::string method, std::string target) {
   io::HttpRequest request;
   request.method = std::move(method);
   request.target = config_.path_prefix + target;
   request.headers.set("Accept", "application/json");
   request.headers.set("User-Agent", manager_);
-  refresh_token();
-  if (!token_.empty()) request.headers.set("Authorization", "Bearer " + token_);
+  token_.authorize(request);
   return request;
 }
 

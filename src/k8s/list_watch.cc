@@ -113,6 +113,7 @@ void ListWatch::Impl::list_page() {
   request.target = path + "?limit=" + std::to_string(timing.page_items);
   if (!continue_token.empty()) request.target += "&continue=" + io::percent_encode(continue_token);
   request.headers.set("Accept", "application/json");
+  servers.authorize(request);
   const auto current = servers.current();
   server = current.number;
   pending = current.client->request(std::move(request), [this](Result<io::HttpResponse> answer) { on_page(std::move(answer)); });
@@ -169,6 +170,7 @@ void ListWatch::Impl::watch() {
   request.target = path + "?watch=true&allowWatchBookmarks=true&resourceVersion=" + io::percent_encode(state.revision) +
                    "&timeoutSeconds=" + std::to_string(seconds);
   request.headers.set("Accept", "application/json");
+  servers.authorize(request);
   stream = std::make_unique<WatchStream>(decoder, [this](const WatchEvent& event) { on_event(event); });
   watch_status = 0;
   watch_failed = false;

@@ -2,9 +2,12 @@
 #include "k8s/list_watch.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <deque>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -35,6 +38,7 @@ class ListWatchTest : public ::testing::Test {
   }
   void serve(io::ServerRequest request, std::unique_ptr<io::Responder> responder) {
     io::HttpResponse response;
+    authorizations_.insert(std::string(request.headers.get("Authorization")));
     if (request.query_value("watch") == "true") {
       watches_.push_back(std::string(request.query_value("resourceVersion")));
       if (lost_ > 0) {
@@ -75,7 +79,7 @@ class ListWatchTest : public ::testing::Test {
     io::Origin origin;
     origin.host = "127.0.0.1";
     origin.port = port_;
-    auto servers = ApiServers::create(loop_, dead_first_ ? dead() : origin);
+    auto servers = ApiServers::create(loop_, dead_first_ ? dead() : origin, token_file_);
     ASSERT_TRUE(servers.ok());
     servers_ = std::move(*servers);
     if (dead_first_) servers_->learn({{*net::IpAddr::parse("127.0.0.1"), port_}});
@@ -119,6 +123,8 @@ class ListWatchTest : public ::testing::Test {
   std::uint16_t port_ = 0;
   std::vector<std::string> watches_;  // the revisions asked for
   std::unique_ptr<io::BodyStream> body_;
+  std::string token_file_;
+  std::set<std::string> authorizations_;
   std::set<std::string> listed_{"a", "b", "c", "d", "e"};
   int lists_ = 0, gone_ = 0, lost_ = 0, failing_lists_ = 0;
   int failing_status_ = 500;
@@ -142,6 +148,16 @@ TEST_F(ListWatchTest, PagesThenEventsInAnyCut) {
   for (const char c : text) body_->write(std::string(1, c));
   until([&] { return watch_->state().revision == "20"; }, "bookmark");
   EXPECT_EQ(have_, (Names{"b", "c", "d", "e", "f"}));
+}
+
+TEST_F(ListWatchTest, ListsAndWatchesCarryTheTokenOfTheFile) {
+  const auto path = std::filesystem::temp_directory_path() / ("fairway-list-watch-token-" + std::to_string(::getpid()));
+  std::ofstream(path) << "secret\n";
+  token_file_ = path;
+  start();
+  until_watching();
+  std::filesystem::remove(path);
+  EXPECT_EQ(authorizations_, std::set<std::string>{"Bearer secret"});
 }
 
 TEST_F(ListWatchTest, GoesOnFromTheLastRevisionAfterACut) {
