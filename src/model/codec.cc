@@ -181,6 +181,7 @@ void NodeCodec::encode(const Row& row, std::string& out) {
   w.number(row.pod_cidrs.size());
   for (const auto& p : row.pod_cidrs) w.prefix(p);
   w.labels(row.labels);
+  write_addrs(w, row.other_addresses);
 }
 
 std::optional<Node> NodeCodec::decode(std::string_view key, std::string_view bytes) {
@@ -191,6 +192,7 @@ std::optional<Node> NodeCodec::decode(std::string_view key, std::string_view byt
   row.addresses = r.addrs();
   row.pod_cidrs = r.list([&] { return r.prefix(); });
   row.labels = r.labels();
+  row.other_addresses = r.addrs();
   return r.done() ? std::optional(std::move(row)) : std::nullopt;
 }
 

@@ -37,6 +37,8 @@ struct Node {
   std::vector<net::IpAddr> addresses;  // InternalIP, at most one a family, primary first
   std::vector<net::Prefix> pod_cidrs;
   std::string zone;
+  // What else status.addresses has (ExternalIP, a family's second): to peers of policy the node too, but nothing leads there.
+  std::vector<net::IpAddr> other_addresses;
   bool operator==(const Node&) const = default;
 };
 

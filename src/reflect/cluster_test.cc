@@ -145,6 +145,22 @@ TEST_F(ClusterTest, ASliceThatMovesToAnotherServiceChangesBoth) {
   EXPECT_EQ(admitted("default"), Texts{});
 }
 
+TEST_F(ClusterTest, ANodeHasOneInternalAddressAFamilyAndOthers) {
+  put(Kind::kNode, R"({"metadata":{"name":"n1"},"status":{"addresses":[{"type":"Hostname","address":"n1"},
+      {"type":"ExternalIP","address":"203.0.113.1"},{"type":"InternalIP","address":"10.0.0.1"},{"type":"ExternalIP","address":"0.0.0.0"},
+      {"type":"InternalIP","address":"10.0.0.2"},{"type":"InternalIP","address":"fd00::1"},{"type":"ExternalIP","address":"none"}]}})");
+  const auto node = cluster_.find_node("n1");
+  ASSERT_TRUE(node);
+  const auto texts = [](const std::vector<net::IpAddr>& addrs) {
+    Texts out;
+    for (const auto& addr : addrs) out.push_back(addr.to_string());
+    return out;
+  };
+  EXPECT_EQ(texts(node->addresses), (Texts{"10.0.0.1", "fd00::1"}));
+  EXPECT_EQ(texts(node->other_addresses), (Texts{"203.0.113.1", "10.0.0.2"}));
+  EXPECT_EQ(problems(), Texts{});
+}
+
 TEST_F(ClusterTest, ANodeThatComesLateBringsItsPodsAlong) {
   pod("default", "web", "10.244.0.9");
   EXPECT_EQ(cluster_.take_changes().addresses.size(), 1U);

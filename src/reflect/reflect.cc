@@ -92,14 +92,16 @@ Reflected<model::Node> reflect_node(const SlimObject& object) {
   node.labels = labels_of(object);
   node.zone = label(object, "topology.kubernetes.io/zone");
   for (std::size_t i = 0; i < object.addresses.size(); ++i) {
-    if (object.addresses[i].first != "InternalIP") continue;
+    const bool internal = object.addresses[i].first == "InternalIP";
+    if (!internal && object.addresses[i].first != "ExternalIP") continue;  // the others are names
     const auto addr = net::IpAddr::parse(object.addresses[i].second);
+    if (!internal && (!addr.ok() || !never_an_endpoint(*addr).empty())) continue;  // clouds write 0.0.0.0 for none
     if (!addr.ok()) return bad<model::Node>(indexed("status.addresses", i, ".address"), addr.error().message);
     if (const auto why = never_an_endpoint(*addr); !why.empty())
       return bad<model::Node>(indexed("status.addresses", i, ".address"), addr->to_string() + " " + std::string(why));
-    const bool known =
-        std::any_of(node.addresses.begin(), node.addresses.end(), [&](const net::IpAddr& a) { return a.family() == addr->family(); });
-    if (!known) node.addresses.push_back(*addr);
+    const bool further = !internal || std::any_of(node.addresses.begin(), node.addresses.end(),
+                                                  [&](const net::IpAddr& a) { return a.family() == addr->family(); });
+    (further ? node.other_addresses : node.addresses).push_back(*addr);
   }
   for (std::size_t i = 0; i < object.pod_cidrs.size(); ++i) {
     auto prefix = net::Prefix::parse(object.pod_cidrs[i]);

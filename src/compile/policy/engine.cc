@@ -71,7 +71,9 @@ bool Engine::Impl::is_own(const PodRow& pod, const net::IpAddr& addr) const {
   if (std::binary_search(pod.ips.begin(), pod.ips.end(), addr)) return true;
   const auto at = addresses.find(addr);
   return pod.group != 0 && pod.node != 0 && at != addresses.end() &&
-         std::any_of(at->second.nodes.begin(), at->second.nodes.end(), [&](std::uint32_t n) { return nodes[n].name == pod.node; });
+         std::any_of(at->second.nodes.begin(), at->second.nodes.end(), [&](std::uint32_t n) {
+           return nodes[n].name == pod.node && std::binary_search(nodes[n].own.begin(), nodes[n].own.end(), addr);
+         });
 }
 
 Engine::Judgement Engine::judge(std::uint32_t ifindex, Direction direction, const net::IpAddr& peer, std::uint8_t protocol,

@@ -111,7 +111,8 @@ struct Engine::Impl {
   struct NodeRow {
     StringId name = 0;
     LabelSetId labels = 0;
-    std::vector<net::IpAddr> addresses;
+    std::vector<net::IpAddr> addresses;  // all, sorted
+    std::vector<net::IpAddr> own;        // those that its pods always reach, sorted
     std::vector<PredicateId> truth;
   };
   struct AddressRow {

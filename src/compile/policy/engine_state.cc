@@ -212,7 +212,10 @@ void Engine::set_node(const model::Node& row) {
   const LabelSetId labels = m.selectors.acquire_labels(row.labels);
   m.selectors.release_labels(node.labels);
   node.labels = labels;
-  auto addresses = row.addresses;
+  node.own = row.addresses;
+  std::sort(node.own.begin(), node.own.end());
+  auto addresses = node.own;
+  addresses.insert(addresses.end(), row.other_addresses.begin(), row.other_addresses.end());
   std::sort(addresses.begin(), addresses.end());
   addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
   if (addresses != node.addresses) {

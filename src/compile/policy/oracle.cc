@@ -132,8 +132,9 @@ OracleVerdict judge_naively(const ClusterState& state, const model::Pod& subject
   for (const auto& pod : state.pods)
     if (counts(pod) && std::find(pod.ips.begin(), pod.ips.end(), peer) != pod.ips.end()) q.peer_pods.push_back(&pod);
   for (const auto& node : state.nodes) {
-    if (std::find(node.addresses.begin(), node.addresses.end(), peer) == node.addresses.end()) continue;
-    if (node.name == subject.node) return {};  // the host always reaches its own pods, and they it
+    const auto has = [&](const std::vector<net::IpAddr>& addrs) { return std::find(addrs.begin(), addrs.end(), peer) != addrs.end(); };
+    if (!has(node.addresses) && !has(node.other_addresses)) continue;
+    if (node.name == subject.node && has(node.addresses)) return {};  // the host always reaches its own pods, and they it
     q.peer_nodes.push_back(&node);
   }
 

@@ -130,9 +130,9 @@ class RandomCluster {
   static std::vector<net::IpAddr> addresses() {
     std::vector<net::IpAddr> out;
     for (const auto* text :
-         {"10.0.0.1",    "10.0.0.2",    "10.0.0.3",    "10.0.1.1",  "10.0.1.2",        "10.0.1.3", "10.0.1.128", "10.1.0.1",
-          "172.30.0.11", "172.30.0.12", "172.30.0.13", "192.0.2.1", "255.255.255.255", "0.0.0.0",  "fd00::1",    "fd00::2",
-          "fd00::1:1",   "fd00::1:2",   "2001:db8::1", "::1",       "::fffe:a00:1"})
+         {"10.0.0.1",    "10.0.0.2",    "10.0.0.3",    "10.0.1.1",    "10.0.1.2",    "10.0.1.3",        "10.0.1.128", "10.1.0.1",
+          "172.30.0.11", "172.30.0.12", "172.30.0.13", "192.0.2.1",   "203.0.113.1", "255.255.255.255", "0.0.0.0",    "fd00::1",
+          "fd00::2",     "fd00::1:1",   "fd00::1:2",   "2001:db8::1", "::1",         "::fffe:a00:1"})
       out.push_back(*net::IpAddr::parse(text));
     return out;
   }
@@ -185,6 +185,7 @@ class RandomCluster {
     row.name = name, row.labels = random_labels();
     row.addresses = {
         *net::IpAddr::parse("172.30.0.1" + std::string(1, random.one_in(5) ? random.of(std::vector<char>{'1', '2', '3'}) : name[1]))};
+    if (random.one_in(3)) row.other_addresses = {*net::IpAddr::parse(random.one_in(2) ? "203.0.113.1" : "172.30.0.12")};
     put(state.nodes, row, [&](const auto& r) { return r.name == name; });
     engine.set_node(row);
   }
