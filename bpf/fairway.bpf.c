@@ -344,27 +344,32 @@ int uplink_out(struct __sk_buff *skb)
 
 #define FW_EINVAL 22
 
-/* The node that put a packet into the tunnel: whoever reaches the node can send to its VXLAN port, pods too. 0: it did
- * not come out of one, which only a test's packet does. */
+/* The node that put a packet into the tunnel: whoever reaches the node can send to its VXLAN port, pods too. So nodes
+ * do, to the Node's address alone, where a pod has its own; at any other it may come masqueraded, with a node's. 0: it
+ * did not come out of one, which only a test's packet does. */
 FW_GLOBAL int fw_tunnel_sender(struct __sk_buff *skb)
 {
 	const struct fw_config *cfg = fw_get_config();
 	struct bpf_tunnel_key key = {};
 	const struct fw_endpoint *node;
-	struct fw_addr outer = {};
+	struct fw_addr outer = {}, here = {};
 	int why = bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0);
 
 	if (why == -FW_EINVAL)
 		return 0;
 	if (!why) {
 		fw_addr_set_v4(&outer, bpf_htonl(key.remote_ipv4));
+		fw_addr_set_v4(&here, bpf_htonl(key.local_ipv4));
 	} else {
 		if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
 			return -1;
 		__builtin_memcpy(&outer, key.remote_ipv6, 16);
+		__builtin_memcpy(&here, key.local_ipv6, 16);
 	}
 	node = bpf_map_lookup_elem(&endpoints, &outer);
-	if (!cfg || key.tunnel_id != cfg->vxlan_vni || !node || !(node->flags & FW_EP_NODE) || node->node == 0)
+	if (!cfg || (!fw_addr_eq(&here, &cfg->node_v4) && !fw_addr_eq(&here, &cfg->node_v6)))
+		return -1;
+	if (key.tunnel_id != cfg->vxlan_vni || !node || !(node->flags & FW_EP_NODE) || node->node == 0)
 		return -1;
 	return (int)node->node;
 }

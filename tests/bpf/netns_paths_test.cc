@@ -6,6 +6,7 @@
 #include "cluster.h"
 #include "packet.h"
 #include "sockets.h"
+#include "sys/process.h"
 
 namespace fairway::test {
 namespace {
@@ -68,11 +69,14 @@ TEST_P(Paths, NobodyButANodeSpeaksTheOverlay) {
     const Bytes inner = build({.smac = from.mac, .dmac = to.mac, .saddr = from.ip(v6()), .daddr = to.ip(v6()), .sport = 7, .dport = 53});
     return text.append(inner.begin(), inner.end());
   };
-  const auto reaches = [&](const std::string& sender, int node, const Pod& source, const Pod& victim) {
+  const auto reaches_by = [&](const std::string& sender, const net::IpAddr& addr, const Pod& source, const Pod& victim) {
     const sys::Fd server = listen_in(cluster, victim.netns, Kind::kUdp, {victim.ip(v6()), 53});
     const sys::Fd socket = client_in(cluster, sender, Kind::kUdp, false);
-    EXPECT_EQ(send_to(socket, {cluster.node_ip(node, false), 4789}, forged(source, victim)), 0);
+    EXPECT_EQ(send_to(socket, {addr, 4789}, forged(source, victim)), 0);
     return !receive(server).empty();
+  };
+  const auto reaches = [&](const std::string& sender, int node, const Pod& source, const Pod& victim) {
+    return reaches_by(sender, cluster.node_ip(node, false), source, victim);
   };
   EXPECT_FALSE(reaches(a.netns, 1, far, b)) << "a pod to its own node";
   EXPECT_FALSE(reaches(cluster.fabric_netns(), 1, far, b)) << "a host of the network";
@@ -80,6 +84,11 @@ TEST_P(Paths, NobodyButANodeSpeaksTheOverlay) {
   EXPECT_FALSE(reaches(a.netns, 2, b, far)) << "a pod to another node";
   EXPECT_EQ(cluster.count(2, "spoofed-overlay"), 1u);
   EXPECT_FALSE(reaches(cluster.node_netns(2), 1, b, a)) << "a node, for a pod that is not on it";
+  // An address of the node that is not its Node's: on the way there a pod gets its own node's name.
+  const net::IpAddr other = ip("172.30.0.99");
+  ASSERT_TRUE(sys::run_ok({"ip", "-n", cluster.node_netns(2), "addr", "add", "172.30.0.99/24", "dev", "eth0"}).ok());
+  EXPECT_FALSE(reaches_by(a.netns, other, b, far)) << "a pod, masqueraded";
+  EXPECT_EQ(cluster.count(2, "spoofed-overlay"), 2u);
   EXPECT_TRUE(reaches(cluster.node_netns(2), 1, far, b)) << "a node for a pod of its own";
 }
 
