@@ -31,6 +31,27 @@ TEST(YamlReader, ReadsAsKubernetesDoes) {
   EXPECT_EQ(to_text(body->value), R"({"a":1,"b":"1","c":true,"d":["x",16,511,1.5E0,null,""],"e":{"f":null},"g":8})");
 }
 
+std::string merged(const std::string& text) {
+  auto body = read_yaml(text);
+  if (!body.ok()) return body.error().message;
+  return body->duplicates.empty() ? to_text(body->value) : body->duplicates.front();
+}
+
+// As go.yaml.in/yaml/v2, which sigs.k8s.io/yaml reads with: in the order in which the keys are written.
+TEST(YamlReader, MergesMaps) {
+  EXPECT_EQ(merged("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n"), R"({"a":{"x":1,"y":2},"b":{"x":1,"y":3}})");
+  EXPECT_EQ(merged("a: &a {x: 1}\nb: {x: 2, <<: *a}\n"), R"({"a":{"x":1},"b":{"x":1}})");
+  EXPECT_EQ(merged("b: {<<: [{x: 1}, {x: 2, y: 2}]}\n"), R"({"b":{"x":1,"y":2}})");
+  EXPECT_EQ(merged("a: &a {x: 1}\nb: &b {<<: *a, y: 2}\nc:\n- <<: *b\n  z: 3\n"),
+            R"({"a":{"x":1},"b":{"x":1,"y":2},"c":[{"x":1,"y":2,"z":3}]})");
+  EXPECT_EQ(merged("b: {\"<<\": 1}\n"), R"({"b":{"<<":1}})");
+  EXPECT_EQ(merged("b: {<<: {x: 1}, x: 2, x: 3}\n"), "duplicate field \"b.x\"");
+  EXPECT_EQ(merged("b: {<<: {x: 1}, <<: {y: 1}}\n"), "duplicate field \"b.<<\"");
+  for (const char* text : {"b:\n  <<: 1\n", "b:\n  <<: [{}, 2]\n", "b:\n  <<: [[]]\n", "b:\n  <<: ~\n"})
+    EXPECT_THAT(merged(text), testing::EndsWith("line 2: map merge requires map or sequence of maps as the value"));
+  EXPECT_THAT(merged("&a {<<: *a}"), testing::EndsWith("nested too deeply"));
+}
+
 TEST(YamlReader, FindsDuplicatesAndBombs) {
   auto twice = read_yaml("a: 1\nb: {c: 1, c: 2}\na: 2\n");
   ASSERT_TRUE(twice.ok());

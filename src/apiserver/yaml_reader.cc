@@ -1,10 +1,11 @@
 #include <fmt/format.h>
-#include <yaml-cpp/yaml.h>
 
 #include <charconv>
 #include <set>
+#include <utility>
 
 #include "apiserver/body_reader.h"
+#include "apiserver/yaml_merge.h"
 
 namespace fairway::apiserver {
 namespace {
@@ -55,24 +56,45 @@ class Converter {
         for (std::size_t i = 0; i < node.size(); ++i) list.push_back(convert(node[i], fmt::format("{}[{}]", path, i), depth + 1));
         return list;
       }
-      case YAML::NodeType::Map: {
-        Object object;
-        for (const auto& entry : node) {
-          if (!entry.first.IsScalar()) throw YAML::Exception(entry.first.Mark(), "a key is no scalar");
-          const std::string& key = entry.first.Scalar();
-          const std::string at = path.empty() ? key : path + "." + key;
-          Json value = convert(entry.second, at, depth + 1);
-          if (object.contains(key)) duplicates_.push_back(fmt::format("duplicate field \"{}\"", at));
-          object[key] = std::move(value);
-        }
-        return object;
-      }
+      case YAML::NodeType::Map:
+        return convert_map(node, path, depth);
       default:
         return nullptr;
     }
   }
 
  private:
+  Object convert_map(const YAML::Node& node, const std::string& path, std::size_t depth) {
+    Object object;
+    std::set<std::string> merged;  // keys that only a merge key has given yet
+    bool merges = false;
+    for (const auto& entry : node) {
+      if (!entry.first.IsScalar()) throw YAML::Exception(entry.first.Mark(), "a key is no scalar");
+      const std::string& key = entry.first.Scalar();
+      const std::string at = path.empty() ? key : path + "." + key;
+      const bool merge_key = is_merge_key(entry.first);
+      if (merge_key ? std::exchange(merges, true) : object.contains(key) && merged.erase(key) == 0)
+        duplicates_.push_back(fmt::format("duplicate field \"{}\"", at));
+      if (merge_key) merge(entry.second, path, depth + 1, object, merged);
+      else object[key] = convert(entry.second, at, depth + 1);
+    }
+    return object;
+  }
+
+  // Of a list the first map wins, so it comes last.
+  void merge(const YAML::Node& value, const std::string& path, std::size_t depth, Object& object, std::set<std::string>& merged) {
+    const auto add = [&](const YAML::Node& map) {
+      if (!map.IsMap()) throw YAML::Exception(map.Mark(), "map merge requires map or sequence of maps as the value");
+      const Json fields = convert(map, path, depth);
+      for (const auto& [key, field] : fields.get_object()) {
+        if (!object.contains(key)) merged.emplace(key);
+        object[key] = field;
+      }
+    };
+    if (!value.IsSequence()) return add(value);
+    for (std::size_t i = value.size(); i-- > 0;) add(value[i]);
+  }
+
   std::vector<std::string>& duplicates_;
   std::size_t nodes_ = 0;
 };

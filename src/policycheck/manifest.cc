@@ -1,7 +1,5 @@
 #include "policycheck/manifest.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
 #include <charconv>
 #include <iostream>
@@ -10,6 +8,7 @@
 #include <optional>
 
 #include "apiserver/body_reader.h"
+#include "apiserver/yaml_merge.h"
 #include "sys/file.h"
 
 namespace fairway::policycheck {
@@ -55,6 +54,20 @@ std::vector<std::string> steps_of(std::string_view path) {
   return out;
 }
 
+// The value of a key, and of one that a merge key gives: the last that is written counts, as in apiserver/yaml_reader.cc.
+void find_key(const YAML::Node& map, const std::string& key, YAML::Node& out, std::size_t depth = 0) {
+  if (!map.IsMap() || depth > apiserver::kMaxDepth) return;
+  for (const auto& entry : map) {
+    if (!apiserver::is_merge_key(entry.first)) {
+      if (entry.first.IsScalar() && entry.first.Scalar() == key) out.reset(entry.second);
+      continue;
+    }
+    if (!entry.second.IsSequence()) find_key(entry.second, key, out, depth + 1);
+    else
+      for (std::size_t i = entry.second.size(); i-- > 0;) find_key(entry.second[i], key, out, depth + 1);
+  }
+}
+
 bool is_marker(std::string_view line) {
   return line.starts_with("---") && (line.size() == 3 || line[3] == ' ' || line[3] == '\t' || line[3] == '\r');
 }
@@ -80,11 +93,11 @@ Place Source::place(std::string_view field) const {
       return out;
     }
     for (const auto& step : steps_of(path + "." + std::string(field))) {
-      YAML::Node next;
+      YAML::Node next(YAML::NodeType::Undefined);
       if (step[0] == '[' && at.IsSequence() && at.size() > std::strtoul(step.c_str() + 1, nullptr, 10))
         next.reset(at[std::strtoul(step.c_str() + 1, nullptr, 10)]);
-      else if (step[0] != '[' && at.IsMap() && at[step].IsDefined()) next.reset(at[step]);
-      else break;
+      else if (step[0] != '[') find_key(at, step, next);
+      if (!next.IsDefined()) break;
       at.reset(next);
       if (at.Mark().line >= 0) out.line = document->first_line + static_cast<std::size_t>(at.Mark().line);
     }
