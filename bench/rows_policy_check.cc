@@ -84,14 +84,14 @@ Result<Child::Numbers> compute(const ClusterState& state) {
   malloc_trim(0);
   std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins anew
   const double before = memory_bytes("VmRSS:");
-  const net::Prefix pod_range(net::IpAddr::v4(0x0a000000U), 8);
+  const std::vector<net::Prefix> pod_ranges{net::Prefix(net::IpAddr::v4(0x0a000000U), 8)};
   {
-    const policycheck::Parties parties(state, pod_range);
+    const policycheck::Parties parties(state, pod_ranges);
     const policycheck::Reachability reach(state, parties);
   }
   const double memory = memory_bytes("VmHWM:") - before;
   const double begin = cpu_milliseconds();
-  const policycheck::Parties parties(state, pod_range);
+  const policycheck::Parties parties(state, pod_ranges);
   const policycheck::Reachability reach(state, parties);
   const double took = cpu_milliseconds() - begin;
   const double asking = cpu_milliseconds();

@@ -12,6 +12,7 @@
 #include "policycheck/lint.h"
 #include "policycheck/pattern.h"
 #include "policycheck/render.h"
+#include "policycheck/why.h"
 #include "sys/file.h"
 
 namespace fairway::cli {
@@ -35,6 +36,7 @@ struct CheckOptions {
   PolicyInput input;
   std::string output, from = "*", to = "*", assertions, fail_on = "error";
   std::vector<std::string> paths, why;
+  bool all = false;  // names, where the matrix is a list
 };
 
 Result<std::vector<const End*>> select(const Check& check, const std::string& pattern, const std::string& ns) {
@@ -46,21 +48,25 @@ Result<std::vector<const End*>> select(const Check& check, const std::string& pa
 
 Result<int> run_why(const Check& check, const CheckOptions& o) {
   const auto [name, port] = split_port(o.why[1]);
-  if (!o.assertions.empty() || !o.output.empty() || o.from != "*" || o.to != "*")
-    return make_error(Code::kInvalid, "--why asks one question, answered as text: it goes with none of --assert, -o, --from, --to");
+  if (!o.assertions.empty() || (!o.output.empty() && o.output != "json") || o.from != "*" || o.to != "*")
+    return make_error(Code::kInvalid,
+                      "--why asks one question, answered as text or JSON: it goes with none of --assert, -o dot, -o svg, --from, --to");
   if (port.empty()) return make_error(Code::kInvalid, "--why: name a port: " + o.why[1] + ":80");
   FW_ASSIGN(const PortSet ports, parse_ports(port));
   FW_ASSIGN(const auto from, select(check, o.why[0], o.input.ns));
   FW_ASSIGN(const auto to, select(check, std::string(name), o.input.ns));
   bool all = true;
+  json::array told;
   for (const End* source : from)
     for (const End* destination : to) {
       const auto answers = why(check, *source, *destination, ports);
       if (answers.empty())
         return make_error(Code::kInvalid, "--why: " + source->name + " and " + destination->name + " have no address family in common");
-      std::cout << why_text(answers);
+      if (o.output.empty()) std::cout << why_text(answers);
+      else told.push_back(render_json(answers));
       all &= answers.back().reason.allowed();
     }
+  if (!o.output.empty()) std::cout << json::serialize(json::object{{"connections", std::move(told)}}) << "\n";
   return all ? 0 : kFails;
 }
 
@@ -77,7 +83,7 @@ Result<int> run_check(const CheckOptions& o) {
   Selection selection;
   FW_ASSIGN(selection.from, select(*check, o.from, o.input.ns));
   FW_ASSIGN(selection.to, select(*check, o.to, o.input.ns));
-  if (!o.output.empty()) FW_TRY(check_cells(cells(selection), kMaxShownCells, "narrow them with --from and --to"));
+  if (!o.output.empty() || o.all) FW_TRY(check_cells(cells(selection), kMaxShownCells, "narrow them with --from and --to"));
   const auto findings = lint(*check);
   std::vector<Outcome> outcomes;
   if (!o.assertions.empty()) {
@@ -99,7 +105,7 @@ Result<int> run_check(const CheckOptions& o) {
   } else if (o.output == "svg") {
     std::cout << render_svg(*check, selection, o.paths.empty() ? "the cluster" : o.paths.front());
   } else {
-    std::cout << check_text(*check, selection, findings, outcomes);
+    std::cout << check_text(*check, selection, findings, outcomes, o.all);
   }
   const bool found = o.fail_on != "none" &&
                      std::any_of(findings.begin(), findings.end(), [&](const Finding& f) { return f.severity >= fail_level(o.fail_on); });
@@ -110,9 +116,19 @@ Result<int> run_check(const CheckOptions& o) {
 struct DiffOptions {
   PolicyInput input;
   bool apply = false;  // NEW over OLD
-  std::string output, flows;
+  std::string output, flows, from = "*", to = "*";
   std::vector<std::string> paths;
 };
+
+// A name may be one side's alone, as what has it is new or gone.
+Status select_both(const Check& before, const Check& after, const std::string& pattern, const std::string& ns,
+                   std::vector<const End*>& old_ends, std::vector<const End*>& new_ends) {
+  auto in_old = select(before, pattern, ns), in_new = select(after, pattern, ns);
+  if (!in_old.ok() && !in_new.ok()) return std::move(in_new).error();
+  if (in_old.ok()) old_ends = std::move(*in_old);
+  if (in_new.ok()) new_ends = std::move(*in_new);
+  return {};
+}
 
 Result<int> run_diff(const DiffOptions& o) {
   if (o.paths.size() != (o.input.live ? 1U : 2U))
@@ -125,10 +141,13 @@ Result<int> run_diff(const DiffOptions& o) {
   }
   FW_ASSIGN(Manifests new_manifests, read_manifests(o.input, {o.paths.back()}));
   if (o.input.live || o.apply) new_manifests = applied_over(old_manifests, std::move(new_manifests));
-  FW_ASSIGN(const auto before, make_check(o.input, std::move(old_manifests)));
-  FW_ASSIGN(const auto after, make_check(o.input, std::move(new_manifests)));
+  FW_ASSIGN(const Checks checks, make_checks(o.input, std::move(old_manifests), std::move(new_manifests)));
+  const auto &before = checks.before, &after = checks.after;
   if (!before || !after) return kBroken;
-  FW_ASSIGN(const Difference difference, compare(*before, *after));
+  Compared compared;
+  FW_TRY(select_both(*before, *after, o.from, o.input.ns, compared.before.from, compared.after.from));
+  FW_TRY(select_both(*before, *after, o.to, o.input.ns, compared.before.to, compared.after.to));
+  FW_ASSIGN(const Difference difference, compare(*before, *after, compared));
   std::vector<Finding> errors = after->inventory().findings;
   std::erase_if(errors, [](const Finding& f) { return f.severity != Severity::kError; });
   std::vector<Replayed> replayed;
@@ -148,9 +167,16 @@ void add_input(CLI::App* command, PolicyInput& input) {
   command->add_flag("--live", input.live, "The objects of a cluster (KUBECONFIG, else the running lab); manifests are applied over them");
   command->add_option("--kubeconfig", input.kubeconfig, "Path of the kubeconfig for --live");
   command->add_option("-n,--namespace", input.ns, "Namespace of manifests and names that give none")->default_val("default");
-  command->add_option("--pod-range", input.pod_range, "Network of pods that have no address yet")->default_val("10.244.0.0/16");
-  command->add_option("--service-range", input.service_range, "Networks of Services, by commas: no address in them is the outside's")
-      ->default_val("10.96.0.0/16,fd00:10:96::/112");
+  command
+      ->add_option("--pod-range", input.pod_ranges,
+                   "Network of pods that have no address yet, one a family, by commas: 10.244.0.0/16, and fd00:10:244::/56 where the "
+                   "manifests are of IPv6 too")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command->add_option("--service-range", input.service_ranges, "Networks of Services, by commas: no address in them is the outside's")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->capture_default_str();
 }
 
 void add_check(CLI::App& policy, Exit& exit) {
@@ -165,9 +191,12 @@ void add_check(CLI::App& policy, Exit& exit) {
   check->add_option("--fail-on", o->fail_on, "Exit with 1 on findings from this level: warning, error, none")
       ->check(CLI::IsMember({"warning", "error", "none"}))
       ->default_val("error");
-  check->add_option("-o,--output", o->output, "json, dot or svg")->check(CLI::IsMember({"json", "dot", "svg"}));
+  check->add_option("-o,--output", o->output, "json, dot or svg; for --why json")->check(CLI::IsMember({"json", "dot", "svg"}));
+  check->add_flag("--all", o->all, "Name every source where the matrix is too large for a table: a line each");
   check->footer(
       "Examples:\n  fairway policy check examples/scenario\n  fairway policy check k8s/ --why frontend backend:80\n"
+      "  fairway policy check k8s/ --why frontend backend:80 -o json\n"
+      "  fairway policy check k8s/ --to shop/db --all\n"
       "  fairway policy check k8s/ --assert policy.assert --fail-on warning\n  fairway policy check --live --to shop/db\n"
       "  fairway policy check k8s/ -o svg > policy.svg\n"
       "Exit: 0 all is well; 1 an assertion fails, or there are findings (--fail-on); 2 manifests are broken.");
@@ -191,9 +220,12 @@ void add_policy_commands(CLI::App& app, Exit& exit) {
   diff->add_flag("--apply", o->apply, "NEW is a part that is applied over OLD, as it always is with --live");
   diff->add_option("--flows", o->flows,
                    "Recorded flows, a line of JSON each: src, dst, port, protocol, count; those that NEW cuts are listed");
+  diff->add_option("--from", o->from, "Only these sources, as policy check has them; --flows is replayed as a whole");
+  diff->add_option("--to", o->to, "Only these destinations");
   diff->add_option("-o,--output", o->output, "json")->check(CLI::IsMember({"json"}));
   diff->footer(
-      "Examples:\n  fairway policy diff old/ new/\n  fairway policy diff examples/shop examples/shop-next/db.yaml --apply\n  fairway "
+      "Examples:\n  fairway policy diff old/ new/\n  fairway policy diff old/ new/ --from '*' --to shop/db\n  fairway policy diff "
+      "examples/shop examples/shop-next/db.yaml --apply\n  fairway "
       "policy diff --live new-policy.yaml --flows flows.jsonl\n"
       "Exit: 0; 1 NEW cuts a flow of --flows, or has parts that cannot be read; 2 manifests are broken.");
   diff->callback([o, &exit] {

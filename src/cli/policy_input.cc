@@ -3,10 +3,10 @@
 #include <boost/json.hpp>
 #include <cstring>
 #include <iostream>
-#include <sstream>
 
 #include "cli/api_session.h"
 #include "cli/app.h"
+#include "policycheck/placement.h"
 #include "policycheck/render.h"
 
 namespace fairway::cli {
@@ -29,6 +29,31 @@ std::string continue_of(const std::string& page) {
   const auto* metadata = !error && value.is_object() ? value.as_object().if_contains("metadata") : nullptr;
   const auto* token = metadata != nullptr && metadata->is_object() ? metadata->as_object().if_contains("continue") : nullptr;
   return token != nullptr && token->is_string() ? std::string(token->as_string()) : "";
+}
+
+Result<std::vector<net::Prefix>> networks(const char* option, const std::vector<std::string>& texts) {
+  std::vector<net::Prefix> out;
+  for (const auto& text : texts) {
+    auto one = net::Prefix::parse(text);
+    if (!one.ok()) return std::move(one).error().with_context(option);
+    out.push_back(*one);
+  }
+  return out;
+}
+
+Result<policycheck::InventoryOptions> options_of(const PolicyInput& input) {
+  policycheck::InventoryOptions options;
+  FW_ASSIGN(options.pod_ranges, networks("--pod-range", input.pod_ranges));
+  FW_ASSIGN(options.service_ranges, networks("--service-range", input.service_ranges));
+  if (const auto& ranges = options.pod_ranges; ranges.size() > 2 || (ranges.size() == 2 && ranges[0].family() == ranges[1].family()))
+    return make_error(Code::kInvalid, "--pod-range: give one network a family: 10.244.0.0/16,fd00:10:244::/56");
+  return options;
+}
+
+std::unique_ptr<policycheck::Check> check_of(policycheck::Inventory inventory) {
+  for (const auto& fault : inventory.faults) std::cerr << policycheck::escaped_text(fault.to_string()) << "\n";
+  if (!inventory.faults.empty()) return nullptr;
+  return std::make_unique<policycheck::Check>(std::move(inventory));
 }
 
 }  // namespace
@@ -57,19 +82,16 @@ Result<policycheck::Manifests> read_manifests(const PolicyInput& input, const st
 }
 
 Result<std::unique_ptr<policycheck::Check>> make_check(const PolicyInput& input, policycheck::Manifests manifests) {
-  auto range = net::Prefix::parse(input.pod_range);
-  if (!range.ok()) return std::move(range).error().with_context("--pod-range");
-  std::vector<net::Prefix> services;
-  std::string text;
-  for (std::istringstream list(input.service_range); std::getline(list, text, ',');) {
-    auto one = net::Prefix::parse(text);
-    if (!one.ok()) return std::move(one).error().with_context("--service-range");
-    services.push_back(*one);
-  }
-  auto inventory = policycheck::take_inventory(std::move(manifests), {*range, std::move(services)});
-  for (const auto& fault : inventory.faults) std::cerr << policycheck::escaped_text(fault.to_string()) << "\n";
-  if (!inventory.faults.empty()) return std::unique_ptr<policycheck::Check>();
-  return std::make_unique<policycheck::Check>(std::move(inventory), *range);
+  FW_ASSIGN(const auto options, options_of(input));
+  return check_of(policycheck::take_inventory(std::move(manifests), options));
+}
+
+Result<Checks> make_checks(const PolicyInput& input, policycheck::Manifests before, policycheck::Manifests after) {
+  FW_ASSIGN(auto options, options_of(input));
+  auto old_rows = policycheck::take_rows(std::move(before)), new_rows = policycheck::take_rows(std::move(after));
+  policycheck::place_pods_alike(old_rows, new_rows, std::move(options));
+  auto old_check = check_of(std::move(old_rows));
+  return Checks{std::move(old_check), check_of(std::move(new_rows))};
 }
 
 }  // namespace fairway::cli

@@ -34,8 +34,19 @@ std::string matrix(const Check& check, const Selection& selection) {
   return table.render();
 }
 
-// One line a destination and set of ports: who has it.
-std::string list(const Check& check, const Selection& selection) {
+// The first of the names, all of them by their number alone, or a line for each.
+std::vector<std::string> told_in_lines(std::vector<std::string> names, std::size_t asked, bool all) {
+  if (all) return names;
+  if (names.size() == asked) return {"all " + std::to_string(asked)};
+  std::string told;
+  for (std::size_t i = 0; i < std::min(names.size(), kNamesInLine); ++i) told += (i > 0 ? ", " : "") + names[i];
+  if (names.size() > kNamesInLine)
+    told += " and " + std::to_string(names.size() - kNamesInLine) + " more of " + std::to_string(asked) + " (--all names them)";
+  return {told};
+}
+
+// One line a destination and set of ports, or one a source: who has it.
+std::string list(const Check& check, const Selection& selection, bool all) {
   TextTable table({"TO", "PORTS", "FROM"});
   for (const End* to : selection.to) {
     std::map<std::string, std::vector<std::string>> sources;
@@ -46,14 +57,9 @@ std::string list(const Check& check, const Selection& selection) {
       if (const Cell cell = check.between(*from, *to); !cell.some.empty()) sources[cell.to_string()].push_back(escaped_text(from->name));
     }
     if (sources.empty() && asked > 0) table.add({escaped_text(to->name), red("-"), "nobody"});
-    for (const auto& [ports, names] : sources) {
-      std::string told;
-      for (std::size_t i = 0; i < std::min(names.size(), kNamesInLine); ++i) told += (i > 0 ? ", " : "") + names[i];
-      if (names.size() == asked) told = "all " + std::to_string(asked);
-      else if (names.size() > kNamesInLine)
-        told += " and " + std::to_string(names.size() - kNamesInLine) + " more of " + std::to_string(asked);
-      table.add({escaped_text(to->name), ports == "all" ? green(ports) : ports, told});
-    }
+    for (auto& [ports, names] : sources)
+      for (auto& told : told_in_lines(std::move(names), asked, all))
+        table.add({escaped_text(to->name), ports == "all" ? green(ports) : ports, std::move(told)});
   }
   return table.render();
 }
@@ -85,9 +91,9 @@ std::string outcomes_text(const std::vector<Outcome>& outcomes) {
 }  // namespace
 
 std::string check_text(const Check& check, const Selection& selection, const std::vector<Finding>& findings,
-                       const std::vector<Outcome>& outcomes) {
-  std::string out =
-      selection.to.size() <= kMatrixColumns && selection.from.size() <= kMatrixRows ? matrix(check, selection) : list(check, selection);
+                       const std::vector<Outcome>& outcomes, bool all) {
+  const bool fits = selection.to.size() <= kMatrixColumns && selection.from.size() <= kMatrixRows;
+  std::string out = fits ? matrix(check, selection) : list(check, selection, all);
   bool partly = out.find('~') != std::string::npos;
   if (partly) out += "~ not for all of the pods or addresses\n";
   out += "\n";

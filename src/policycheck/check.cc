@@ -9,8 +9,8 @@ using compile::policy::Direction;
 
 std::string Cell::to_string() const { return (uniform() ? "" : "~") + some.to_string(); }
 
-Check::Check(Inventory inventory, const net::Prefix& pod_range)
-    : inventory_(std::move(inventory)), parties_(inventory_.state, pod_range), reachability_(inventory_.state, parties_) {
+Check::Check(Inventory inventory)
+    : inventory_(std::move(inventory)), parties_(inventory_.state, inventory_.pod_ranges), reachability_(inventory_.state, parties_) {
   name_ends();
   index_addresses();
 }

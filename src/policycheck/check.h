@@ -55,7 +55,7 @@ struct Reason {
 
 class Check {
  public:
-  Check(Inventory inventory, const net::Prefix& pod_range);
+  explicit Check(Inventory inventory);
   Check(const Check&) = delete;
   Check& operator=(const Check&) = delete;
 

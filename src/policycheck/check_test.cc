@@ -1,6 +1,8 @@
 // Assertions, why, the difference of two clusters against the naive evaluator's, recorded flows, pictures.
 #include "policycheck/check.h"
 
+#include <boost/json.hpp>
+
 #include "compile/policy/random_cluster.h"
 #include "policycheck/assertions.h"
 #include "policycheck/compare.h"
@@ -134,6 +136,18 @@ TEST(Why, EachPortOfARangeAndEachFamily) {
   EXPECT_EQ(answers(*dual, "default/web", "default/db", PortSet::port(net::Protocol::kTcp, 80)), (Texts{"6 80 passes", "4 80 denied"}));
 }
 
+TEST(Why, AsJson) {
+  const auto check = check_of(kShop);
+  const auto range =
+      why(*check, end_named(*check, "default/web"), end_named(*check, "default/db"), PortSet::range(net::Protocol::kTcp, 5432, 5433));
+  EXPECT_EQ(boost::json::serialize(render_json(range)),
+            R"({"from":"default/web","to":"default/db","ports":"5432-5433","passes":"partly","answers":[)"
+            R"({"families":["IPv4"],"ports":"5432","passes":true,"egress":{"allowed":true,"by":"no policy looks at it"},)"
+            R"("ingress":{"allowed":true,"by":"NetworkPolicy default/db ingress[0]","file":"m.yaml","line":23}},)"
+            R"({"families":["IPv4"],"ports":"5433","passes":false,"egress":{"allowed":true,"by":"no policy looks at it"},)"
+            R"j("ingress":{"allowed":false,"by":"default deny of NetworkPolicy default/db (ingress)","file":"m.yaml","line":17}}]})j");
+}
+
 TEST(Why, APodAlwaysReachesItself) {
   const auto check = check_of(kShop);
   EXPECT_EQ(answers(*check, "default/db", "default/db", PortSet::port(net::Protocol::kTcp, 81)), Texts{"4 81 passes"});
@@ -147,7 +161,8 @@ std::unique_ptr<Check> check_of_rows(const ClusterState& state) {
   inventory.state = state;
   inventory.policy_sources.resize(state.policies.size());
   for (std::size_t i = 0; i < state.pods.size(); ++i) inventory.workloads.push_back({"Pod", state.pods[i].id, {i}, false});
-  return std::make_unique<Check>(std::move(inventory), *net::Prefix::parse("10.0.0.0/8"));
+  inventory.pod_ranges = {*net::Prefix::parse("10.0.0.0/8")};
+  return std::make_unique<Check>(std::move(inventory));
 }
 
 std::optional<std::pair<bool, bool>> some_and_every(const ClusterState& state, const std::string& from, const std::string& to,
@@ -205,6 +220,29 @@ TEST(Compare, IsTheDifferenceOfWhatTheNaiveEvaluatorSays) {
   }
   EXPECT_GT(opened, 1000U);
   EXPECT_GT(closed, 1000U);
+}
+
+TEST(Compare, OnlyTheEndsThatAreChosen) {
+  const std::string next =
+      kShop + pod("new", "{app: new}") + policy("web", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}");
+  const auto before = check_of(kShop), after = check_of(next);
+  const auto changed = [&](const std::string& from, const std::string& to) {
+    const auto selection = [&](const Check& check) {
+      return Selection{*Pattern::parse(from, "default")->ends(check), *Pattern::parse(to, "default")->ends(check)};
+    };
+    const auto difference = *compare(*before, *after, {selection(*before), selection(*after)});
+    Texts out;
+    for (const Change& change : difference.changes) out.push_back(change.from + " " + change.to);
+    for (const auto& name : difference.added) out.push_back("+" + name);
+    return out;
+  };
+  EXPECT_EQ(changed("*", "*").size(), 6U);  // four that asked web, web itself, and the new one
+  EXPECT_EQ(changed("db", "*"), (Texts{"default/db default/web", "+default/new"}));
+  EXPECT_EQ(changed("job", "web"), Texts{"default/job default/web"});
+  EXPECT_EQ(changed("*", "db"), Texts{"+default/new"});
+  EXPECT_EQ(changed("outside", "web"), (Texts{"192.0.2.0/24 default/web", "outside default/web"}));
+  EXPECT_EQ(changed("192.0.2.0/24", "web"), Texts{"192.0.2.0/24 default/web"});
+  EXPECT_EQ(changed("web", "new"), Texts{"+default/new"});
 }
 
 TEST(Compare, FlowsThatWouldBeCut) {

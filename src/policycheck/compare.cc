@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <map>
-
-#include "policycheck/render.h"
+#include <set>
 
 namespace fairway::policycheck {
 namespace {
@@ -51,6 +50,35 @@ std::vector<Pair> pairs_of(const Check& before, const Check& after, Difference& 
   return pairs;
 }
 
+class Chosen {
+ public:
+  explicit Chosen(const std::vector<const End*>& ends) : ends_(ends.begin(), ends.end()) {
+    for (const End* end : ends) names_.insert(end->name);
+  }
+  bool has(const End* end) const { return ends_.contains(end); }
+  bool has(const std::string& name) const { return names_.contains(name); }
+
+ private:
+  std::set<const End*> ends_;
+  std::set<std::string> names_;
+};
+
+// A workload whose labels changed is asked for by the old ones or the new; a part of the outside only where the name is its own.
+std::vector<const Pair*> chosen_of(const std::vector<Pair>& pairs, const Chosen& before, const Chosen& after) {
+  std::vector<const Pair*> out;
+  for (const Pair& pair : pairs) {
+    const bool was = before.has(pair.before), is = after.has(pair.after);
+    const bool whole = (was || pair.before->name != pair.name) && (is || pair.after->name != pair.name);
+    if (pair.before->kind == End::Kind::kWorkload ? was || is : whole) out.push_back(&pair);
+  }
+  return out;
+}
+
+std::size_t workloads_in(const std::vector<const Pair*>& pairs) {
+  return static_cast<std::size_t>(
+      std::count_if(pairs.begin(), pairs.end(), [](const Pair* pair) { return pair->before->kind == End::Kind::kWorkload; }));
+}
+
 std::string words(const std::string& text) { return text.substr(0, 253); }
 
 bj::object render(const Replayed& one) {
@@ -62,21 +90,38 @@ bj::object render(const Replayed& one) {
 
 }  // namespace
 
-Result<Difference> compare(const Check& before, const Check& after) {
+Result<Difference> compare(const Check& before, const Check& after, const Compared& compared) {
   Difference out;
   const auto pairs = pairs_of(before, after, out);
-  const auto workloads = static_cast<std::size_t>(
-      std::count_if(pairs.begin(), pairs.end(), [](const Pair& p) { return p.before->kind == End::Kind::kWorkload; }));
-  FW_TRY(check_cells(cells(workloads, pairs.size() - workloads, workloads, pairs.size() - workloads), kMaxComparedCells,
-                     "compare parts of the manifests by themselves"));
-  for (const Pair& from : pairs)
-    for (const Pair& to : pairs) {
-      if (from.before->kind != End::Kind::kWorkload && to.before->kind != End::Kind::kWorkload) continue;
-      const Cell was = before.between(*from.before, *to.before), is = after.between(*from.after, *to.after);
-      Change change{from.name, to.name, (is.some - was.some) | (is.every - was.every), (was.some - is.some) | (was.every - is.every)};
+  const Chosen old_from(compared.before.from), old_to(compared.before.to), new_from(compared.after.from), new_to(compared.after.to);
+  const auto from_pairs = chosen_of(pairs, old_from, new_from), to_pairs = chosen_of(pairs, old_to, new_to);
+  const auto drop = [](std::vector<std::string>& names, const Chosen& from, const Chosen& to) {
+    std::erase_if(names, [&](const std::string& name) { return !from.has(name) && !to.has(name); });
+  };
+  drop(out.removed, old_from, old_to);
+  drop(out.added, new_from, new_to);
+  const std::size_t from = workloads_in(from_pairs), to = workloads_in(to_pairs);
+  FW_TRY(
+      check_cells(cells(from, from_pairs.size() - from, to, to_pairs.size() - to), kMaxComparedCells, "narrow them with --from and --to"));
+  for (const Pair* from_pair : from_pairs)
+    for (const Pair* to_pair : to_pairs) {
+      if (from_pair->before->kind != End::Kind::kWorkload && to_pair->before->kind != End::Kind::kWorkload) continue;
+      const Cell was = before.between(*from_pair->before, *to_pair->before), is = after.between(*from_pair->after, *to_pair->after);
+      Change change{from_pair->name, to_pair->name, (is.some - was.some) | (is.every - was.every),
+                    (was.some - is.some) | (was.every - is.every)};
       if (!change.opened.empty() || !change.closed.empty()) out.changes.push_back(std::move(change));
     }
   return out;
+}
+
+Result<Difference> compare(const Check& before, const Check& after) {
+  const auto all = [](const Check& check) {
+    Selection out;
+    for (const End& end : check.ends()) out.from.push_back(&end);
+    out.to = out.from;
+    return out;
+  };
+  return compare(before, after, {all(before), all(after)});
 }
 
 std::string Flow::to_string() const { return src + " -> " + dst + ":" + port.to_string(); }

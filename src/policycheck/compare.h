@@ -4,7 +4,7 @@
 
 #include <boost/json/object.hpp>
 
-#include "policycheck/check.h"
+#include "policycheck/render.h"
 
 namespace fairway::policycheck {
 
@@ -20,8 +20,13 @@ struct Difference {
   std::vector<Change> changes;
   std::vector<std::string> added, removed;  // ends
 };
+// The ends of each side that are compared.
+struct Compared {
+  Selection before, after;
+};
 // An error of more than kMaxComparedCells pairs of ends.
-Result<Difference> compare(const Check& before, const Check& after);
+Result<Difference> compare(const Check& before, const Check& after, const Compared& compared);
+Result<Difference> compare(const Check& before, const Check& after);  // all of them
 
 // {"src": "shop/web", "dst": "10.0.0.1", "port": 80, "protocol": "TCP", "count": 12}: names of workloads or pods, or addresses.
 struct Flow {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "k8s/decode.h"
-#include "policycheck/parties.h"
+#include "policycheck/placement.h"
 #include "reflect/reflect.h"
 
 namespace fairway::policycheck {
@@ -19,7 +19,6 @@ using apiserver::object_at;
 using apiserver::text_at;
 using k8s::Kind;
 
-constexpr std::size_t kMaxFamilyNotes = 20;
 constexpr std::string_view kPolicyVersion = "policy.networking.k8s.io/v1alpha2";
 
 // Where a kind keeps its pods' template.
@@ -47,7 +46,6 @@ std::optional<Owner> owner_of(const Json& object) {
 
 class Taker {
  public:
-  explicit Taker(const InventoryOptions& options) : options_(options) {}
   Inventory take(Manifests manifests);
 
  private:
@@ -62,13 +60,9 @@ class Taker {
   std::optional<Row> reflect(Kind kind, const ManifestObject& object, const Json& value, const std::string& prefix,
                              reflect::Reflected<Row> (*reflector)(const k8s::SlimObject&));
   Workload& workload(const std::string& kind, const model::Name& id);
-  void place_pods();
-  void note_families();
-  void take_ranges();
   void name_namespaces();
   std::uint16_t port_of(const ManifestObject& object, const Json& port, const char* field);
 
-  const InventoryOptions& options_;
   Inventory out_;
   std::map<Key, std::size_t> workloads_;
   std::map<Key, std::size_t> templates_;  // pods' rows
@@ -165,6 +159,15 @@ std::uint16_t Taker::port_of(const ManifestObject& object, const Json& port, con
   return 0;
 }
 
+// The field by which a Service is of IPv6 too.
+std::string v6_field_of(const Json& service, const std::vector<net::IpAddr>& addresses) {
+  if (text_at(service, "spec.ipFamilyPolicy").ends_with("DualStack")) return "spec.ipFamilyPolicy";
+  for (const Json& family : array_at(service, "spec.ipFamilies"))
+    if (family.is_string() && family.get_string() == "IPv6") return "spec.ipFamilies";
+  const bool has = std::any_of(addresses.begin(), addresses.end(), [](const net::IpAddr& addr) { return !addr.is_v4(); });
+  return has ? "spec.clusterIP" : "";
+}
+
 void Taker::add_service(const ManifestObject& object) {
   if (!reflect(Kind::kService, object, named(object, &object.value), "", reflect::reflect_service)) return;
   Service out{.id = object.id, .source = object.source};
@@ -176,6 +179,7 @@ void Taker::add_service(const ManifestObject& object) {
   for (const Json& text : array_at(object.value, "spec.clusterIPs"))
     if (const auto one = net::IpAddr::parse(text.is_string() ? std::string_view(text.get_string()) : ""); one.ok()) addresses.insert(*one);
   out.addresses.assign(addresses.begin(), addresses.end());
+  out.v6_field = v6_field_of(object.value, out.addresses);
   for (const Json& port : array_at(object.value, "spec.ports")) {
     ServicePort one;
     one.name = text_at(port, "name");
@@ -256,76 +260,6 @@ void Taker::name_namespaces() {
     out_.notes.push_back("no manifest of namespace " + names + ": taken to have the label kubernetes.io/metadata.name alone");
 }
 
-void Taker::place_pods() {
-  std::set<net::Prefix> narrow;
-  std::set<net::IpAddr> taken;
-  for (const auto& policy : out_.state.policies)
-    for (const auto* rules : {&policy.ingress, &policy.egress})
-      for (const auto& rule : *rules)
-        for (const auto& peer : rule.peers) {
-          std::vector<net::Prefix> all = peer.except;
-          if (peer.kind == model::PolicyPeer::Kind::kNetwork) all.push_back(peer.network);
-          for (const auto& one : all)
-            if (options_.pod_range.contains(one.addr()) && one.length() > options_.pod_range.length()) narrow.insert(one);
-        }
-  for (const auto& pod : out_.state.pods) taken.insert(pod.ips.begin(), pod.ips.end());
-  auto next = next_of(options_.pod_range.addr());
-  std::size_t placed = 0;
-  for (auto& pod : out_.state.pods) {
-    if (!counts(pod) || !pod.ips.empty()) continue;
-    for (bool free = false; !free && next;) {
-      free = !taken.contains(*next);
-      for (const auto& prefix : narrow)
-        if (prefix.contains(*next)) next = last_of(prefix), free = false;
-      if (!free) next = next_of(*next);
-    }
-    if (!next || !options_.pod_range.contains(*next)) {
-      out_.faults.push_back({{},
-                             "Pod " + pod.id.to_string(),
-                             "status.podIPs",
-                             "no address is left in " + options_.pod_range.to_string() + "; give a wider one: --pod-range"});
-      return;
-    }
-    pod.ips = {*next};
-    out_.invented.insert(*next);
-    next = next_of(*next);
-    ++placed;
-  }
-  if (placed > 0 && !narrow.empty())
-    out_.notes.push_back("pods without an address are taken to have one in " + options_.pod_range.to_string() + " (--pod-range) outside " +
-                         narrow.begin()->to_string() + (narrow.size() > 1 ? " and the other ipBlocks within it" : ""));
-}
-
-// A block of a family that no pod has an address of matches nothing that is asked here.
-void Taker::note_families() {
-  bool has[2] = {};
-  for (const auto& pod : out_.state.pods)
-    for (const auto& addr : pod.ips) has[addr.is_v4() ? 0 : 1] = true;
-  if (has[0] && has[1]) return;
-  std::size_t told = 0;
-  for (std::size_t i = 0; i < out_.state.policies.size(); ++i)
-    for (const bool in : {true, false}) {
-      const auto& rules = in ? out_.state.policies[i].ingress : out_.state.policies[i].egress;
-      for (std::size_t r = 0; r < rules.size(); ++r) {
-        const auto lost = std::find_if(rules[r].peers.begin(), rules[r].peers.end(), [&](const model::PolicyPeer& peer) {
-          return peer.kind == model::PolicyPeer::Kind::kNetwork && !has[peer.network.addr().is_v4() ? 0 : 1];
-        });
-        if (lost == rules[r].peers.end() || ++told > kMaxFamilyNotes) continue;
-        const std::string field = std::string(in ? "spec.ingress[" : "spec.egress[") + std::to_string(r) + "]";
-        out_.notes.push_back(out_.policy_sources[i].place(field).to_string() + ": policy " + out_.state.policies[i].id.to_string() + " " +
-                             field + ": " + lost->network.to_string() + " is not judged: no pod here has an " +
-                             (lost->network.addr().is_v4() ? "IPv4" : "IPv6") + " address");
-      }
-    }
-  if (told > kMaxFamilyNotes) out_.notes.push_back("so are ipBlocks of " + std::to_string(told - kMaxFamilyNotes) + " more rules");
-}
-
-void Taker::take_ranges() {
-  out_.service_ranges = options_.service_ranges;
-  out_.pod_ranges = {options_.pod_range};
-  for (const auto& node : out_.state.nodes) out_.pod_ranges.insert(out_.pod_ranges.end(), node.pod_cidrs.begin(), node.pod_cidrs.end());
-}
-
 Inventory Taker::take(Manifests manifests) {
   out_.faults = std::move(manifests.faults);
   out_.notes = std::move(manifests.notes);
@@ -344,9 +278,6 @@ Inventory Taker::take(Manifests manifests) {
   all.insert(all.end(), pods.begin(), pods.end());
   for (const auto* object : all) add(*object);
   name_namespaces();
-  place_pods();
-  note_families();
-  take_ranges();
   std::sort(out_.workloads.begin(), out_.workloads.end(),
             [](const Workload& a, const Workload& b) { return std::tie(a.id, a.kind) < std::tie(b.id, b.kind); });
   return std::move(out_);
@@ -358,6 +289,12 @@ std::string_view to_string(Severity severity) {
   return severity == Severity::kError ? "error" : severity == Severity::kWarning ? "warning" : "note";
 }
 
-Inventory take_inventory(Manifests manifests, const InventoryOptions& options) { return Taker(options).take(std::move(manifests)); }
+Inventory take_rows(Manifests manifests) { return Taker().take(std::move(manifests)); }
+
+Inventory take_inventory(Manifests manifests, const InventoryOptions& options) {
+  Inventory out = take_rows(std::move(manifests));
+  place_pods(out, options);
+  return out;
+}
 
 }  // namespace fairway::policycheck

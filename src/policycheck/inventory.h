@@ -41,6 +41,7 @@ struct ServicePort {
 struct Service {
   model::Name id;
   std::vector<net::IpAddr> addresses;  // its clusterIPs
+  std::string v6_field;                // by which it is of IPv6, alone or too: "spec.ipFamilies"; or empty
   model::Labels selector;              // empty: its endpoints are somebody else's business
   std::vector<ServicePort> ports;
   Source source;
@@ -56,14 +57,18 @@ struct Inventory {
   std::vector<std::string> notes;
   std::set<net::IpAddr> invented;                       // of pods without an address: nobody can ask for them by it
   std::vector<net::Prefix> pod_ranges, service_ranges;  // addresses in them are never the outside's
+  std::vector<net::IpAddr> dns_addresses;               // free ones, for DNS pods that no manifest has: one a family
   std::size_t skipped = 0;                              // objects of kinds that policies do not look at
 };
 
 struct InventoryOptions {
-  net::Prefix pod_range;  // a pod without an address is taken to have one in it that no narrower ipBlock names
+  // A pod without an address is taken to have one in each. Empty: 10.244.0.0/16, and fd00:10:244::/56 where the cluster has IPv6.
+  std::vector<net::Prefix> pod_ranges = {};
   std::vector<net::Prefix> service_ranges = {};
 };
 
+// The objects as they are: pods without addresses have none, until placement.h gives them one.
+Inventory take_rows(Manifests manifests);
 Inventory take_inventory(Manifests manifests, const InventoryOptions& options);
 
 }  // namespace fairway::policycheck

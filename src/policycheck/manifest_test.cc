@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 
 std::vector<std::string> faults_of(const std::string& text) {
   std::vector<std::string> out;
-  for (const auto& fault : take_inventory(read_manifests(text), {pod_range()}).faults) out.push_back(fault.to_string());
+  for (const auto& fault : take_inventory(read_manifests(text), {}).faults) out.push_back(fault.to_string());
   return out;
 }
 using Texts = std::vector<std::string>;
@@ -46,6 +46,22 @@ TEST(Manifest, WhatIsBrokenIsToldWithItsLine) {
   EXPECT_EQ(faults_of(pod("UPPER")), Texts{"m.yaml:4: Pod default/UPPER: metadata.name: \"UPPER\" is not a name"});
   EXPECT_EQ(faults_of("kind: List\nitems:\n- kind: Service\n  metadata: {name: s}\n  spec:\n    ports:\n    - {port: 99999}\n"),
             Texts{"m.yaml:7: Service default/s: spec.ports[0].port: is not a number from 1 to 65535"});
+}
+
+TEST(Manifest, MergeKeys) {
+  const std::string text =
+      "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec:\n  podSelector: {}\n  ingress:\n"
+      "  - &base\n    from: [{podSelector: {matchLabels: {app: web}}}]\n    ports: [{port: 80}]\n"
+      "  - <<: *base\n    ports:\n    - port: 443\n";
+  const auto taken = take_inventory(read_manifests(text), {});
+  ASSERT_EQ(taken.state.policies.size(), 1U);
+  const auto& rules = taken.state.policies[0].ingress;
+  ASSERT_EQ(rules.size(), 2U);
+  EXPECT_EQ(rules[1].peers, rules[0].peers);
+  EXPECT_EQ(rules[1].ports.at(0).first, 443);
+  EXPECT_EQ(taken.policy_sources[0].place("spec.ingress[1].from[0]").to_string(), "m.yaml:8");
+  EXPECT_EQ(taken.policy_sources[0].place("spec.ingress[1].ports[0]").to_string(), "m.yaml:12");
+  EXPECT_EQ(faults_of("kind: Pod\nmetadata:\n  <<: 1\n"), Texts{"m.yaml:3: map merge requires map or sequence of maps as the value"});
 }
 
 // A folder of its own for what is read of files.
@@ -105,45 +121,23 @@ TEST(Inventory, AWorkloadsTemplateStandsForItsPods) {
       "---\napiVersion: v1\nkind: Pod\nmetadata: {name: web-5d-1, labels: {app: old, pod-template-hash: 5d}, ownerReferences: [{kind: "
       "ReplicaSet, "
       "name: web-5d, controller: true}]}\nspec: {}\nstatus: {podIP: 10.1.2.3}\n";
-  const auto both = take_inventory(read_manifests(owned + deployment), {pod_range()});
+  const auto both = take_inventory(read_manifests(owned + deployment), {});
   ASSERT_EQ(both.workloads.size(), 1U);
   EXPECT_EQ(both.workloads[0].kind, "Deployment");
   ASSERT_EQ(both.state.pods.size(), 1U);
   EXPECT_EQ(both.state.pods[0].labels.at("app"), "web");
   EXPECT_EQ(both.state.pods[0].ips[0].to_string(), "10.1.2.3");
-  const auto alone = take_inventory(read_manifests(owned), {pod_range()});
+  const auto alone = take_inventory(read_manifests(owned), {});
   ASSERT_EQ(alone.workloads.size(), 1U);
   EXPECT_EQ(alone.workloads[0].kind + " " + alone.workloads[0].id.to_string(), "Deployment default/web");
   EXPECT_EQ(alone.state.pods[0].labels.at("app"), "old");
-  const auto nominal = take_inventory(read_manifests(deployment), {pod_range()});
+  const auto nominal = take_inventory(read_manifests(deployment), {});
   EXPECT_TRUE(pod_range().contains(nominal.state.pods.at(0).ips.at(0)));
-}
-
-TEST(Inventory, APodWithoutAnAddressLiesOutsideOfNarrowerBlocks) {
-  const auto taken = take_inventory(
-      read_manifests(
-          pod("a") +
-          policy("p", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.244.0.0/24}}, {ipBlock: {cidr: 10.244.1.0/32}}]}]}")),
-      {pod_range()});
-  EXPECT_EQ(taken.state.pods.at(0).ips.at(0).to_string(), "10.244.1.1");
-  EXPECT_EQ(taken.notes.size(), 2U);
-}
-
-TEST(Inventory, ABlockOfAFamilyThatNoPodHasIsNoted) {
-  const auto taken = take_inventory(
-      read_manifests(pod("a") + policy("p", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 'fd00::/64'}}]}]}")), {pod_range()});
-  EXPECT_EQ(taken.notes.back(), "m.yaml:10: policy default/p spec.ingress[0]: fd00::/64 is not judged: no pod here has an IPv6 address");
-}
-
-TEST(Inventory, TooManyPodsForTheRange) {
-  const auto taken = take_inventory(read_manifests(pod("a") + pod("b") + pod("c")), {*net::Prefix::parse("10.0.0.0/31")});
-  ASSERT_EQ(taken.faults.size(), 1U);
-  EXPECT_NE(taken.faults[0].reason.find("--pod-range"), std::string::npos);
 }
 
 TEST(Manifest, AChangeReplacesWhatItNames) {
   auto merged = applied_over(read_manifests(pod("a", "{v: old}") + pod("b")), read_manifests(pod("a", "{v: new}") + pod("c")));
-  const auto taken = take_inventory(std::move(merged), {pod_range()});
+  const auto taken = take_inventory(std::move(merged), {});
   ASSERT_EQ(taken.state.pods.size(), 3U);
   EXPECT_EQ(taken.state.pods[0].labels.at("v"), "new");
 }

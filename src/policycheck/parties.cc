@@ -40,6 +40,27 @@ void for_each_block(const ClusterState& state, Visit visit) {
           if (peer.kind == model::PolicyPeer::Kind::kNetwork) visit(peer);
 }
 
+// Sorted, without those that lie within another.
+std::vector<net::Prefix> widest(std::vector<net::Prefix> ranges) {
+  std::sort(ranges.begin(), ranges.end());
+  std::vector<net::Prefix> out;
+  for (const auto& range : ranges)
+    if (out.empty() || !out.back().contains(range.addr())) out.push_back(range);
+  return out;
+}
+// The first address from `addr` on that is in none of the ranges.
+std::optional<net::IpAddr> first_free(const std::vector<net::Prefix>& ranges, net::IpAddr addr) {
+  auto range =
+      std::upper_bound(ranges.begin(), ranges.end(), addr, [](const net::IpAddr& a, const net::Prefix& r) { return a < r.addr(); });
+  if (range != ranges.begin() && std::prev(range)->contains(addr)) --range;
+  for (; range != ranges.end() && range->contains(addr); ++range) {
+    const auto next = next_of(last_of(*range));
+    if (!next) return std::nullopt;
+    addr = *next;
+  }
+  return addr;
+}
+
 }  // namespace
 
 net::IpAddr last_of(const net::Prefix& prefix) {
@@ -56,14 +77,14 @@ std::optional<net::IpAddr> next_of(const net::IpAddr& addr) {
 }
 bool counts(const model::Pod& pod) { return !pod.host_network && !pod.terminated; }
 
-Parties::Parties(const ClusterState& state, const net::Prefix& pod_range) : state_(state) {
+Parties::Parties(const ClusterState& state, const std::vector<net::Prefix>& pod_ranges) : state_(state) {
   cut_addresses();
   by_interval_.resize(bounds_.size());
   group_pods();
   const Owners owners = find_owners();
   place_pods(owners);
   add_nodes(owners);
-  name_outside(pod_range);
+  name_outside(pod_ranges);
   for (PartyId id = 0; id < parties_.size(); ++id) {
     const Party& party = parties_[id];
     by_interval_[interval_of(party.addr)].push_back(id);
@@ -174,13 +195,13 @@ void Parties::add_nodes(const Owners& owners) {
 }
 
 // A part of the outside for each prefix that a policy names, where it is the longest; the rest is "outside".
-void Parties::name_outside(const net::Prefix& pod_range) {
+void Parties::name_outside(const std::vector<net::Prefix>& pod_ranges) {
   const bool with_v6 = std::any_of(state_.pods.begin(), state_.pods.end(), [](const model::Pod& pod) {
     return std::any_of(pod.ips.begin(), pod.ips.end(), [](const net::IpAddr& addr) { return !addr.is_v4(); });
   });
   boost::unordered_flat_set<net::IpAddr, std::hash<net::IpAddr>> taken;
   for (const Party& party : parties_) taken.insert(party.addr);
-  const auto behind = next_of(last_of(pod_range));
+  const auto ranges = widest(pod_ranges);
   std::vector<const net::Prefix*> over;  // those that reach over the interval, the longest last
   auto next = prefixes_.begin();
   boost::unordered_flat_map<std::string, PartyId> named;
@@ -190,10 +211,9 @@ void Parties::name_outside(const net::Prefix& pod_range) {
     while (!over.empty() && last_of(*over.back()) < addr) over.pop_back();
     for (; next != prefixes_.end() && next->addr() == addr; ++next) over.push_back(&*next);
     if (!addr.is_v4() && !with_v6) continue;
-    if (pod_range.contains(addr)) {
-      if (!behind || interval_of(*behind) != i) continue;
-      addr = *behind;
-    }
+    const auto free = first_free(ranges, addr);
+    if (!free || interval_of(*free) != i) continue;
+    addr = *free;
     const bool rest = over.empty() || !over.back()->contains(addr) || over.back()->length() == 0;
     const std::string name = !rest ? over.back()->to_string() : addr.is_v4() ? "outside" : "outside (IPv6)";
     const auto known = named.find(name);

@@ -38,8 +38,9 @@ struct Party {
 
 class Parties {
  public:
-  // `state` outlives it. Each pod that counts has an address (inventory.h gives one to those without).
-  Parties(const ClusterState& state, const net::Prefix& pod_range);
+  // `state` outlives it. The outside's addresses are none of `pod_ranges`. Each pod that counts has an address (inventory.h gives one to
+  // those without).
+  Parties(const ClusterState& state, const std::vector<net::Prefix>& pod_ranges);
 
   const std::vector<Party>& all() const { return parties_; }
   const Party& operator[](PartyId id) const { return parties_[id]; }
@@ -81,7 +82,7 @@ class Parties {
   Owners find_owners() const;
   void place_pods(const Owners& owners);
   void add_nodes(const Owners& owners);
-  void name_outside(const net::Prefix& pod_range);
+  void name_outside(const std::vector<net::Prefix>& pod_ranges);
   PartyId add(Party party);
   void index_labels();
   void add_with_label(std::uint64_t label, std::vector<GroupId>& out) const;

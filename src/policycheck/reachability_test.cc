@@ -33,7 +33,7 @@ struct Compared {
 
 // Every address there is, of pods by their own, against the party that stands for it.
 Compared compare(const ClusterState& state, const std::string& what) {
-  const Parties parties(state, *net::Prefix::parse("10.0.0.0/8"));
+  const Parties parties(state, {*net::Prefix::parse("10.0.0.0/8")});
   const Reachability reach(state, parties);
   std::vector<std::pair<net::IpAddr, PartyId>> peers;
   for (PartyId id = 0; id < parties.all().size(); ++id) peers.emplace_back(parties[id].addr, id);

@@ -17,9 +17,9 @@ inline Manifests read_manifests(const std::string& text, const std::string& file
   return reader.take();
 }
 inline std::unique_ptr<Check> check_of(const std::string& text) {
-  auto inventory = take_inventory(read_manifests(text), {pod_range(), {*net::Prefix::parse("10.96.0.0/16")}});
+  auto inventory = take_inventory(read_manifests(text), {{}, {*net::Prefix::parse("10.96.0.0/16")}});
   for (const auto& fault : inventory.faults) ADD_FAILURE() << fault.to_string();
-  return std::make_unique<Check>(std::move(inventory), pod_range());
+  return std::make_unique<Check>(std::move(inventory));
 }
 inline const End& end_named(const Check& check, const std::string& name) {
   for (const End& end : check.ends())

@@ -1,6 +1,7 @@
 #include "policycheck/why.h"
 
 #include <algorithm>
+#include <boost/json.hpp>
 
 namespace fairway::policycheck {
 namespace {
@@ -21,6 +22,13 @@ void add(const Check& check, Connection connection, const PortSet& ports, std::v
   known->v6 |= answer.v6;
 }
 
+boost::json::object json_of(const Side& side) {
+  boost::json::object out{{"allowed", side.allowed}, {"by", side.decided_by}};
+  if (!side.at.file.empty()) out["file"] = side.at.file;
+  if (side.at.line != 0) out["line"] = side.at.line;
+  return out;
+}
+
 }  // namespace
 
 std::vector<Answer> why(const Check& check, const End& from, const End& to, const PortSet& asked) {
@@ -35,6 +43,31 @@ std::vector<Answer> why(const Check& check, const End& from, const End& to, cons
     }
   std::stable_sort(out.begin(), out.end(), [](const Answer& a, const Answer& b) { return a.reason.allowed() > b.reason.allowed(); });
   return out;
+}
+
+boost::json::object render_json(const std::vector<Answer>& answers) {
+  PortSet asked;
+  boost::json::array list;
+  for (const Answer& answer : answers) {
+    asked = asked | answer.ports;
+    boost::json::array families;
+    if (answer.v4) families.emplace_back("IPv4");
+    if (answer.v6) families.emplace_back("IPv6");
+    list.push_back(boost::json::object{{"families", std::move(families)},
+                                       {"ports", answer.ports.to_string()},
+                                       {"passes", answer.reason.allowed()},
+                                       {"egress", json_of(answer.reason.egress)},
+                                       {"ingress", json_of(answer.reason.ingress)}});
+  }
+  const Connection& one = answers.front().connection;
+  const bool some = answers.front().reason.allowed(), all = answers.back().reason.allowed();
+  return {{"from", one.from->name},
+          {"to", one.to->name},
+          {"ports", asked.to_string()},
+          {"passes", all    ? "yes"
+                     : some ? "partly"
+                            : "no"},
+          {"answers", std::move(list)}};
 }
 
 }  // namespace fairway::policycheck

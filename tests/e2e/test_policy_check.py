@@ -91,7 +91,7 @@ class Offline(Case):
             code, _, err = policy(*args, input="")
             self.assertEqual(code, 2)
             self.assertIn("has no Kubernetes object", err)
-        code, _, err = policy("check", SCENARIO, "--why", "frontend", "backend:80", "-o", "json")
+        code, _, err = policy("check", SCENARIO, "--why", "frontend", "backend:80", "-o", "svg")
         self.assertEqual(code, 2)
         self.assertIn("--why asks one question", err)
 
@@ -100,6 +100,35 @@ class Offline(Case):
         self.assertEqual(code, 1)
         self.assertRegex(out, r"^shop/cart -> shop/db:5432-5433 +passes partly\n +IPv4, port 5432: passes\n(.*\n)+ +IPv4, port 5433: is denied\n")
         self.assertEqual(policy("check", SCENARIO, "--why", "frontend", "frontend:81")[0], 0)
+
+    def test_why_as_json(self):
+        code, out, _ = policy("check", SHOP, "-n", "shop", "--why", "cart", "db:5432-5433", "-o", "json")
+        one, = json.loads(out)["connections"]
+        self.assertEqual((code, one["from"], one["to"], one["passes"]), (1, "shop/cart", "shop/db", "partly"))
+        self.assertEqual([(a["ports"], a["passes"], a["ingress"]["by"]) for a in one["answers"]],
+                         [("5432", True, "NetworkPolicy shop/db ingress[0]"), ("5433", False, "default deny of NetworkPolicy shop/backups, shop/closed, shop/db (ingress)")])
+
+    def test_a_diff_of_some_ends(self):
+        change = (SHOP, os.path.join(NEXT, "db.yaml"), "--apply", "-n", "shop")
+        self.assertRegex(policy("diff", *change, "--from", "report")[1], r"(?m)^shop/report +shop/db +5432$")
+        self.assertEqual(policy("diff", *change, "--to", "web")[1], "0 pairs opened, 0 closed\n")
+        code, _, err = policy("diff", *change, "--from", "nobody")
+        self.assertEqual(code, 2)
+        self.assertIn('"nobody"', err)
+
+    def test_both_families(self):
+        rule = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 'fd01::/64'}}]}]}\n"
+        code, out, _ = policy("check", "-", "--why", "fd01::/64", "frontend:80", input=LABELLED + "---\n" + rule)
+        self.assertEqual(code, 0, out)
+        _, out, _ = policy("check", "-", "--pod-range", "10.9.0.0/16", input=LABELLED + "---\n" + rule)
+        self.assertIn("fd01::/64 is not judged: no pod here has an IPv6 address", out)
+        for ranges in (("--pod-range", "10.9.0.0/16,fd09::/64"), ("--pod-range", "10.9.0.0/16", "--pod-range", "fd09::/64")):
+            self.assertEqual(policy("check", *ranges, "-", "--why", "fd01::/64", "frontend:80", input=LABELLED + "---\n" + rule)[0], 0)
+        self.assertRegex(policy("diff", "-", os.path.join(SCENARIO, "frontend-pod.yaml"), input=LABELLED + "---\n" + rule)[1],
+                         r"(?m)^outside \(IPv6\) +default/frontend +all$")
+        code, _, err = policy("check", "--pod-range", "10.9.0.0/16,10.8.0.0/16", SCENARIO)
+        self.assertEqual(code, 2)
+        self.assertIn("--pod-range: give one network a family", err)
 
     def test_a_diff_tells_what_of_new_cannot_be_read(self):
         bad = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p, namespace: shop}\nspec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/99}}]}]}\n"
@@ -127,7 +156,9 @@ class Offline(Case):
         pods = "\n---\n".join(LABELLED.replace("frontend,", f"pod-{i},") for i in range(50)) + "\n---\n" + scenario(without=("frontend-pod.yaml",))
         lines = policy("check", "-", "--to", "backend", input=pods)[1].splitlines()
         self.assertRegex(lines[0], r"^TO +PORTS +FROM$")
-        self.assertRegex(lines[1], r"^default/backend +all +default/pod-0, default/pod-1, .* and 46 more of 52$")
+        self.assertRegex(lines[1], r"^default/backend +all +default/pod-0, default/pod-1, .* and 46 more of 52 \(--all names them\)$")
+        named = policy("check", "-", "--to", "backend", "--all", input=pods)[1]
+        self.assertEqual(re.findall(r"(?m)^default/backend +all +(\S+)$", named)[:50], sorted(f"default/pod-{i}" for i in range(50)))
         self.assertRegex(policy("check", "-", "--to", "backend", input=scenario())[1].splitlines()[0], r"^FROM \\ TO +default/backend$")
 
     def test_pictures(self):
