@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "policycheck/dns_lint.h"
+#include "policycheck/shadow_lint.h"
+
 namespace fairway::policycheck {
 namespace {
 
@@ -14,13 +17,15 @@ std::string name_of(const model::Policy& policy) {
 
 class Linter {
  public:
-  explicit Linter(const Check& check) : check_(check), state_(check.inventory().state), findings_(check.inventory().findings) {}
+  explicit Linter(const Check& check)
+      : check_(check), state_(check.inventory().state), dns_(check), findings_(check.inventory().findings) {}
   std::vector<Finding> run() {
     for (std::size_t i = 0; i < state_.policies.size(); ++i) policy(i);
-    shadowed();
+    for (Finding& one : find_shadowed(check_)) findings_.push_back(std::move(one));
     for (const Service& one : check_.inventory().services) service(one);
     for (const End& end : check_.ends())
-      if (end.kind == End::Kind::kWorkload) dns(end);
+      if (end.kind == End::Kind::kWorkload)
+        if (auto denied = dns_.find(end)) findings_.push_back(std::move(*denied));
     std::stable_sort(findings_.begin(), findings_.end(), [](const Finding& a, const Finding& b) { return a.severity > b.severity; });
     return std::move(findings_);
   }
@@ -62,12 +67,15 @@ class Linter {
     for (std::size_t k = 0; k < one.peers.size(); ++k) {
       const auto& peer = one.peers[k];
       const std::string at = field + (in ? ".from[" : ".to[") + std::to_string(k) + "]";
-      if (peer.kind == model::PolicyPeer::Kind::kPods && check_.parties().select(peer.pods, row.id.ns).empty())
+      if (peer.kind == model::PolicyPeer::Kind::kPods && check_.parties().select(peer.pods, row.id.ns).empty() &&
+          (in || !dns_.expects(row, peer)))
         say("peer-selects-nothing", name_of(row), at, "matches no pod", "compare its labels with those of the workloads and namespaces",
             source_of(index));
     }
+    const bool to_dns = !in && (one.all_peers ||
+                                std::any_of(one.peers.begin(), one.peers.end(), [&](const auto& peer) { return dns_.expects(row, peer); }));
     for (const auto& port : one.ports)
-      if (!port.name.empty() && !has_port(index, direction, port.name))
+      if (!port.name.empty() && !has_port(index, direction, port.name) && !(to_dns && dns_.expects_port(port.name)))
         say("unknown-port-name", name_of(row), field + ".ports",
             "no pod " + std::string(in ? "that the policy selects" : "anywhere") + " has a port named \"" + port.name + "\"",
             "name the containers' port so, or give its number", source_of(index));
@@ -77,18 +85,6 @@ class Linter {
     if (direction == Direction::kEgress) return !with.empty();
     const auto& subjects = check_.reachability().subjects_of(index);
     return std::any_of(subjects.begin(), subjects.end(), [&](GroupId g) { return std::binary_search(with.begin(), with.end(), g); });
-  }
-
-  void shadowed() {
-    for (const auto& rule : check_.reachability().rules()) {
-      const model::Policy& row = state_.policies[rule.policy];
-      if (row.tier != PolicyTier::kNetworkPolicy || !rule.matches || rule.decides || check_.reachability().subjects_of(rule.policy).empty())
-        continue;
-      say("shadowed", name_of(row),
-          (rule.direction == Direction::kIngress ? "spec.ingress[" : "spec.egress[") + std::to_string(rule.index) + "]",
-          "decides nothing: ClusterNetworkPolicies of tier Admin come first wherever it matches",
-          "remove the rule, or let the Admin tier Pass", source_of(rule.policy));
-    }
   }
 
   void service(const Service& one) {
@@ -142,43 +138,9 @@ class Linter {
     return false;
   }
 
-  // Names are asked of the cluster's DNS pods where the manifests have them; else any rule for the port will do.
-  void dns(const End& end) {
-    const PartyId own = end.parties.front();
-    if (!check_.reachability().judged(own, Direction::kEgress)) return;
-    const GroupId group = check_.parties()[own].group;
-    if (is_dns(check_.parties().pod_of(group))) return;
-    const model::Policy* first = nullptr;
-    for (std::size_t i = 0; i < state_.policies.size(); ++i) {
-      const model::Policy& row = state_.policies[i];
-      const auto& subjects = check_.reachability().subjects_of(i);
-      if (!std::binary_search(subjects.begin(), subjects.end(), group)) continue;
-      if (row.isolates_egress && first == nullptr) first = &row;
-      for (const auto& rule : row.egress)
-        if (rule.action == model::PolicyAction::kAllow && names_dns_port(rule)) return;
-    }
-    if (first == nullptr) return;
-    for (PartyId peer = 0; peer < check_.parties().all().size(); ++peer)
-      if (check_.reachability().allowed(own, Direction::kEgress, peer).has(net::Protocol::kUdp, 53)) return;
-    say("dns-denied", end.name, "spec.egress",
-        "may not ask DNS that runs in pods: " + name_of(*first) + " isolates its egress, and no rule allows port 53 of UDP",
-        "allow egress to namespace kube-system, ports 53 of UDP and TCP; DNS of its own node (as Fairway's) is never judged",
-        source_of(static_cast<std::size_t>(first - state_.policies.data())));
-  }
-  static bool is_dns(const model::Pod& pod) {
-    const auto app = pod.labels.find("k8s-app");
-    return pod.id.ns == "kube-system" && app != pod.labels.end() && app->second == "kube-dns";
-  }
-  static bool names_dns_port(const model::PolicyRule& rule) {
-    if (!rule.all_peers && rule.peers.empty()) return false;
-    return rule.all_ports || std::any_of(rule.ports.begin(), rule.ports.end(), [](const model::PolicyPort& p) {
-             return (!p.protocol || *p.protocol == net::Protocol::kUdp) &&
-                    (p.name.empty() ? p.first <= 53 && 53 <= p.last : p.name.find("dns") == 0);
-           });
-  }
-
   const Check& check_;
   const compile::policy::ClusterState& state_;
+  const DnsLint dns_;
   std::vector<Finding> findings_;
 };
 
