@@ -41,6 +41,16 @@ bool is_named(const ClusterState& state, const std::string& ns) {
   return false;
 }
 
+// Where a node's own resolver answers (docs/decisions/0011-dns-is-judged.md).
+std::vector<net::IpAddr> service_addresses(const Inventory& inventory) {
+  for (const Service& service : inventory.services)
+    if (service.id == model::Name{"kube-system", "kube-dns"} && !service.addresses.empty()) return service.addresses;
+  std::vector<net::IpAddr> out;
+  for (const auto& range : inventory.service_ranges)
+    if (const auto tenth = range.nth(10)) out.push_back(*tenth);
+  return out;
+}
+
 bool is_udp(const model::PolicyPort& port) { return !port.protocol || *port.protocol == net::Protocol::kUdp; }
 // Of a rule that is meant for DNS: port 53 alone, or a port named so.
 bool names_dns(const model::PolicyPort& port) {
@@ -74,12 +84,13 @@ void DnsLint::find_servers() {
 
 void DnsLint::expect_servers() {
   expected_ = true;
-  if (check_.inventory().dns_addresses.empty()) return;
+  auto addresses = check_.inventory().dns_addresses;
+  for (const auto& addr : service_addresses(check_.inventory())) addresses.push_back(addr);
   for (const KnownDns& known : known_dns()) {
     if (known.port != 53 && !is_named(check_.inventory().state, known.ns)) continue;
     Server out{.pod = {}, .port = known.port};
     out.pod.id = {known.ns, "dns"};
-    out.pod.ips = check_.inventory().dns_addresses;
+    out.pod.ips = addresses;
     out.pod.labels = known.labels;
     out.pod.ports = {
         {"dns", net::Protocol::kUdp, known.port}, {"dns-tcp", net::Protocol::kTcp, known.port}, {"metrics", net::Protocol::kTcp, 9153}};
@@ -183,11 +194,11 @@ Finding DnsLint::finding(const End& end, const Verdict& verdict, bool by_tcp) co
              });
     });
   });
-  std::string message = "may not ask DNS that runs in pods: " + rule.to_string(),
-              advice = "allow egress to namespace kube-system, ports 53 of UDP and TCP; DNS of its own node (as Fairway's) is never judged";
+  std::string message = "may not ask the cluster's DNS: " + rule.to_string(),
+              advice = "allow egress to pods k8s-app: kube-dns of namespace kube-system, ports 53 of UDP and TCP";
   if (rule.rule >= 0) {
     message += " denies port 53 of UDP";
-    advice = "let that rule spare DNS; DNS of its own node (as Fairway's) is never judged";
+    advice = "let that rule spare DNS";
   } else if (by_tcp) {
     message += ", and port 53 is allowed over TCP alone";
     advice = "add protocol: UDP, by which names are asked first: a port without a protocol is TCP";

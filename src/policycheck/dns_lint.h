@@ -1,6 +1,7 @@
 // DNS lint: whether a workload's policies let it ask the cluster's DNS. Internal to policycheck/.
 //
-// The DNS pods are those of the manifests; where they have none, ones as kubeadm, CoreDNS's chart and OpenShift make them are asked for.
+// The DNS pods are those of the manifests; where they have none, ones as kubeadm, CoreDNS's chart and OpenShift make them are asked for,
+// and a node's own resolver, which to policies is such a pod.
 #pragma once
 
 #include <optional>

@@ -112,6 +112,7 @@ TEST(Lint, RulesThatReachDns) {
                                    std::string("{to: [{ipBlock: {cidr: 169.254.20.10/32}}]}"),
                                    "{to: [{ipBlock: {cidr: 192.0.2.53/32}}], ports: [" + kByUdp + "]}", to_db + kByUdp + "]}"})
     for (const std::string& dns : {std::string(), kDnsPod}) EXPECT_EQ(ids(egress(rules) + dns), Ids{}) << rules << dns;
+  EXPECT_EQ(ids(egress("{to: [{ipBlock: {cidr: 10.96.0.10/32}}]}")), Ids{});  // a node's own resolver
   EXPECT_EQ(ids(egress("{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: openshift-dns}}}], ports: [{port: 5353, "
                        "protocol: UDP}]}")),
             Ids{});
@@ -122,7 +123,7 @@ TEST(Lint, RulesThatReachDns) {
 }
 
 TEST(Lint, RulesThatDoNotReachDns) {
-  const std::string closed = "spec.egress: may not ask DNS that runs in pods: default deny of NetworkPolicy default/p (egress), and ",
+  const std::string closed = "spec.egress: may not ask the cluster's DNS: default deny of NetworkPolicy default/p (egress), and ",
                     no_rule = closed + "no rule allows port 53 of UDP", by_tcp = closed + "port 53 is allowed over TCP alone",
                     no_peer = closed + "the rule for port 53 has no peer that DNS's pods match";
   for (const auto& [rules, message] :
@@ -140,8 +141,8 @@ TEST(Lint, RulesThatDoNotReachDns) {
   EXPECT_EQ(told(kPods + admin_policy(
                              "a", "egress: [{action: Deny, to: [{namespaces: {}}], protocols: [{udp: {destinationPort: {number: 53}}}]}]"),
                  "dns-denied"),
-            (Texts{"spec.egress: may not ask DNS that runs in pods: ClusterNetworkPolicy a egress[0] denies port 53 of UDP",
-                   "spec.egress: may not ask DNS that runs in pods: ClusterNetworkPolicy a egress[0] denies port 53 of UDP"}));
+            (Texts{"spec.egress: may not ask the cluster's DNS: ClusterNetworkPolicy a egress[0] denies port 53 of UDP",
+                   "spec.egress: may not ask the cluster's DNS: ClusterNetworkPolicy a egress[0] denies port 53 of UDP"}));
 }
 
 TEST(Lint, WhatCannotBeReadIsAnError) {
