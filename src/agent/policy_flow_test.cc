@@ -175,6 +175,7 @@ TEST_F(PolicyFlowTest, MorePortClassesThanNumbersLeaveTheOldPoliciesInForceAndSa
   ASSERT_TRUE(node.flow.in_force());
   const auto generation = tables.policy_generation();
   const auto subject = tables.pol_subjects().lookup(7)->v[generation & 1].id;
+  const auto verdicts = tables.pol_verdicts().size();
   put_ports(node, 64, 67);
   node.put(Kind::kNetworkPolicy,
            R"({"metadata":{"namespace":"d","name":"egress","generation":1},"spec":{"podSelector":{},"policyTypes":["Egress"]}})");
@@ -190,8 +191,12 @@ TEST_F(PolicyFlowTest, MorePortClassesThanNumbersLeaveTheOldPoliciesInForceAndSa
   EXPECT_EQ(tables.pol_subjects().lookup(7)->v[generation & 1].id, subject);
   EXPECT_EQ(tables.pol_subjects().lookup(7)->v[generation & 1].fallback[FW_POL_EGRESS], FW_SUBJECT_OPEN);
   // A pod that comes meanwhile is told, not let in unjudged.
+  node.pod("b", "10.0.0.8");
   const auto answer = node.admit(local("b", 8));
-  ASSERT_TRUE(answer->has_value() || node.flow.next_due());
+  ASSERT_TRUE(answer->has_value());
+  ASSERT_FALSE((*answer)->ok());
+  EXPECT_EQ((*answer)->error().code, Code::kExhausted);
+  EXPECT_EQ((*answer)->error().message, "pod d/b: the policies have too many port classes");
   // What came meanwhile comes into force with the change that makes it fit.
   for (int i = 64; i < 67; ++i)
     node.remove(Kind::kNetworkPolicy, R"({"metadata":{"namespace":"d","name":"ports)" + std::to_string(i) + R"("}})");
@@ -199,6 +204,8 @@ TEST_F(PolicyFlowTest, MorePortClassesThanNumbersLeaveTheOldPoliciesInForceAndSa
   EXPECT_TRUE(node.flow.in_force());
   EXPECT_EQ(node.errors(), std::vector<std::string>{});
   EXPECT_EQ(tables.pol_subjects().lookup(7)->v[tables.policy_generation() & 1].fallback[FW_POL_EGRESS], FW_SUBJECT_DENY);
+  EXPECT_EQ(fallback(7), FW_SUBJECT_DENY);
+  EXPECT_EQ(tables.pol_verdicts().size(), verdicts) << "with all that was in force before";
 }
 
 // --- CNI ADD
@@ -268,12 +275,15 @@ TEST_F(PolicyFlowTest, WhileTheApiIsAwayAnUnknownPodIsClosedWhereAPolicyMaySelec
 TEST_F(PolicyFlowTest, APodWithoutANameIsNobodys) {
   node.put(Kind::kNamespace, kNamespace);
   node.put(Kind::kNetworkPolicy, kDeny);
+  node.put(Kind::kClusterNetworkPolicy,
+           R"({"metadata":{"name":"c","generation":1},"spec":{"tier":"Admin","priority":1,"subject":{"namespaces":{}}}})");
   node.run();
   auto nameless = local("");
   nameless.pod = {};
   const auto answer = node.admit(nameless);
   ASSERT_TRUE(answer->has_value());
   EXPECT_TRUE((*answer)->ok());
+  node.run();
   EXPECT_EQ(fallback(7), FW_SUBJECT_OPEN);
 }
 
@@ -344,20 +354,25 @@ TEST_F(Restarts, ThePodsLabelsAreKeptToo) {
   };
   {
     auto log = open(node);
-    node.flow.add_local(local("a"));
+    for (const auto& pod : {local("a"), local("b", 8)}) node.flow.add_local(pod);
     sync(node, [&] {
       objects(node);
       node.pod("a", "10.0.0.7", R"("app":"a")");
+      node.pod("b", "10.0.0.8", R"("app":"b")");
     });
     node.remove(Kind::kPod, R"({"metadata":{"namespace":"d","name":"a"}})");
+    node.remove(Kind::kPod, R"({"metadata":{"namespace":"d","name":"b"}})");
     node.run();
+    EXPECT_EQ(fallback(7), FW_SUBJECT_DENY);
+    EXPECT_EQ(fallback(8), FW_SUBJECT_OPEN);
     ASSERT_TRUE(log->append().ok());
   }
   Node next(tables);
   auto log = open(next);
-  next.flow.add_local(local("a"));
+  for (const auto& pod : {local("a"), local("b", 8)}) next.flow.add_local(pod);
   sync(next, [&] { objects(next); });
   EXPECT_EQ(fallback(7), FW_SUBJECT_DENY);
+  EXPECT_EQ(fallback(8), FW_SUBJECT_OPEN) << "not closed as one that nobody knows";
   next.flow.remove_local(local("a"));
   next.run();
   EXPECT_EQ(fallback(7), FW_SUBJECT_OPEN);
