@@ -19,7 +19,7 @@ class FakeApi final : public k8s::ApiClient {
   explicit FakeApi(io::Loop& loop) : loop_(loop) {}
   std::map<std::string, k8s::Json> leases, events, conditions;
   std::size_t reads = 0, writes = 0, lists = 0, told = 0;
-  bool away = false;
+  bool away = false, refuses_events = false;
 
   void node_says(const std::string& node, const PolicyVersions& versions, const std::string& error = "") {
     leases[lease_of_node(node)] = json::object{{"metadata",
@@ -64,7 +64,7 @@ class FakeApi final : public k8s::ApiClient {
   }
   k8s::CallPtr patch(const k8s::ResourceRef& ref, k8s::PatchType, k8s::Json body, k8s::Done done) override {
     ++writes;
-    if (away) return fail(std::move(done), Code::kUnavailable);
+    if (away || (refuses_events && ref.resource == "events")) return fail(std::move(done), Code::kUnavailable);
     if (ref.resource == "events") ++told, events[ref.name] = body;
     else conditions[ref.name] = body;
     return answer(std::move(done), std::move(body));
@@ -155,8 +155,38 @@ TEST_F(Reporter, SaysWhyNotAndTakesItBack) {
   EXPECT_NE(api.message("p").find("n3: the node is not Ready since T (gone); n2: pol_verdicts: this change needs 9 rows"),
             std::string::npos)
       << api.message("p");
+  const auto told = api.told, lists = api.lists;
+  ASSERT_TRUE(comes([&] { return api.lists >= lists + 2; }));
+  EXPECT_EQ(api.told, told) << "once, as long as nothing changes";
   all_say(7);
   ASSERT_TRUE(comes([&] { return api.message("p").starts_with("InForce"); }));
+}
+
+TEST_F(Reporter, WhatIsDeletedIsNotTold) {
+  PolicyReporter one(loop, api, config("n1"));
+  all_say(5);
+  one.changed(change("p", 7));
+  one.changed(change("q", 7));
+  one.removed(k8s::Kind::kNetworkPolicy, {"d", "p"});
+  all_say(7);
+  ASSERT_TRUE(comes([&] { return !api.message("q").empty() && one.pending() == 0; }));
+  EXPECT_EQ(api.message("p"), "");
+}
+
+TEST_F(Reporter, AClusterNetworkPolicyHasAConditionAndVersionsOfItsOwn) {
+  PolicyReporter one(loop, api, config("n1"));
+  for (const auto& node : nodes) api.node_says(node, {9, 6});
+  auto cluster = change("p", 7);
+  cluster.kind = k8s::Kind::kClusterNetworkPolicy;
+  one.changed(cluster);
+  run(milliseconds(500));
+  EXPECT_EQ(api.message("cluster.p"), "") << "9 is of the other kind";
+  for (const auto& node : nodes) api.node_says(node, {0, 7});
+  ASSERT_TRUE(comes([&] { return api.conditions.contains("p"); }));
+  EXPECT_TRUE(api.message("cluster.p").starts_with("InForce: ")) << api.message("cluster.p");
+  const auto& condition = api.conditions.at("p").at("status").at("conditions").get_array().at(0);
+  EXPECT_EQ(condition.at("status").get_string(), "True") << json::serialize(condition);
+  EXPECT_EQ(condition.at("observedGeneration").to_number<int>(), 1);
 }
 
 TEST_F(Reporter, APolicyThatCannotBeReadIsTold) {
@@ -183,11 +213,73 @@ TEST_F(Reporter, OneWritesAndAnotherTakesOverWhereItIsSilent) {
   EXPECT_EQ(api.leases.at("fairway-policy-status").at("spec").at("holderIdentity"), "n1");
   ASSERT_TRUE(comes([&] { return two.pending() + three.pending() == 0; })) << "what the holder has told is forgotten";
   EXPECT_EQ(api.told, 1U) << "also by those that look after it has released the Lease";
+  run(milliseconds(1100));  // a Lease that was released is held for a second
   // The holder hangs: it knows of the next change and says nothing.
   for (auto* each : {&two, &three}) each->changed(change("q", 9));
   all_say(9);
   ASSERT_TRUE(comes([&] { return !api.message("q").empty(); }));
   EXPECT_EQ(api.leases.at("fairway-policy-status").at("spec").at("holderIdentity"), "n2");
+}
+
+TEST_F(Reporter, NobodyTakesOverFromOneThatIsAtIt) {
+  PolicyReporter one(loop, api, config("n1")), two(loop, api, config("n2"));
+  all_say(5);
+  one.changed(change("p", 7));
+  ASSERT_TRUE(comes([&] { return one.holds(); }));
+  two.changed(change("p", 7));
+  run(milliseconds(1000));  // it has looked
+  EXPECT_EQ(two.pending(), 1U) << "it is not told yet";
+  EXPECT_FALSE(two.holds());
+  EXPECT_TRUE(one.holds());
+  EXPECT_EQ(api.leases.at("fairway-policy-status").at("spec").at("holderIdentity"), "n1");
+}
+
+TEST_F(Reporter, WhatAHolderHadNotToldIsToldByTheNext) {
+  all_say(5);
+  {
+    PolicyReporter one(loop, api, config("n1"));
+    one.changed(change("p", 7));
+    ASSERT_TRUE(comes([&] { return one.holds(); }));
+  }
+  api.leases.at("fairway-policy-status").as_object()["spec"].as_object()["leaseDurationSeconds"] = 1;
+  run(milliseconds(1100));
+  PolicyReporter two(loop, api, config("n2"));
+  two.changed(change("p", 7));
+  all_say(7);
+  ASSERT_TRUE(comes([&] { return !api.message("p").empty(); }));
+}
+
+TEST_F(Reporter, WhoDoesNotHoldItWaitsItsTurn) {
+  PolicyReporter three(loop, api, config("n3"));
+  all_say(7);
+  three.changed(change("p", 7));
+  run(milliseconds(250));
+  EXPECT_EQ(api.reads, 0U) << "n1 and n2 come first";
+  ASSERT_TRUE(comes([&] { return !api.message("p").empty(); }));
+}
+
+TEST_F(Reporter, WhatIsNewIsLookedAtSoon) {
+  PolicyReporter one(loop, api, config("n1"));
+  all_say(5);
+  one.changed(change("p", 9));
+  run(milliseconds(3000));
+  const auto lists = api.lists;
+  EXPECT_LE(lists, 12U) << "ever less often: the next look is half its age away";
+  ASSERT_TRUE(comes([&] { return api.lists > lists; }));
+  run(milliseconds(100));
+  one.changed(change("q", 5));
+  EXPECT_TRUE(comes([&] { return !api.message("q").empty(); }, milliseconds(1000)));
+}
+
+TEST_F(Reporter, WarningsGoFirst) {
+  PolicyReporter one(loop, api, config("n1"));
+  all_say(7);
+  for (int i = 0; i < 60; ++i) one.changed(change("p" + std::to_string(i), 7));
+  auto refused = change("refused", 8);
+  refused.refused = true;
+  one.changed(refused);
+  ASSERT_TRUE(comes([&] { return api.told >= 10; }));
+  EXPECT_NE(api.message("refused"), "");
 }
 
 TEST_F(Reporter, TenThousandPoliciesOnAThousandNodesCostAFewRequests) {
@@ -199,6 +291,8 @@ TEST_F(Reporter, TenThousandPoliciesOnAThousandNodesCostAFewRequests) {
   EXPECT_EQ(one.pending(), PolicyReporter::kMostPending);
   EXPECT_EQ(one.let_go(), 10'000 - PolicyReporter::kMostPending);
   ASSERT_TRUE(comes([&] { return api.events.size() >= 50; }));
+  for (const auto& [name, event] : api.events)
+    EXPECT_GE(std::stoul(name.substr(1)), 10'000 - PolicyReporter::kMostPending) << "the oldest are let go";
   const auto events = api.events.size();
   run(milliseconds(2000));
   EXPECT_LE(api.events.size(), events + 6) << "two a second after the first fifty";
@@ -215,6 +309,13 @@ TEST_F(Reporter, WhileTheApiIsAwayNothingIsLost) {
   EXPECT_FALSE(one.last_error().empty());
   api.away = false;
   ASSERT_TRUE(comes([&] { return api.message("p").starts_with("InForce"); }));
+  api.refuses_events = true;
+  one.changed(change("q", 7));
+  const auto writes = api.writes;
+  ASSERT_TRUE(comes([&] { return api.writes >= writes + 3; }));  // the Lease, and an Event that is tried twice
+  EXPECT_GT(one.pending(), 0U);
+  api.refuses_events = false;
+  ASSERT_TRUE(comes([&] { return api.message("q").starts_with("InForce"); }));
 }
 
 }  // namespace
