@@ -41,7 +41,7 @@ Flow::Flow(reflect::Cluster& cluster, model::Problems& problems, FlowTargets tar
       nodes_(targets.nodes),
       routes_(targets.routes),
       node_target_(targets.nodes),
-      policy_(cluster, problems, targets.policy, resolver_pod(config_)),
+      policy_(cluster, problems, targets.policy, {resolver_pod(config_), config_.local.cluster_ranges}),
       zone_(config_.zone) {
   if (!config_.dns_ips.empty()) cluster_.touch_service(model::key_of(config_.services.dns_service));
   cluster_.touch_service(kHostPorts);

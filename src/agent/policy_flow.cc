@@ -17,12 +17,12 @@ constexpr std::chrono::seconds kPatience{5};
 
 }  // namespace
 
-PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets, std::optional<model::Pod> resolver)
+PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets, PolicyConfig config)
     : cluster_(cluster),
       problems_(problems),
       targets_(std::move(targets)),
-      resolver_(std::move(resolver)),
-      engine_(std::make_unique<Engine>()),
+      config_(std::move(config)),
+      engine_(std::make_unique<Engine>(1, config_.pod_ranges)),
       sink_(targets_.tables, targets_.host, targets_.wake),
       denied_(targets_.tables) {}
 
@@ -69,7 +69,7 @@ void PolicyFlow::feed_all() {
   each(Kind::kNamespace, &PolicyFlow::feed_namespace);
   each(Kind::kNode, &PolicyFlow::feed_node);
   each(Kind::kPod, &PolicyFlow::feed_pod);
-  if (resolver_) engine_->set_pod(*resolver_);
+  if (config_.resolver) engine_->set_pod(*config_.resolver);
   each(Kind::kNetworkPolicy, &PolicyFlow::feed_policy);
   each(Kind::kClusterNetworkPolicy, &PolicyFlow::feed_policy);
 }
@@ -79,7 +79,7 @@ void PolicyFlow::feed_all() {
 void PolicyFlow::forget_all() {
   if (!engaged_ || any_policy() || !idle() || !engine_->freed_rules().empty()) return;  // what was denied is counted by their names
   engaged_ = false;
-  engine_ = std::make_unique<Engine>(engine_->rules_end());
+  engine_ = std::make_unique<Engine>(engine_->rules_end(), config_.pod_ranges);
   for (const auto& [ifindex, pod] : local_) feed_local(pod);
 }
 

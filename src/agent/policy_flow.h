@@ -32,12 +32,17 @@ struct PolicyTargets {
   std::function<bool()> online;  // what the API has reaches us now
 };
 
+// What policies meet that no object of the API tells of.
+struct PolicyConfig {
+  std::optional<model::Pod> resolver;   // the cluster's DNS where the agent serves it, as the pod that policies select for it
+  std::vector<net::Prefix> pod_ranges;  // of the whole cluster
+};
+
 class PolicyFlow {
  public:
   using TimePoint = reconcile::TimePoint;
   using Done = std::function<void(Status)>;
-  // `resolver`: the cluster's DNS where the agent serves it, as the pod for which policies that name one take it.
-  PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets, std::optional<model::Pod> resolver = {});
+  PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, PolicyTargets targets, PolicyConfig config = {});
 
   // Reads the pinned tables. Once, first. Returns whether an earlier agent has judged by them.
   Result<bool> adopt();
@@ -97,7 +102,7 @@ class PolicyFlow {
   reflect::Cluster& cluster_;
   model::Problems& problems_;
   PolicyTargets targets_;
-  std::optional<model::Pod> resolver_;
+  PolicyConfig config_;
   std::unique_ptr<compile::policy::Engine> engine_;
   sinks::PolicySink sink_;
   DeniedCounts denied_;

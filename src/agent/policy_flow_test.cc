@@ -28,8 +28,8 @@ struct Host final : sinks::PolicyHost {
 
 // An agent that knows objects, pods and policies alone.
 struct Node {
-  explicit Node(datapath::MemoryPolicyTables& tables, std::optional<model::Pod> resolver = {})
-      : flow(cluster, problems, {tables, host, [] {}, [this] { return online; }}, std::move(resolver)) {
+  explicit Node(datapath::MemoryPolicyTables& tables, PolicyConfig config = {})
+      : flow(cluster, problems, {tables, host, [] {}, [this] { return online; }}, std::move(config)) {
     EXPECT_TRUE(flow.adopt().ok());
   }
   void put(Kind kind, std::string json) { feed(kind, std::move(json), false); }
@@ -128,7 +128,7 @@ TEST_F(PolicyFlowTest, WithoutAPolicyTheEngineKnowsNoObjects) {
 
 TEST_F(PolicyFlowTest, TheResolverIsWhatPoliciesForDnsSelect) {
   const auto dns = *net::IpAddr::parse("10.96.0.10");
-  Node served(tables, model::Pod{.id = {"kube-system", "kube-dns (node)"}, .ips = {dns}, .labels = {{"k8s-app", "kube-dns"}}});
+  Node served(tables, {model::Pod{.id = {"kube-system", "kube-dns (node)"}, .ips = {dns}, .labels = {{"k8s-app", "kube-dns"}}}, {}});
   const auto resolves = [&](std::uint16_t port) {
     return served.flow.engine().judge(7, Direction::kEgress, dns, IPPROTO_UDP, port).allowed;
   };

@@ -64,6 +64,7 @@ Supervisor::Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string 
 Status Supervisor::start() {
   FW_TRY(enter_cgroup());  // before the lock: `lab down` finds whoever holds it there
   FW_ASSIGN(lock_, take_lab_lock(layout_.dir));
+  if (const sys::Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC)); null) ::dup2(null.get(), 0);  // gives spawn_supervisor()'s lock back
   if (!fs::exists(layout_.spec())) return make_error(Code::kNotFound, "the lab in " + layout_.dir + " was taken down before it began");
   FW_TRY(Fabric::create(spec_));
   FW_TRY(start_server());

@@ -65,8 +65,9 @@ Result<std::uint16_t> free_api_port(std::uint16_t wanted) {
                     wanted ? "127.0.0.1:" + std::to_string(wanted) + " is in use" : "no free port on 127.0.0.1 from 16443 to 16543");
 }
 
-// Starts the supervisor in a session of its own, its output in its log.
-Result<pid_t> spawn_supervisor(const Layout& layout) {
+// Starts the supervisor in a session of its own, its output in its log. The lock of those who change labs is its input: should this
+// process be stopped, `lab down` still waits until there is a supervisor to end.
+Result<pid_t> spawn_supervisor(const Layout& layout, const sys::Fd& changing) {
   const std::string self = fs::read_symlink("/proc/self/exe").string();
   sys::Fd log(::open(layout.log("supervisor").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log) return errno_error(errno, "open " + layout.log("supervisor"));
@@ -74,8 +75,7 @@ Result<pid_t> spawn_supervisor(const Layout& layout) {
   if (pid < 0) return errno_error(errno, "fork");
   if (pid > 0) return pid;
   ::setsid();
-  const int null = ::open("/dev/null", O_RDONLY);
-  ::dup2(null, 0);
+  ::dup2(changing.get(), 0);
   ::dup2(log.get(), 1);
   ::dup2(log.get(), 2);
   ::execl(self.c_str(), self.c_str(), "lab-supervisor", "--lab-dir", layout.dir.c_str(), nullptr);
@@ -206,7 +206,7 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   progress("certificates and kubeconfig");
   FW_TRY(create_access(layout, spec));
   progress("fabric, API server and " + std::to_string(options.nodes) + " nodes");
-  FW_ASSIGN(const pid_t supervisor, spawn_supervisor(layout));
+  FW_ASSIGN(const pid_t supervisor, spawn_supervisor(layout, changing));
   FW_TRY(wait_for_supervisor(layout, supervisor, options.timeout));
   changing.reset();  // from here on the lab lock tells that this one is up
   return wait_until_ready(layout, options.nodes, options.timeout, progress);

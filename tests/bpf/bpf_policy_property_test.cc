@@ -219,7 +219,7 @@ class World {
   std::uint16_t sport_ = 0;
 
  public:
-  Engine engine;
+  Engine engine{1, RandomCluster::pod_ranges()};
   RandomCluster random;
 };
 

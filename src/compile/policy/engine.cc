@@ -7,7 +7,7 @@ namespace fairway::compile::policy {
 
 static_assert(kNoClass == FW_PEER_NONE && kAnyPort == FW_PORT_ANY);
 
-Engine::Engine(RuleId first_rule) : impl_(std::make_unique<Impl>(first_rule)) {}
+Engine::Engine(RuleId first_rule, std::vector<net::Prefix> pod_ranges) : impl_(std::make_unique<Impl>(first_rule, std::move(pod_ranges))) {}
 Engine::~Engine() = default;
 
 void Engine::set_policy(const model::Policy& row) { impl_->set_policy(row); }

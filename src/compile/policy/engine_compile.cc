@@ -143,6 +143,19 @@ void Engine::Impl::ask_predicates() {
   for (const PredicateId p : doomed) release(p);
 }
 
+// A denied pod that is not known yet has an address of the pod range that nobody has: there the predicate holds as if the range were
+// its block. Addresses that somebody has then need rows of their own, also those of which no predicate holds.
+void Engine::Impl::install_unknown(PredicateId id, bool here) {
+  for (const auto& range : pod_ranges) {
+    if (here) block_tree.add(id, {range, {}});
+    else block_tree.remove(id, {range, {}});
+  }
+  const bool had = unknown_matches > 0;
+  unknown_matches += here ? 1 : -1;
+  if (had == (unknown_matches > 0)) return;
+  for (const auto& [addr, row] : addresses) mark(addr);
+}
+
 void Engine::Impl::install(PredicateId id, bool here) {
   const Predicate& p = predicates[id];
   predicate_rows[id].installed = here;
@@ -153,6 +166,7 @@ void Engine::Impl::install(PredicateId id, bool here) {
     if (here && !other && !mine) peer_selectors.add_selector(p.of);
     else if (!here && !other) peer_selectors.remove_selector(p.of);
     else peer_selectors.touch(p.of);
+    if (p.any && selectors[p.of].port_name == 0) install_unknown(id, here);
     if (!here) selectors.release(p.of);
   } else if (p.kind == Kind::kBlock) {
     if (here) block_tree.add(id, blocks[p.of]);
@@ -291,15 +305,22 @@ void Engine::Impl::append_owned(const Owners& owners, TruthOf truth_of, std::vec
   }
 }
 
-// Empty: as the prefixes say.
-std::vector<PredicateId> Engine::Impl::class_truth(const AddressRow& row, const net::IpAddr& addr) const {
-  std::vector<PredicateId> out;
+// Nothing: as the prefixes say.
+std::optional<std::vector<PredicateId>> Engine::Impl::class_truth(const AddressRow& row, const net::IpAddr& addr) const {
+  if (row.pods.empty() && row.nodes.empty()) return std::nullopt;
+  std::vector<PredicateId> out, blocks_here;
+  bool nobodys = false;  // the prefix says something of pods that are not known, too
   append_owned(
       row.pods, [this](std::uint32_t pod) -> const auto& { return groups[pods[pod].group].truth; }, out);
   append_owned(
       row.nodes, [this](std::uint32_t node) -> const auto& { return nodes[node].truth; }, out);
-  if (out.empty()) return out;
-  if (const auto* cut = block_tree.find(addr)) out.insert(out.end(), cut->members.begin(), cut->members.end());
+  if (const auto* cut = block_tree.find(addr))
+    for (const PredicateId p : cut->members) {
+      if (predicates[p].kind == Kind::kBlock) blocks_here.push_back(p);
+      else nobodys = true;
+    }
+  if (out.empty() && !nobodys) return std::nullopt;
+  out.insert(out.end(), blocks_here.begin(), blocks_here.end());
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -310,7 +331,7 @@ void Engine::Impl::settle_addresses() {
     auto& row = at->second;
     row.dirty = false;
     auto truth = class_truth(row, addr);
-    const PeerClass now = truth.empty() ? 0 : acquire_class(std::move(truth));
+    const PeerClass now = truth ? acquire_class(std::move(*truth)) : 0;
     doomed_classes.push_back(row.told);
     if (now != row.told) {
       delta.peers.emplace_back(addr, now == 0 ? std::nullopt : std::optional(now));

@@ -92,7 +92,7 @@ struct CompiledPolicy {
 };
 
 struct Engine::Impl {
-  explicit Impl(RuleId first_rule) : rules(first_rule) {}
+  Impl(RuleId first_rule, std::vector<net::Prefix> ranges) : pod_ranges(std::move(ranges)), rules(first_rule) {}
   struct PodRow {
     const std::string* key = nullptr;  // in pod_numbers
     bool exists = false;
@@ -203,7 +203,8 @@ struct Engine::Impl {
   void settle_programs();
   void settle_classes();
   void settle_addresses();
-  std::vector<PredicateId> class_truth(const AddressRow& row, const net::IpAddr& addr) const;
+  void install_unknown(PredicateId id, bool here);
+  std::optional<std::vector<PredicateId>> class_truth(const AddressRow& row, const net::IpAddr& addr) const;
   template <typename Owners, typename TruthOf>
   void append_owned(const Owners& owners, TruthOf truth_of, std::vector<PredicateId>& out) const;
   PeerClass acquire_class(std::vector<PredicateId> truth);
@@ -241,6 +242,8 @@ struct Engine::Impl {
   std::unordered_map<std::uint32_t, LocalRow> locals;
   std::unordered_map<std::uint32_t, SubjectRow> told_locals;
 
+  const std::vector<net::Prefix> pod_ranges;
+  std::size_t unknown_matches = 0;  // predicates that hold for pods that are not known yet
   Interner<Block> blocks;
   BlockTree block_tree;
   PortCuts ports;

@@ -192,7 +192,7 @@ TEST(Engine, CompiledIsAsTheOracleSays) {
   std::size_t cases = 0;
   for (std::uint64_t seed = 1; seed <= scaled(250); ++seed) {
     RandomCluster cluster(seed, seed % 2 == 0);
-    Engine engine;
+    Engine engine(1, cluster.state.pod_ranges);
     cluster.fill(engine);
     Tables tables;
     tables.apply(engine.compile());
@@ -234,6 +234,41 @@ class EngineRows : public ::testing::Test {
   }
   Engine engine;
 };
+
+TEST(EngineUnknown, ADenialOfPodsHoldsForAddressesThatNobodyHasYet) {
+  Engine engine(1, {*net::Prefix::parse("10.0.0.0/24")});
+  engine.set_namespace({"x", {{"ns", "x"}}, false});
+  const auto set_pod = [&](std::uint8_t i, const char* labels) {
+    model::Pod p;
+    p.id = {"x", "p" + std::to_string(i)}, p.ips = {net::IpAddr::v4(0x0a000000U + i)}, p.labels = {{"pod", labels}};
+    engine.set_pod(p);
+  };
+  set_pod(1, "1"), set_pod(2, "2");
+  engine.add_local(7, {"x", "p1"}, Engine::Unknown::kClosed);
+  model::Policy deny;
+  deny.tier = model::PolicyTier::kAdmin, deny.id = {"", "deny"}, deny.priority = 1;
+  model::PolicyRule rule;
+  rule.action = model::PolicyAction::kDeny, rule.all_ports = true;
+  rule.peers = {{.pods = {model::LabelSelector{}, {{{"pod", model::LabelRequirement::Op::kIn, {"3"}}}}}}};
+  deny.subject = {model::LabelSelector{}, {}}, deny.ingress = {rule};
+  const auto from = [&](std::uint32_t addr) {
+    engine.compile();
+    return engine.judge(7, Direction::kIngress, net::IpAddr::v4(addr), 6, 80).allowed;
+  };
+  EXPECT_TRUE(from(0x0a000003)) << "no policy";
+  engine.set_policy(deny);
+  EXPECT_TRUE(from(0x0a000002)) << "a pod that it does not deny";
+  EXPECT_FALSE(from(0x0a000003)) << "it might be pod 3";
+  EXPECT_TRUE(from(0x0b000003)) << "no pod's address";
+  set_pod(3, "3");
+  EXPECT_FALSE(from(0x0a000003)) << "it is";
+  set_pod(4, "4");
+  EXPECT_TRUE(from(0x0a000004)) << "known, and another";
+  engine.remove_pod("x/p4");
+  EXPECT_FALSE(from(0x0a000004));
+  engine.remove_policy(model::PolicyTier::kAdmin, "deny");
+  EXPECT_TRUE(from(0x0a000004));
+}
 
 TEST_F(EngineRows, APolicyOfNoLocalPodCostsNothing) {
   engine.set_policy(policy("a", "1", "2", 80));
@@ -322,7 +357,7 @@ TEST_F(EngineRows, MorePortClassesThanNumbersIsSaid) {
 TEST(Engine, WhatIsTakenAwayLeavesNothing) {
   for (std::uint64_t seed = 1; seed <= scaled(20); ++seed) {
     RandomCluster cluster(5000 + seed, true);
-    Engine engine;
+    Engine engine(1, cluster.state.pod_ranges);
     cluster.fill(engine);
     for (int step = 0; step < 30; ++step) cluster.step(engine), engine.compile();
     for (const auto& p : cluster.state.policies) engine.remove_policy(p.tier, p.id.to_string());
@@ -360,7 +395,7 @@ class Quarantine {
 TEST(Engine, StepByStepIsAsAllAtOnce) {
   for (std::uint64_t seed = 1; seed <= scaled(40); ++seed) {
     RandomCluster cluster(1000 + seed, seed % 2 == 0);
-    Engine engine;
+    Engine engine(1, cluster.state.pod_ranges);
     Tables tables;
     Quarantine quarantine;
     cluster.fill(engine);
@@ -373,7 +408,7 @@ TEST(Engine, StepByStepIsAsAllAtOnce) {
       Tables whole;
       whole.apply(engine.whole());
       EXPECT_TRUE(whole == tables) << "what Deltas made is not the whole";
-      Engine fresh;
+      Engine fresh(1, cluster.state.pod_ranges);
       cluster.feed(fresh);
       fresh.compile();
       Tables again;

@@ -19,6 +19,7 @@ struct Question {
   std::uint16_t port;
   std::vector<const model::Pod*> peer_pods;  // live ones that own the address: one, but for a moment as an address is used again
   std::vector<const model::Node*> peer_nodes;
+  bool unknown = false;  // nobody's address, in the pods' range
 };
 
 bool counts(const model::Pod& pod) { return !pod.host_network && !pod.terminated; }
@@ -84,6 +85,7 @@ bool pair_matches(const Question& q, const model::Policy& policy, PolicyAction a
   }
   if (peer->kind == model::PolicyPeer::Kind::kNodes)
     return !named_there && holds_for(q.peer_nodes, action, [&](const model::Node* n) { return model::matches(peer->nodes, n->labels); });
+  if (q.unknown && action == PolicyAction::kDeny && !named_there) return true;  // it might be that pod
   return holds_for(q.peer_pods, action,
                    [&](const model::Pod* pod) { return selects(q.state, peer->pods, policy.id.ns, *pod) && has_name(pod); });
 }
@@ -137,6 +139,8 @@ OracleVerdict judge_naively(const ClusterState& state, const model::Pod& subject
     if (node.name == subject.node && has(node.addresses)) return {};  // the host always reaches its own pods, and they it
     q.peer_nodes.push_back(&node);
   }
+  q.unknown = q.peer_pods.empty() && q.peer_nodes.empty() &&
+              std::any_of(state.pod_ranges.begin(), state.pod_ranges.end(), [&](const net::Prefix& range) { return range.contains(peer); });
 
   std::vector<const model::Policy*> admin, isolating, baseline;
   for (const auto& policy : state.policies) {

@@ -16,6 +16,7 @@ struct ClusterState {
   std::vector<model::Pod> pods;
   std::vector<model::Node> nodes;
   std::vector<model::Policy> policies;
+  std::vector<net::Prefix> pod_ranges;  // addresses there that nobody has are pods' that are not known yet
 };
 
 struct OracleVerdict {

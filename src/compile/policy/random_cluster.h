@@ -45,7 +45,10 @@ class RandomCluster {
     Engine::Unknown unknown;
   };
 
-  RandomCluster(std::uint64_t seed, bool with_tiers) : random(seed), with_tiers_(with_tiers) {}
+  RandomCluster(std::uint64_t seed, bool with_tiers) : random(seed), with_tiers_(with_tiers) { state.pod_ranges = pod_ranges(); }
+
+  // Of some of the addresses that pods have.
+  static std::vector<net::Prefix> pod_ranges() { return {*net::Prefix::parse("10.0.0.0/23"), *net::Prefix::parse("fd00::/112")}; }
 
   ClusterState state;
   std::vector<Local> locals;
