@@ -10,7 +10,7 @@
 
 #include "agent/object_log.h"
 #include "datapath/memory_policy_tables.h"
-#include "k8s/decode.h"
+#include "reflect/test_support.h"
 #include "sys/log.h"
 
 namespace fairway::agent {
@@ -32,15 +32,8 @@ struct Node {
       : flow(cluster, problems, {tables, host, [] {}, [this] { return online; }}, std::move(config)) {
     EXPECT_TRUE(flow.adopt().ok());
   }
-  void put(Kind kind, std::string json) { feed(kind, std::move(json), false); }
-  void remove(Kind kind, std::string json) { feed(kind, std::move(json), true); }
-  void feed(Kind kind, std::string json, bool gone) {
-    k8s::Decoder decoder(kind);
-    json.reserve(json.size() + k8s::Decoder::kPadding);
-    ASSERT_TRUE(decoder.decode_object(json).ok()) << json;
-    if (gone) cluster.remove(decoder.object());
-    else cluster.put(decoder.object());
-  }
+  void put(Kind kind, std::string json) { reflect::feed(cluster, kind, std::move(json), false); }
+  void remove(Kind kind, std::string json) { reflect::feed(cluster, kind, std::move(json), true); }
   void run() { flow.run(cluster.take_changes(), now); }
   void pod(const std::string& name, const std::string& addr, const std::string& labels = "") {
     put(Kind::kPod, R"({"metadata":{"namespace":"d","name":")" + name + R"(","uid":"u-)" + name + R"(","labels":{)" + labels +

@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "k8s/quantity.h"
+
 namespace fairway::apiserver {
 namespace {
 
@@ -205,70 +207,16 @@ std::vector<std::string> check_path_segment(std::string_view value) {
   return {};
 }
 
-namespace {
-
-// A quantity is mantissa * 10^-scale * multiplier; enough of resource.Quantity for what a lab holds.
-struct Quantity {
-  double value = 0;
-  std::string_view suffix;
-};
-
-std::optional<double> suffix_factor(std::string_view suffix) {
-  static constexpr std::pair<std::string_view, double> kFactors[] = {{"", 1},
-                                                                     {"n", 1e-9},
-                                                                     {"u", 1e-6},
-                                                                     {"m", 1e-3},
-                                                                     {"k", 1e3},
-                                                                     {"M", 1e6},
-                                                                     {"G", 1e9},
-                                                                     {"T", 1e12},
-                                                                     {"P", 1e15},
-                                                                     {"E", 1e18},
-                                                                     {"Ki", 1024.0},
-                                                                     {"Mi", 1048576.0},
-                                                                     {"Gi", 1073741824.0},
-                                                                     {"Ti", 1099511627776.0},
-                                                                     {"Pi", 1125899906842624.0},
-                                                                     {"Ei", 1152921504606846976.0}};
-  for (const auto& [name, factor] : kFactors) {
-    if (name == suffix) return factor;
-  }
-  if (suffix.size() > 1 && (suffix[0] == 'e' || suffix[0] == 'E')) {
-    int exponent = 0;
-    const std::string_view digits = suffix.substr(suffix[1] == '+' ? 2 : 1);
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), exponent);
-    if (error == std::errc{} && end == digits.data() + digits.size() && exponent > -19 && exponent < 19) return std::pow(10.0, exponent);
-  }
-  return std::nullopt;
-}
-
-std::optional<Quantity> parse_quantity(std::string_view text) {
-  std::size_t at = !text.empty() && (text[0] == '+' || text[0] == '-') ? 1 : 0;
-  const std::size_t first = at;
-  bool digits = false, dot = false;
-  for (; at < text.size() && (digit(text[at]) || (text[at] == '.' && !dot)); ++at) {
-    digits |= digit(text[at]);
-    dot |= text[at] == '.';
-  }
-  if (!digits || at - first > 40) return std::nullopt;
-  const auto factor = suffix_factor(text.substr(at));
-  if (!factor) return std::nullopt;
-  Quantity quantity;
-  quantity.value = std::strtod(std::string(text.substr(first, at - first)).c_str(), nullptr) * *factor * (text[0] == '-' ? -1 : 1);
-  quantity.suffix = text.substr(at);
-  return quantity;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 double quantity_value(std::string_view text) {
-  const auto quantity = parse_quantity(text);
+  const auto quantity = k8s::parse_quantity(text);
   return quantity ? quantity->value : 0;
 }
 
 // The largest suffix of the same family that leaves no fraction.
 std::optional<std::string> canonical_quantity(std::string_view text) {
-  const auto quantity = parse_quantity(text);
+  const auto quantity = k8s::parse_quantity(text);
   if (!quantity) return std::nullopt;
   const double value = quantity->value;
   if (value == 0) return "0";
@@ -283,11 +231,11 @@ std::optional<std::string> canonical_quantity(std::string_view text) {
   };
   if (binary) {
     for (std::string_view suffix : {"Ei", "Pi", "Ti", "Gi", "Mi", "Ki", ""}) {
-      if (exact(*suffix_factor(suffix))) return print(*suffix_factor(suffix), suffix);
+      if (exact(*k8s::quantity_factor(suffix))) return print(*k8s::quantity_factor(suffix), suffix);
     }
   }
   for (std::string_view suffix : {"E", "P", "T", "G", "M", "k", "", "m", "u", "n"}) {
-    if (exact(*suffix_factor(suffix))) return print(*suffix_factor(suffix), suffix);
+    if (exact(*k8s::quantity_factor(suffix))) return print(*k8s::quantity_factor(suffix), suffix);
   }
   return value > 0 ? "1n" : "-1n";  // upstream rounds up, away from zero
 }

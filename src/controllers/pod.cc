@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "k8s/quantity.h"
+
 namespace fairway::controllers {
 
 bool is_finished(const Json& pod) {
@@ -48,25 +50,7 @@ std::optional<std::int64_t> parse_milli(const Json* quantity) {
   if (!quantity) return std::nullopt;
   if (const auto plain = as_number(quantity)) return *plain * 1000;
   if (quantity->is_double()) return static_cast<std::int64_t>(quantity->get_double() * 1000);
-  const std::string digits(as_text(quantity));
-  char* end = nullptr;
-  const double n = std::strtod(digits.c_str(), &end);
-  if (end == digits.c_str()) return std::nullopt;
-  const std::string_view suffix(end);
-  static constexpr std::pair<std::string_view, double> kUnits[] = {{"", 1e3},
-                                                                   {"m", 1},
-                                                                   {"k", 1e6},
-                                                                   {"M", 1e9},
-                                                                   {"G", 1e12},
-                                                                   {"T", 1e15},
-                                                                   {"Ki", 1e3 * 1024},
-                                                                   {"Mi", 1e3 * 1024 * 1024},
-                                                                   {"Gi", 1e3 * 1024 * 1024 * 1024},
-                                                                   {"Ti", 1e3 * 1024.0 * 1024 * 1024 * 1024}};
-  for (const auto& [unit, factor] : kUnits) {
-    if (suffix == unit) return static_cast<std::int64_t>(std::min(n * factor, 9e18));
-  }
-  return std::nullopt;
+  return k8s::parse_quantity_milli(as_text(quantity));
 }
 
 Resources requests_of(const Json& pod) {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "k8s/decode.h"
+#include "reflect/test_support.h"
 
 namespace fairway::reflect {
 namespace {
@@ -11,15 +11,8 @@ using k8s::Kind;
 
 class ClusterTest : public ::testing::Test {
  protected:
-  void put(Kind kind, std::string json) { feed(kind, std::move(json), false); }
-  void remove(Kind kind, std::string json) { feed(kind, std::move(json), true); }
-  void feed(Kind kind, std::string json, bool gone) {
-    k8s::Decoder decoder(kind);
-    json.reserve(json.size() + k8s::Decoder::kPadding);
-    ASSERT_TRUE(decoder.decode_object(json).ok()) << json;
-    if (gone) cluster_.remove(decoder.object());
-    else cluster_.put(decoder.object());
-  }
+  void put(Kind kind, std::string json) { reflect::feed(cluster_, kind, std::move(json), false); }
+  void remove(Kind kind, std::string json) { reflect::feed(cluster_, kind, std::move(json), true); }
   void pod(const std::string& ns, const std::string& name, const std::string& addr, const std::string& more = "") {
     put(Kind::kPod, R"({"metadata":{"namespace":")" + ns + R"(","name":")" + name + R"("},"spec":{"nodeName":"n2")" + more +
                         R"(},"status":{"phase":"Running","podIPs":[{"ip":")" + addr + R"("}]}})");

@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "k8s/quantity.h"
 #include "sys/file.h"
 
 namespace fairway::runtime {
@@ -93,8 +94,7 @@ std::int64_t quantity(const Json& container, const char* group, const char* name
   const Json* found = resources ? member(*resources, name) : nullptr;
   if (!found) return -1;
   if (!found->is_string()) return number(*resources, name) * 1000;
-  auto milli = parse_quantity_milli(std::string(found->get_string()));
-  return milli.ok() ? *milli : -1;
+  return k8s::parse_quantity_milli(found->get_string()).value_or(-1);
 }
 
 JsonObject resources(const ContainerSetup& setup) {

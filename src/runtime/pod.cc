@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "k8s/quantity.h"
 #include "runtime/pod_files.h"
 #include "runtime/volumes.h"
 #include "sys/file.h"
@@ -223,7 +224,7 @@ static Json capability_args(const Json& pod) {
                                           std::tuple{"kubernetes.io/egress-bandwidth", "egressRate", "egressBurst"}}) {
     const std::string value = annotation(pod, name);
     if (value.empty()) continue;
-    if (auto milli = parse_quantity_milli(value); milli.ok()) {
+    if (const auto milli = k8s::parse_quantity_milli(value)) {
       bandwidth[rate] = *milli / 1000;
       bandwidth[burst] = *milli / 1000;
     }

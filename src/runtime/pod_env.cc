@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <thread>
 
+#include "k8s/quantity.h"
+
 namespace fairway::runtime {
 
 std::string expand_variables(const std::string& in, const std::map<std::string, std::string>& variables) {
@@ -67,31 +69,10 @@ Result<std::string> pod_field(const PodFacts& facts, const std::string& path) {
   return make_error(Code::kInvalid, "unsupported fieldPath: " + path);
 }
 
-Result<std::int64_t> parse_quantity_milli(const std::string& in) {
-  char* end = nullptr;
-  const double value = std::strtod(in.c_str(), &end);
-  const std::string suffix = end ? end : "";
-  static const std::map<std::string, double> scales = {{"", 1},
-                                                       {"m", 1e-3},
-                                                       {"k", 1e3},
-                                                       {"M", 1e6},
-                                                       {"G", 1e9},
-                                                       {"T", 1e12},
-                                                       {"P", 1e15},
-                                                       {"E", 1e18},
-                                                       {"u", 1e-6},
-                                                       {"n", 1e-9},
-                                                       {"Ki", 1024.0},
-                                                       {"Mi", 1048576.0},
-                                                       {"Gi", 1073741824.0},
-                                                       {"Ti", 1099511627776.0},
-                                                       {"Pi", 1125899906842624.0},
-                                                       {"Ei", 1152921504606846976.0}};
-  const auto scale = scales.find(suffix);
-  if (in.empty() || end == in.c_str() || scale == scales.end() || !(value >= 0) || !std::isfinite(value))
-    return make_error(Code::kInvalid, "quantity \"" + in.substr(0, 64) + "\" is none");
-  const double milli = std::ceil(value * scale->second * 1000.0 - 1e-6);
-  return milli > 9e18 ? INT64_MAX : static_cast<std::int64_t>(milli);
+// In thousandths.
+Result<std::int64_t> quantity(const std::string& text) {
+  if (const auto milli = k8s::parse_quantity_milli(text)) return *milli;
+  return make_error(Code::kInvalid, "quantity \"" + text.substr(0, 64) + "\" is none");
 }
 
 Result<std::string> resource_field(const Json& container, const std::string& resource, const std::string& divisor) {
@@ -101,13 +82,13 @@ Result<std::string> resource_field(const Json& container, const std::string& res
   const Json* found = group ? member(*group, name) : nullptr;
   std::int64_t milli = 0;
   if (found && found->is_string()) {
-    FW_ASSIGN(milli, parse_quantity_milli(std::string(found->get_string())));
+    FW_ASSIGN(milli, quantity(std::string(found->get_string())));
   } else if (found) {
     milli = number(*group, name) * 1000;
   } else if (resource == "limits.cpu") {
     milli = static_cast<std::int64_t>(std::thread::hardware_concurrency()) * 1000;
   }
-  FW_ASSIGN(std::int64_t by, parse_quantity_milli(divisor.empty() || divisor == "0" ? "1" : divisor));
+  FW_ASSIGN(std::int64_t by, quantity(divisor.empty() || divisor == "0" ? "1" : divisor));
   if (by == 0) by = 1000;
   return std::to_string((milli + by - 1) / by);
 }

@@ -38,7 +38,4 @@ std::vector<std::string> env_references(const Json& container);
 Result<std::vector<std::string>> container_env(const PodFacts& facts, const Json& container, const std::vector<std::string>& image_env,
                                                const std::map<std::string, std::string>& services, const ConfigObjects& objects);
 
-// Kubernetes quantities: "100m", "64Mi", "1.5". In thousandths.
-Result<std::int64_t> parse_quantity_milli(const std::string& text);
-
 }  // namespace fairway::runtime

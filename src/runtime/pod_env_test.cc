@@ -17,14 +17,6 @@ TEST(ExpandVariables, FollowsKubernetes) {
   EXPECT_EQ(expand_variables("$$$(A)", v), "$1");
 }
 
-TEST(Quantity, IsInThousandths) {
-  EXPECT_EQ(*parse_quantity_milli("100m"), 100);
-  EXPECT_EQ(*parse_quantity_milli("1.5"), 1500);
-  EXPECT_EQ(*parse_quantity_milli("64Mi"), (64LL << 20) * 1000);
-  EXPECT_EQ(*parse_quantity_milli("1k"), 1'000'000);
-  for (const char* bad : {"", "x", "-1", "1Q", "1 Mi", "nan"}) EXPECT_FALSE(parse_quantity_milli(bad).ok()) << bad;
-}
-
 TEST(PodField, KnowsTheDownwardApi) {
   const Json pod =
       parse(R"({"metadata":{"name":"n","namespace":"s","uid":"u","labels":{"a/b":"1","z":"\"q\""}},"spec":{"serviceAccountName":"sa"}})");

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "k8s/quantity.h"
 #include "sys/fd.h"
 #include "sys/file.h"
 
@@ -115,8 +116,9 @@ Result<std::string> empty_dir(const std::string& path, const Json& volume, std::
   if (fresh && text(volume, "emptyDir.medium") == "Memory") {
     std::string options = "mode=0777";
     if (const std::string limit = text(volume, "emptyDir.sizeLimit"); !limit.empty()) {
-      FW_ASSIGN(const std::int64_t milli, parse_quantity_milli(limit));
-      options += ",size=" + std::to_string(milli / 1000);
+      const auto milli = k8s::parse_quantity_milli(limit);
+      if (!milli) return make_error(Code::kInvalid, "emptyDir.sizeLimit: \"" + limit.substr(0, 64) + "\" is no quantity");
+      options += ",size=" + std::to_string(*milli / 1000);
     }
     if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) < 0)
       return errno_error(errno, "mount tmpfs at " + path);

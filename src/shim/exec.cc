@@ -51,16 +51,7 @@ class Exec final : public Client::Sink {
 
 void Exec::feed() {
   int& fd = started_.stdio.in;
-  while (fd >= 0 && !input_.empty()) {
-    const ssize_t n = ::write(fd, input_.data(), input_.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return;
-    if (n < 0) {
-      input_.clear();
-      break;
-    }
-    input_.erase(0, static_cast<std::size_t>(n));
-  }
+  if (!write_some(fd, input_)) return;
   if (fd < 0 || !input_ended_) return;
   input_ended_ = false;
   if (started_.stdio.tty) {

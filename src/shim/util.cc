@@ -34,6 +34,17 @@ bool write_all(int fd, const char* data, std::size_t size) {
   return true;
 }
 
+bool write_some(int fd, std::string& data) {
+  while (!data.empty()) {
+    const ssize_t n = fd >= 0 ? ::write(fd, data.data(), data.size()) : -1;
+    if (fd >= 0 && n < 0 && errno == EINTR) continue;
+    if (fd >= 0 && n < 0 && errno == EAGAIN) return false;
+    if (n < 0) data.clear();
+    else data.erase(0, static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
 bool write_file(const std::string& path, const std::string& text) {
   const std::string temporary = path + ".tmp";
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);

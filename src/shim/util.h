@@ -12,6 +12,8 @@ namespace fairway::shim {
 [[noreturn]] void die(const char* what);  // with errno, to stderr
 void set_nonblocking(int fd);
 bool write_all(int fd, const char* data, std::size_t size);
+// What a non-blocking fd takes of it; it is dropped where nobody reads (also fd -1). False: some is left.
+bool write_some(int fd, std::string& data);
 // Replaces `path` at once: a reader sees the old or the new text.
 bool write_file(const std::string& path, const std::string& text);
 std::string read_small_file(const std::string& path);
