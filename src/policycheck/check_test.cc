@@ -224,7 +224,8 @@ TEST(Compare, IsTheDifferenceOfWhatTheNaiveEvaluatorSays) {
 
 TEST(Compare, OnlyTheEndsThatAreChosen) {
   const std::string next =
-      kShop + pod("new", "{app: new}") + policy("web", "{podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}");
+      kShop + pod("new", "{app: new}") +
+      policy("web", "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{ipBlock: {cidr: 198.51.100.0/24}}]}]}");
   const auto before = check_of(kShop), after = check_of(next);
   const auto changed = [&](const std::string& from, const std::string& to) {
     const auto selection = [&](const Check& check) {
@@ -242,6 +243,7 @@ TEST(Compare, OnlyTheEndsThatAreChosen) {
   EXPECT_EQ(changed("*", "db"), Texts{"+default/new"});
   EXPECT_EQ(changed("outside", "web"), (Texts{"192.0.2.0/24 default/web", "outside default/web"}));
   EXPECT_EQ(changed("192.0.2.0/24", "web"), Texts{"192.0.2.0/24 default/web"});
+  EXPECT_EQ(changed("198.51.100.0/24", "web"), Texts{});  // before, it was what lies around it, which changes
   EXPECT_EQ(changed("web", "new"), Texts{"+default/new"});
 }
 
