@@ -41,8 +41,9 @@ class PolicySeed : public ::testing::TestWithParam<bool> {
     ASSERT_TRUE(outcome && outcome->ok()) << outcome->error().message;
   }
   // A question to `to` from a socket that is not connected, its answer, and after the pod has become isolated another answer.
+  // `stranger` reaches the client, too, as long as nothing judges it.
   void late_answer(Cluster& cluster, const Pod& client_pod, net::SocketAddr to, const std::string& server_netns, net::SocketAddr at,
-                   const Pod& isolated, fw_subject_default ingress, fw_subject_default egress) {
+                   const Pod& isolated, fw_subject_default ingress, fw_subject_default egress, const Pod& stranger) {
     PolicyRows rows(cluster, 1);
     const sys::Fd server = listen_in(cluster, server_netns, Kind::kUdp, at),
                   client = client_in(cluster, client_pod.netns, Kind::kUdp, v6());
@@ -51,14 +52,16 @@ class PolicySeed : public ::testing::TestWithParam<bool> {
     ASSERT_EQ(receive(server, &from), "question");
     ASSERT_EQ(send_to(server, from, "answer"), 0);
     ASSERT_EQ(receive(client), "answer");
+    const net::SocketAddr asked_from{client_pod.ip(v6()), port_of(client)};
+    (void)send_to(client_in(cluster, stranger.netns, Kind::kUdp, v6()), asked_from, "early");
+    ASSERT_EQ(receive(client), "early");
     begin_tracking(cluster, isolated);
     rows.subject(isolated.ifindex, 5, ingress, egress);
     rows.generation(1);
     ASSERT_EQ(send_to(server, from, "late"), 0);
     EXPECT_EQ(receive(client), "late");
     // Who is not of this connection is judged as who begins.
-    const sys::Fd other = client_in(cluster, server_netns, Kind::kUdp, v6());
-    (void)send_to(other, {client_pod.ip(v6()), port_of(client)}, "other");
+    (void)send_to(client_in(cluster, stranger.netns, Kind::kUdp, v6()), asked_from, "other");
     EXPECT_EQ(receive(client), "");
   }
 };
@@ -68,21 +71,21 @@ TEST_P(PolicySeed, TheClientOfAServiceBecomesIsolated) {
   FW_CLUSTER(cluster, {.nodes = 1});
   const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
   cluster.set_service(1, vip(), net::Protocol::kUdp, {{{b.ip(v6()), 5353}, 1}});
-  late_answer(cluster, a, vip(), b.netns, {b.ip(v6()), 5353}, a, FW_SUBJECT_DENY, FW_SUBJECT_ALLOW);
+  late_answer(cluster, a, vip(), b.netns, {b.ip(v6()), 5353}, a, FW_SUBJECT_DENY, FW_SUBJECT_ALLOW, b);
 }
 
 TEST_P(PolicySeed, ItsBackendBecomesIsolated) {
   FW_CLUSTER(cluster, {.nodes = 1});
   const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
   cluster.set_service(1, vip(), net::Protocol::kUdp, {{{b.ip(v6()), 5353}, 1}});
-  late_answer(cluster, a, vip(), b.netns, {b.ip(v6()), 5353}, b, FW_SUBJECT_ALLOW, FW_SUBJECT_DENY);
+  late_answer(cluster, a, vip(), b.netns, {b.ip(v6()), 5353}, b, FW_SUBJECT_ALLOW, FW_SUBJECT_DENY, b);
 }
 
 TEST_P(PolicySeed, AClientOfTheWorldBecomesIsolated) {
   FW_CLUSTER(cluster, {.nodes = 1});
-  const Pod a = cluster.add_pod(1, "a");
+  const Pod a = cluster.add_pod(1, "a"), b = cluster.add_pod(1, "b");
   const net::SocketAddr world{ip(v6() ? "fd00:172:31::2" : "172.31.0.2"), 53};
-  late_answer(cluster, a, world, cluster.fabric_netns(), world, a, FW_SUBJECT_DENY, FW_SUBJECT_ALLOW);
+  late_answer(cluster, a, world, cluster.fabric_netns(), world, a, FW_SUBJECT_DENY, FW_SUBJECT_ALLOW, b);
 }
 
 }  // namespace
