@@ -73,6 +73,8 @@ TEST_P(PolicyPaths, TwoNodes) {
     {
       const sys::Fd listener = listen_in(cluster, b.netns, Kind::kTcp, at);
       EXPECT_TRUE(refused(cluster, a.netns, at));
+      EXPECT_GT(cluster.count(1, "policy-egress"), 0u);
+      EXPECT_EQ(cluster.count(2, "policy-ingress"), 0u) << "it has not left";
       near.verdict(6, FW_POL_EGRESS, FW_PEER_NONE, FW_PORT_ANY, FW_VERDICT_ALLOW, 1);
       EXPECT_TRUE(refused(cluster, a.netns, at));
       EXPECT_GT(cluster.count(2, "policy-ingress"), 0u);
@@ -120,9 +122,11 @@ TEST_P(PolicyPaths, ThroughAService) {
     isolate(near, a, 6);
     isolate(far, b, 5);
     EXPECT_TRUE(refused(cluster, a.netns, {vip(), 80}));
+    EXPECT_GT(cluster.count(1, "policy-egress"), 0u);
     near.peer(b.ip(v6()), 11);
     near.verdict(6, FW_POL_EGRESS, 11, FW_PORT_ANY, FW_VERDICT_ALLOW, 1);
     EXPECT_TRUE(refused(cluster, a.netns, {vip(), 80}));
+    EXPECT_GT(cluster.count(backend_node, "policy-ingress"), 0u);
     far.peer(a.ip(v6()), 10);
     far.verdict(5, FW_POL_INGRESS, 10, FW_PORT_ANY, FW_VERDICT_ALLOW, 1);
     EXPECT_EQ(tcp_echo(cluster, a.netns, {vip(), 80}, b.netns, {b.ip(v6()), 8080}), "");
