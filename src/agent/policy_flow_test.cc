@@ -16,6 +16,7 @@
 namespace fairway::agent {
 namespace {
 
+using compile::policy::Direction;
 using k8s::Kind;
 using std::chrono::seconds;
 

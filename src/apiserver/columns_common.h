@@ -16,7 +16,7 @@ using Cells = std::vector<std::string>;
 
 inline std::string name_of(const Object& object) { return std::string(text_at(object, "metadata.name")); }
 inline std::string age_of(const Object& object) { return age_text(text_at(object, "metadata.creationTimestamp")); }
-inline std::string or_none(std::string text) { return text.empty() ? "<none>" : text; }
+inline std::string or_none(const std::string& text) { return text.empty() ? "<none>" : text; }
 inline std::string count_of(const Object& object, std::string_view path) { return std::to_string(int_at(object, path)); }
 
 inline std::string join(const std::vector<std::string>& parts, std::string_view separator = ",") {

@@ -47,7 +47,7 @@ class LabelParser {
 
   std::string word() {
     skip_space();
-    const std::string found(text_.substr(0, text_.find_first_of(" \t,=!()<>")));
+    std::string found(text_.substr(0, text_.find_first_of(" \t,=!()<>")));
     text_.remove_prefix(found.size());
     return found;
   }

@@ -103,7 +103,7 @@ CniServer::Stats ServerImpl::stats() const {
   return out;
 }
 
-void ServerImpl::reply_error(const std::string& version, CniError error, const Done& done) {
+void ServerImpl::reply_error(const std::string& version, const CniError& error, const Done& done) {
   ++stats_.failed;
   done({http_status(error.code), render_error(version, error)});
 }
@@ -111,7 +111,7 @@ void ServerImpl::reply_error(const std::string& version, CniError error, const D
 void ServerImpl::handle(std::string_view body, Done done) {
   auto parsed = parse_request(body);
   if (auto* refused = std::get_if<RequestError>(&parsed)) {
-    reply_error(refused->version, std::move(refused->error), done);
+    reply_error(refused->version, refused->error, done);
     return;
   }
   dispatch(std::move(std::get<CniRequest>(parsed)), std::move(done));
