@@ -53,7 +53,7 @@ class ServerImpl final : public CniServer {
   // cni_server.cc
   void dispatch(CniRequest request, Done done);
   CniReply status(const CniRequest& request) const;
-  void reply_error(const std::string& version, CniError error, const Done& done);
+  void reply_error(const std::string& version, const CniError& error, const Done& done);
   void step(std::string_view name) const {
     if (config_.on_step) config_.on_step(name);
   }
