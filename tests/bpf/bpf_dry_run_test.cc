@@ -87,6 +87,9 @@ TEST_P(DryRunTest, LeavesNoTrace) {
   rows_->subject(a_.ifindex, 6, FW_SUBJECT_OPEN, FW_SUBJECT_DENY, 61);
   rows_->cidr(v6() ? "2001:db8::/32" : "198.51.100.0/24", 11);
   rows_->verdict(6, FW_POL_EGRESS, 11, FW_PORT_ANY, FW_VERDICT_ALLOW, 62);
+  EXPECT_FALSE(passes(a_, of(b_), 1000, 80));  // what the node has counted and follows stays, too
+  EXPECT_TRUE(passes(a_, world(), 1000, 80));
+  ASSERT_FALSE(dp().pol_denied().dump()->empty() || dp().pol_hits().dump()->empty() || dp().track_new().dump()->empty());
   const std::string before = everything();
   const net::IpAddr vip = ip(v6() ? "fd00:10:96::10" : "10.96.0.10");
   for (const auto& to : {of(b_), of(far_), world(), vip, node(1), node(2), of(a_)})
