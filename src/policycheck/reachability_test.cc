@@ -33,7 +33,9 @@ struct Compared {
 
 // Every address there is, of pods by their own, against the party that stands for it.
 Compared compare(const ClusterState& state, const std::string& what) {
-  const Parties parties(state, {*net::Prefix::parse("10.0.0.0/8")});
+  auto pod_ranges = state.pod_ranges;  // to the evaluator, who is nobody there is no outside, but a pod that is not known yet
+  pod_ranges.push_back(*net::Prefix::parse("10.0.0.0/8"));
+  const Parties parties(state, pod_ranges);
   const Reachability reach(state, parties);
   std::vector<std::pair<net::IpAddr, PartyId>> peers;
   for (PartyId id = 0; id < parties.all().size(); ++id) peers.emplace_back(parties[id].addr, id);

@@ -112,6 +112,7 @@ class Offline(Case):
         change = (SHOP, os.path.join(NEXT, "db.yaml"), "--apply", "-n", "shop")
         self.assertRegex(policy("diff", *change, "--from", "report")[1], r"(?m)^shop/report +shop/db +5432$")
         self.assertEqual(policy("diff", *change, "--to", "web")[1], "0 pairs opened, 0 closed\n")
+        self.assertIn("removed: default/backend\n", policy("diff", SCENARIO, os.path.join(SCENARIO, "frontend-pod.yaml"), "--from", "backend")[1])
         code, _, err = policy("diff", *change, "--from", "nobody")
         self.assertEqual(code, 2)
         self.assertIn('"nobody"', err)
