@@ -30,6 +30,13 @@ Status DeniedCounts::settle(const Which& which, const Name& name) {
   return {};
 }
 
+Status DeniedCounts::forget_flows(const std::function<bool(std::uint32_t rule)>& which) {
+  FW_ASSIGN(const auto rows, tables_.pol_hits().dump());
+  for (const auto& [key, hit] : rows)
+    if (which(key.rule)) FW_TRY(tables_.pol_hits().remove(key));
+  return {};
+}
+
 Result<std::vector<Denied>> DeniedCounts::all(const Name& name) const {
   FW_ASSIGN(const auto rows, tables_.pol_denied().dump());
   std::vector<Denied> out;

@@ -39,6 +39,8 @@ class DeniedCounts {
 
   // Keeps what these rows count, and removes them. No packet may be counted by them any more.
   Status settle(const Which& which, const Name& name);
+  // Removes the rows of single flows (pol_hits) that have these rules' numbers: they are told by the number alone.
+  Status forget_flows(const std::function<bool(std::uint32_t rule)>& which);
   // Past ones and those in force, in no order.
   Result<std::vector<Denied>> all(const Name& name) const;
 

@@ -110,6 +110,9 @@ TEST(DeniedCounts, ANumberThatIsGivenAgainHasNoCounts) {
   const std::uint32_t number = node.rule();
   ASSERT_NE(number, 0u);
   node.deny(number, 5);
+  fw_hit_key flow{};
+  flow.rule = number;
+  ASSERT_TRUE(tables.pol_hits().update(flow, {}).ok());
   EXPECT_EQ(node.denied(), (std::map<std::string, std::uint64_t>{{deny_of("default/first"), 5}}));
   node.remove_policy("first");
   std::string name;
@@ -119,6 +122,7 @@ TEST(DeniedCounts, ANumberThatIsGivenAgainHasNoCounts) {
     node.add_policy(name);
   }
   ASSERT_EQ(node.rule(), number) << "numbers are given again";
+  EXPECT_EQ(tables.pol_hits().dump()->size(), 0u) << "no flow is told by another rule's name";
   EXPECT_EQ(node.denied(), (std::map<std::string, std::uint64_t>{{deny_of("default/first", true), 5}}));
   node.deny(number, 2);
   EXPECT_EQ(node.denied(), (std::map<std::string, std::uint64_t>{{deny_of("default/first", true), 5}, {deny_of("default/" + name), 2}}));

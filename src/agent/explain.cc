@@ -123,6 +123,7 @@ json::object other_node_step(const View& view, std::uint32_t id, bool v4, const 
 // From a pod of this node to an address.
 Result<json::object> route_step(const View& view, const Target& to) {
   if (to.resolver) return step("route", "this node", "to the node's own stack, where the agent answers");
+  if (to.at.addr.is_loopback()) return step("route", "DROPPED", "martian: a loopback address is of the pod itself, and leaves no pod");
   FW_ASSIGN(const fw_config config, view.datapath.config());
   const auto row = view.datapath.endpoints().lookup(datapath::to_abi(to.at.addr));
   const bool v4 = to.at.addr.is_v4();
@@ -147,6 +148,17 @@ bool is_end_of_way(const json::object& route) {
   return result == "DROPPED" || result == "REFUSED" || result == "unreachable";
 }
 
+// Nothing is judged on the way to a node. But a port of it may be a pod's: known here of this node's own ports.
+json::object node_step(const View& view, const Target& to, std::uint8_t protocol) {
+  const compile::services::FrontendKey key{to.at.addr, to.at.port, static_cast<net::Protocol>(protocol), FW_SCOPE_EXTERNAL};
+  const auto row = view.datapath.frontends().lookup(compile::services::to_abi(key));
+  const auto pods = row.ok() ? targets_of(view, *row) : Result<std::vector<Target>>(std::vector<Target>{});
+  if (pods.ok() && !pods->empty())
+    return step("node", "hostPort", fmt::format("leads to {}, whose policies judge it: explain {}:{}", pods->front().end.name,
+                                               pods->front().end.name, pods->front().at.port));
+  return step("node", "not judged", "policies do not stand before a node's own address, but before a pod behind a hostPort of it");
+}
+
 json::object path_json(const View& view, const End& from, const net::IpAddr& source, const Target& to, std::uint8_t protocol,
                        ProgramRunner* programs) {
   json::object out{{"to", end_json(to.end, to.at.addr)}, {"port", to.at.port}};
@@ -169,6 +181,7 @@ json::object path_json(const View& view, const End& from, const net::IpAddr& sou
     out["program"] = programs->departure(source, to.at, protocol);
   }
   out["allowed"] = allowed;
+  if (to.end.kind == End::Kind::kNode) steps.push_back(node_step(view, to, protocol));
   if (to.end.kind == End::Kind::kPod) out["arrival"] = to.end.node;
   out["steps"] = std::move(steps);
   return out;
@@ -198,6 +211,7 @@ Result<std::string> explain_departure(const View& view, const Question& question
   FW_ASSIGN(const End from, find_end(view, question.from, question));
   if (from.kind == End::Kind::kService) return make_error(Code::kInvalid, from.name + " is a Service: nothing is sent from it; name a pod");
   const bool from_pod = from.kind == End::Kind::kPod;
+  if (from_pod && from.node.empty()) return make_error(Code::kInvalid, from.name + " is on no node yet: wait until it runs");
   if (from_pod && from.node != view.options.node_name) return json::serialize(json::object{{"askNode", from.node}});
   FW_ASSIGN(const End to, find_end(view, question.to, question));
   FW_ASSIGN(Port port, find_port(to, question));

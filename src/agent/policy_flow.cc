@@ -29,7 +29,9 @@ PolicyFlow::PolicyFlow(reflect::Cluster& cluster, model::Problems& problems, Pol
 Result<bool> PolicyFlow::adopt() {
   FW_ASSIGN(const bool judged, sink_.adopt());
   // Numbers as this agent will give them were the agent's before the last.
-  FW_TRY(denied_.settle([this](const fw_denied_key& key) { return key.rule != 0 && sink_.rule_of(key.rule); },
+  const auto will_be_given = [this](std::uint32_t rule) { return rule != 0 && sink_.rule_of(rule); };
+  FW_TRY(denied_.forget_flows(will_be_given));
+  FW_TRY(denied_.settle([&](const fw_denied_key& key) { return will_be_given(key.rule); },
                         [](const fw_denied_key& key) {
                           return Denied{"", std::nullopt, static_cast<compile::policy::Direction>(key.direction)};
                         }));
@@ -231,13 +233,13 @@ void PolicyFlow::settle_counts() {
   const auto freed = engine_->freed_rules();
   if (freed.empty() && counts_adopted_) return;
   const std::set<std::uint32_t> gone(freed.begin(), freed.end());
-  const auto settled = denied_.settle(
-      [&](const fw_denied_key& key) {
-        const auto number = sink_.rule_of(key.rule);
-        return !number || gone.contains(*number) || !local_.contains(key.ifindex);
-      },
-      [this](const fw_denied_key& key) { return name_of(key); });
-  if (!settled.ok()) return;  // with the next change
+  const auto is_gone = [&](std::uint32_t rule) {
+    const auto number = sink_.rule_of(rule);
+    return !number || gone.contains(*number);
+  };
+  const auto settled = denied_.settle([&](const fw_denied_key& key) { return is_gone(key.rule) || !local_.contains(key.ifindex); },
+                                      [this](const fw_denied_key& key) { return name_of(key); });
+  if (!settled.ok() || !denied_.forget_flows(is_gone).ok()) return;  // with the next change
   counts_adopted_ = true;
   engine_->reuse_rules();
 }

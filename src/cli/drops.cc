@@ -45,7 +45,7 @@ struct Tables {
     const std::string node = plain(answer, "node");
     for (const auto& row : list(answer, "denied")) {
       denied.add({node, plain(row, "pod"), plain(row, "direction"), plain(row, "packets"), age(number(row, "ageMs")),
-                  rule_of(row) + (plain(row, "past") == "true" ? " (is no more)" : "")});
+                  rule_of(row) + (plain(row, "past") == "true" && !list(row.at("rule"), "policies").empty() ? " (is no more)" : "")});
       any_denied = true;
     }
     for (const auto& row : list(answer, "flows")) {

@@ -75,10 +75,15 @@ class Explanation {
       FW_ASSIGN(*answer, ask(source, departure));
     }
     auto& whole = answer->as_object();
+    const std::string backend = o.backend.starts_with("pod/") ? o.backend.substr(4) : o.backend;
+    const auto is_meant = [&](const json::value& end) {
+      const std::string name = plain(end, "name");
+      return backend.empty() || name == backend || name == o.ns + "/" + backend || plain(end, "address") == backend;
+    };
     std::size_t passing = 0, unknown = 0, kept = 0;
     json::array paths;
     for (auto& path : whole["paths"].as_array()) {
-      if (!o.backend.empty() && plain(path.at("to"), "name") != o.backend && plain(path.at("to"), "address") != o.backend) continue;
+      if (!is_meant(path.at("to"))) continue;
       arrive(whole, path.as_object());
       passing += path.at("allowed").as_bool() ? 1 : 0, unknown += path.as_object().contains("unknown") ? 1 : 0, ++kept;
       paths.push_back(std::move(path));

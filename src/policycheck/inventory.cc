@@ -92,7 +92,9 @@ std::optional<Row> Taker::reflect(Kind kind, const ManifestObject& object, const
   }
   for (const auto& problem : reflected.problems)
     out_.findings.push_back({Severity::kError, "invalid-part", object.name(), problem.field, problem.reason,
-                             "write it as the API has it: what cannot be read lets nothing through",
+                             problem.field.starts_with("spec.policyTypes")
+                                 ? "write it as the API has it: a direction that is not named is not restricted"
+                                 : "write it as the API has it: what cannot be read lets nothing through",
                              object.source.place(prefix + problem.field)});
   return std::move(reflected.row);
 }

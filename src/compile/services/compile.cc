@@ -55,6 +55,8 @@ std::string FrontendKey::to_string() const { return net::SocketAddr{addr, port}.
 Compiled compile_service(const model::Service& service, std::span<const model::EndpointSlice> slices, const Config& config) {
   Compiled out;
   if (service.headless || service.type == model::ServiceType::kExternalName) return out;
+  if (service.type == model::ServiceType::kNodePort || service.type == model::ServiceType::kLoadBalancer)
+    out.problems.push_back({"spec.type", "served by its ClusterIP alone: node ports and load balancers' addresses lead nowhere yet"});
   for (std::size_t i = 0; i < service.cluster_ips.size(); ++i) {
     const net::IpAddr& addr = service.cluster_ips[i];
     const bool ours = config.service_ranges.empty() || std::any_of(config.service_ranges.begin(), config.service_ranges.end(),
