@@ -149,7 +149,8 @@ Parties::Owners Parties::find_owners() const {
     }
   }
   for (std::uint32_t n = 0; n < state_.nodes.size(); ++n)
-    for (const auto& addr : state_.nodes[n].addresses) out.nodes[addr].push_back(n);
+    for (const auto* addrs : {&state_.nodes[n].addresses, &state_.nodes[n].other_addresses})
+      for (const auto& addr : *addrs) out.nodes[addr].push_back(n);
   return out;
 }
 
@@ -182,8 +183,10 @@ void Parties::place_pods(const Owners& owners) {
 }
 
 void Parties::add_nodes(const Owners& owners) {
-  for (const auto& node : state_.nodes)
-    for (const auto& addr : node.addresses) {
+  for (const auto& node : state_.nodes) {
+    auto addrs = node.addresses;
+    addrs.insert(addrs.end(), node.other_addresses.begin(), node.other_addresses.end());
+    for (const auto& addr : addrs) {
       Party party{.kind = Party::Kind::kNode, .addr = addr, .name = "node/" + node.name, .nodes = owners.nodes.at(addr)};
       if (const auto pod = owners.pod.find(addr); pod != owners.pod.end()) {
         const auto several = owners.several.find(addr);
@@ -192,6 +195,7 @@ void Parties::add_nodes(const Owners& owners) {
       }
       add(std::move(party));
     }
+  }
 }
 
 // A part of the outside for each prefix that a policy names, where it is the longest; the rest is "outside".
