@@ -154,8 +154,9 @@ json::object node_step(const View& view, const Target& to, std::uint8_t protocol
   const auto row = view.datapath.frontends().lookup(compile::services::to_abi(key));
   const auto pods = row.ok() ? targets_of(view, *row) : Result<std::vector<Target>>(std::vector<Target>{});
   if (pods.ok() && !pods->empty())
-    return step("node", "hostPort", fmt::format("leads to {}, whose policies judge it: explain {}:{}", pods->front().end.name,
-                                               pods->front().end.name, pods->front().at.port));
+    return step("node", "hostPort",
+                fmt::format("leads to {}, whose policies judge it: explain {}:{}", pods->front().end.name, pods->front().end.name,
+                            pods->front().at.port));
   return step("node", "not judged", "policies do not stand before a node's own address, but before a pod behind a hostPort of it");
 }
 

@@ -69,7 +69,9 @@ const RuleName* rule_behind(const View& view, std::uint32_t number) {
   return own ? policy.engine().find_rule(*own) : nullptr;
 }
 
-std::string rule_text(const RuleName* rule) { return rule == nullptr ? "a rule that this agent has no name for (an earlier agent's, or gone)" : rule->to_string(); }
+std::string rule_text(const RuleName* rule) {
+  return rule == nullptr ? "a rule that this agent has no name for (an earlier agent's, or gone)" : rule->to_string();
+}
 
 json::object rule_json(const RuleName* rule) {
   if (rule == nullptr) return {{"text", rule_text(nullptr)}, {"policies", json::array{}}, {"index", -1}};

@@ -56,9 +56,10 @@ TEST(Lint, ShadowedByTheAdminTier) {
   };
   const std::string rule = kPods + policy("p", kWebToDb), on_8080 = ", protocols: [{tcp: {destinationPort: {number: 8080}}}]";
   EXPECT_EQ(told(rule + admin("Deny"), "shadowed"),
-            Texts{"spec.ingress[0]: allows nothing: ClusterNetworkPolicies of tier Admin deny all that it matches"});
-  EXPECT_EQ(told(rule + admin("Accept"), "shadowed"),
-            Texts{"spec.ingress[0]: changes nothing: ClusterNetworkPolicies of tier Admin allow all that it matches already"});
+            Texts{"spec.ingress[0]: allows nothing: the Admin tier denies all that it matches (ClusterNetworkPolicy a ingress[0])"});
+  EXPECT_EQ(
+      told(rule + admin("Accept"), "shadowed"),
+      Texts{"spec.ingress[0]: changes nothing: the Admin tier allows all that it matches already (ClusterNetworkPolicy a ingress[0])"});
   EXPECT_EQ(ids(rule + admin("Pass")), Ids{});
   EXPECT_EQ(ids(rule + admin("Deny", ", protocols: [{tcp: {destinationPort: {number: 1}}}]")), Ids{});
   EXPECT_EQ(told(rule + admin("Deny", on_8080), "shadowed").size(), 1U);
@@ -75,8 +76,9 @@ TEST(Lint, PartsOfARuleThatTheAdminTierDenies) {
     return policy("p", "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [" + peers + "], ports: [" + ports + "]}]}");
   };
   const std::string web = "{podSelector: {matchLabels: {app: web}}}", job = "{podSelector: {matchLabels: {app: job}}}";
-  const std::string pods = kPods + pod("job", "{app: job}"),
-                    part = ": allows nothing: ClusterNetworkPolicies of tier Admin deny all of it; the rest of the rule counts";
+  const std::string
+      pods = kPods + pod("job", "{app: job}"),
+      part = ": allows nothing: the Admin tier denies all of it (ClusterNetworkPolicy a ingress[0]); the rest of the rule counts";
   EXPECT_EQ(told(pods + from(job + "," + web, "{port: 80}") + deny_web, "shadowed"), Texts{"spec.ingress[0].from[1]" + part});
   EXPECT_EQ(told(pods + from(job + "," + web, "{port: 80}, {port: 443}") + deny_443, "shadowed"), Texts{"spec.ingress[0].ports[1]" + part});
   EXPECT_EQ(told(pods + from(web + ", {podSelector: {}}", "{port: 80}, {port: 440, endPort: 445}") + deny_443, "shadowed"), Texts{});

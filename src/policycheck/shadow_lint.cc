@@ -10,6 +10,7 @@ using model::PolicyTier;
 
 ClusterState admin_tier(const ClusterState& state) {
   ClusterState out;
+  out.namespaces = state.namespaces;
   out.nodes = state.nodes;
   for (const auto& policy : state.policies)
     if (policy.tier == PolicyTier::kAdmin) out.policies.push_back(policy);
@@ -18,6 +19,8 @@ ClusterState admin_tier(const ClusterState& state) {
 
 struct Told {  // of what a rule matches
   bool some_open = false, some_denied = false;
+  PartyId own = kNobody, peer = kNobody;  // the first of it
+  Port port;
   bool mixed() const { return some_open && some_denied; }
 };
 
@@ -37,26 +40,41 @@ class Shadows {
       out.push_back({Severity::kWarning, "shadowed", "NetworkPolicy " + policy.id.to_string(), at, message,
                      "remove it, or let the Admin tier Pass", check_.inventory().policy_sources[rule.policy].place(at)});
     };
-    if (!rule.decides) return say(field, whole(told(rule, policy, row)));
-    constexpr const char* kPart = "allows nothing: ClusterNetworkPolicies of tier Admin deny all of it; the rest of the rule counts";
+    if (!rule.decides) return say(field, whole(told(rule, policy, row), rule.direction));
+    const auto say_part = [&](const std::string& at, const model::PolicyRule& part) {
+      if (const Told one = told(rule, policy, part); one.some_denied && !one.some_open)
+        say(at, "allows nothing: the Admin tier denies all of it (" + decided_by(one, rule.direction) + "); the rest of the rule counts");
+    };
     for (std::size_t k = 0; row.peers.size() > 1 && k < row.peers.size(); ++k) {
       model::PolicyRule part = row;
       part.peers = {row.peers[k]};
-      if (is_denied(told(rule, policy, part))) say(field + (in ? ".from[" : ".to[") + std::to_string(k) + "]", kPart);
+      say_part(field + (in ? ".from[" : ".to[") + std::to_string(k) + "]", part);
     }
     for (std::size_t k = 0; row.ports.size() > 1 && k < row.ports.size(); ++k) {
       model::PolicyRule part = row;
       part.ports = {row.ports[k]};
-      if (is_denied(told(rule, policy, part))) say(field + ".ports[" + std::to_string(k) + "]", kPart);
+      say_part(field + ".ports[" + std::to_string(k) + "]", part);
     }
   }
 
  private:
-  static bool is_denied(const Told& told) { return told.some_denied && !told.some_open; }
-  static std::string whole(const Told& told) {
-    if (told.mixed()) return "changes nothing: of all that it matches, ClusterNetworkPolicies of tier Admin allow a part and deny the rest";
-    return told.some_open ? "changes nothing: ClusterNetworkPolicies of tier Admin allow all that it matches already"
-                          : "allows nothing: ClusterNetworkPolicies of tier Admin deny all that it matches";
+  std::string whole(const Told& told, Direction direction) const {
+    const std::string by = decided_by(told, direction);
+    if (told.mixed()) return "changes nothing: of all that it matches, the Admin tier allows a part and denies the rest (" + by + " first)";
+    return told.some_open ? "changes nothing: the Admin tier allows all that it matches already (" + by + ")"
+                          : "allows nothing: the Admin tier denies all that it matches (" + by + ")";
+  }
+
+  // The rule that decides the first of it.
+  std::string decided_by(const Told& told, Direction direction) const {
+    if (told.own == kNobody) return "none";
+    const auto& pods = check_.inventory().state.pods;
+    ClusterState state = admin_;
+    const Party& peer = parties_[told.peer];
+    if (peer.pod != kNobody) state.pods = {pods[peer.pod]};
+    model::Pod subject = pods[parties_[told.own].pod];
+    subject.ips.clear(), subject.node.clear();  // another of its pods, on another node
+    return judge_naively(state, subject, direction, peer.addr, told.port.protocol, told.port.number).rule.to_string();
   }
 
   // Ends with the first open connection of a rule that decides something: no part of it is denied as a whole then.
@@ -68,6 +86,8 @@ class Shadows {
       for (const PartyId peer : peers) {
         const PortSet ports = ports_of(row, rule.direction == Direction::kIngress ? group : parties_[peer].group);
         const PortSet open = admin_reach_.allowed(own, rule.direction, peer) & ports;
+        if (ports.empty()) continue;
+        if (out.own == kNobody) out.own = own, out.peer = peer, out.port = some_port(open != ports ? ports - open : open);
         out.some_open |= !open.empty();
         out.some_denied |= open != ports;
         if (rule.decides ? out.some_open : out.mixed()) return out;
