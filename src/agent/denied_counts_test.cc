@@ -43,12 +43,13 @@ class CountingNode {
     all.namespaces = {"default"}, all.pods = {"default/web"};
     flow_.run(all, {});
   }
-  // One that isolates every pod of the namespace from ingress.
-  void add_policy(const std::string& name, const std::string& ns = "default") {
+  // One that isolates every pod of the namespace from ingress, or in its egress.
+  void add_policy(const std::string& name, const std::string& ns = "default", bool egress = false) {
     model::Policy row;
     row.id = {ns, name};
     row.uid = "uid-" + name;
-    row.isolates_ingress = true;
+    row.isolates_ingress = !egress;
+    row.isolates_egress = egress;
     put<model::PolicyCodec>(Kind::kNetworkPolicy, row);
     changed(name, ns);
   }
@@ -146,6 +147,20 @@ TEST(DeniedCounts, UntilNoPacketIsJudgedByTheOldRules) {
   EXPECT_EQ(tables.pol_denied().size(), 0u);
 }
 
+TEST(DeniedCounts, FlowsOfARuleInForceStay) {
+  datapath::MemoryPolicyTables tables;
+  CountingNode node(tables);
+  node.add_policy("stays");
+  node.add_policy("goes", "default", true);
+  const std::uint32_t number = node.rule();
+  fw_hit_key flow{};
+  flow.rule = number;
+  ASSERT_TRUE(tables.pol_hits().update(flow, {}).ok());
+  node.remove_policy("goes");
+  EXPECT_EQ(node.rule(), number);
+  EXPECT_EQ(tables.pol_hits().size(), 1u);
+}
+
 TEST(DeniedCounts, OfAnEarlierAgentAndOfTheOneBeforeIt) {
   datapath::MemoryPolicyTables tables;
   std::uint32_t number = 0;
@@ -166,9 +181,13 @@ TEST(DeniedCounts, OfAnEarlierAgentAndOfTheOneBeforeIt) {
   {
     const fw_denied_key left{number, 7, FW_POL_INGRESS};  // what the first one's programs counted and nobody has read
     ASSERT_TRUE(tables.pol_denied().update(left, fw_hit{4, 1}).ok());
+    fw_hit_key flow{};
+    flow.rule = number;
+    ASSERT_TRUE(tables.pol_hits().update(flow, {}).ok());
     CountingNode node(tables);
     node.add_policy("third");
     EXPECT_EQ(node.rule(), number) << "the turn comes back";
+    EXPECT_EQ(tables.pol_hits().size(), 0u) << "no flow is told by this rule's name";
     EXPECT_EQ(node.denied(), (std::map<std::string, std::uint64_t>{{"unknown to  (past)", 4}, {"unknown to default/web (past)", 7}}));
   }
 }
