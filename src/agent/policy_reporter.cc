@@ -15,7 +15,7 @@ using std::chrono::seconds;
 
 constexpr char kLease[] = "fairway-policy-status";
 constexpr char kReportedAnnotation[] = "fairway.io/reported";  // PolicyVersions: all changes up to them have been told
-constexpr seconds kHeld{60}, kReleased{1}, kRenew{10}, kLookAgain{15};
+constexpr seconds kHeld{60}, kReleased{1}, kRenew{10};
 constexpr milliseconds kSoonest{100}, kRarest{30'000}, kOfRank{200}, kMostOfRank{20'000};
 constexpr double kBurst = 50, kEventsPerSecond = 2;
 constexpr std::size_t kNamed = 3;  // nodes in a warning
@@ -61,6 +61,7 @@ PolicyReporter::PolicyReporter(io::Loop& loop, k8s::ApiClient& api, Config confi
 void PolicyReporter::changed(PolicyChange change) {
   const Key key = key_of(change);
   latest_.of(change.kind) = std::max(latest_.of(change.kind), change.version);
+  if (first_.of(change.kind) == 0) first_.of(change.kind) = change.version;
   outbox_.erase(key);
   half_sent_.erase(key);
   pending_.insert_or_assign(key, Pending{std::move(change), Clock::now(), ""});
@@ -136,14 +137,15 @@ void PolicyReporter::on_lease(Result<k8s::Json> answer) {
   const json::object* spec = object_in(answer->if_object(), "spec");
   const bool mine = text_in(spec, "holderIdentity") == config_.node;
   const auto renewed = parse_api_time(text_in(spec, "renewTime"));
+  lease_says_ = PolicyVersions::parse(text_in(annotations_of(*answer), kReportedAnnotation));
   // Also of one that has released it: what it has told is told.
-  if (!mine) drop_reported(PolicyVersions::parse(text_in(annotations_of(*answer), kReportedAnnotation)));
+  if (!mine) drop_reported(lease_says_);
   const bool silent = !renewed || std::chrono::system_clock::now() - *renewed > held_for(spec);
   if (mine || (silent && !pending_.empty())) return take_lease(&*answer);
   holds_ = false;
   lease_version_.clear();
   failure_.clear();
-  later(pending_.empty() ? milliseconds(0) : kLookAgain);
+  later(pending_.empty() ? milliseconds(0) : config_.look_again);
 }
 
 void PolicyReporter::drop_reported(const PolicyVersions& by_holder) {
@@ -155,6 +157,11 @@ PolicyVersions PolicyReporter::reported() const {
   const auto up_to = [&](const PolicyChange& change) { out.of(change.kind) = std::min(out.of(change.kind), change.version - 1); };
   for (const auto& [key, pending] : pending_) up_to(pending.change);
   for (const auto& [key, news] : outbox_) up_to(news.change);
+  // What was changed between the Lease's word and the first that was seen here is for others to tell: a restarted holder would make
+  // them forget it.
+  if (Clock::now() - began_ < config_.young)
+    for (const auto kind : {k8s::Kind::kNetworkPolicy, k8s::Kind::kClusterNetworkPolicy})
+      if (lease_says_.of(kind) < first_.of(kind) || first_.of(kind) == 0) out.of(kind) = lease_says_.of(kind);
   return out;
 }
 

@@ -35,6 +35,9 @@ class PolicyReporter {
     std::function<std::vector<std::string>()> nodes;  // of the cluster, sorted
     std::chrono::milliseconds patience{3000};         // of those that do not hold the Lease
     std::chrono::milliseconds warn_after{10'000};
+    // One that began within this time does not know what was changed before; who was there has its turn to tell that.
+    std::chrono::milliseconds young{120'000};
+    std::chrono::milliseconds look_again{15'000};  // after a look at the Lease, while there is something to tell
   };
   PolicyReporter(io::Loop& loop, k8s::ApiClient& api, Config config);
 
@@ -92,7 +95,10 @@ class PolicyReporter {
   k8s::ApiClient& api_;
   Config config_;
   std::map<Key, Pending> pending_;
-  PolicyVersions latest_;  // of all changes that were seen
+  PolicyVersions latest_;      // of all changes that were seen
+  PolicyVersions first_;       // and the first of them; 0: none
+  PolicyVersions lease_says_;  // up to where all was told, by whoever wrote the Lease last
+  Clock::time_point began_ = Clock::now();
   std::size_t let_go_ = 0;
   bool holds_ = false;
   std::string lease_version_;

@@ -102,7 +102,7 @@ class FakeApi final : public k8s::ApiClient {
 class Reporter : public ::testing::Test {
  protected:
   PolicyReporter::Config config(const std::string& node) {
-    return {node, [this] { return nodes; }, milliseconds(200), milliseconds(600)};
+    return {node, [this] { return nodes; }, milliseconds(200), milliseconds(600), milliseconds(0), milliseconds(500)};
   }
   static PolicyChange change(const std::string& name, std::uint64_t version) {
     PolicyChange out;
@@ -247,6 +247,22 @@ TEST_F(Reporter, WhatAHolderHadNotToldIsToldByTheNext) {
   two.changed(change("p", 7));
   all_say(7);
   ASSERT_TRUE(comes([&] { return !api.message("p").empty(); }));
+}
+
+TEST_F(Reporter, ARestartedHolderDoesNotMakeOthersForget) {
+  nodes = {"n1", "n2"};
+  all_say(1);
+  auto young = config("n1");
+  young.young = milliseconds(60'000);
+  auto first = std::make_unique<PolicyReporter>(loop, api, young);
+  PolicyReporter other(loop, api, config("n2"));
+  first->changed(change("a", 5)), other.changed(change("a", 5));
+  ASSERT_TRUE(comes([&] { return first->holds(); }));
+  first = std::make_unique<PolicyReporter>(loop, api, young);  // kill -9 before it could tell
+  all_say(6);
+  first->changed(change("b", 6)), other.changed(change("b", 6));
+  EXPECT_TRUE(comes([&] { return !api.message("b").empty(); }));
+  EXPECT_TRUE(comes([&] { return !api.message("a").empty(); })) << "the other one has it still";
 }
 
 TEST_F(Reporter, WhoDoesNotHoldItWaitsItsTurn) {

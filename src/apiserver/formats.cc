@@ -207,8 +207,6 @@ std::vector<std::string> check_path_segment(std::string_view value) {
   return {};
 }
 
-namespace {}  // namespace
-
 double quantity_value(std::string_view text) {
   const auto quantity = k8s::parse_quantity(text);
   return quantity ? quantity->value : 0;

@@ -35,6 +35,7 @@ std::optional<double> quantity_factor(std::string_view suffix) {
   if (suffix.size() > 1 && (suffix[0] == 'e' || suffix[0] == 'E')) {
     int exponent = 0;
     const std::string_view digits = suffix.substr(suffix[1] == '+' ? 2 : 1);
+    if (suffix[1] == '+' && digits.starts_with('-')) return std::nullopt;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), exponent);
     if (error == std::errc{} && end == digits.data() + digits.size() && exponent > -19 && exponent < 19) return std::pow(10.0, exponent);
   }

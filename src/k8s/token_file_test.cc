@@ -24,6 +24,10 @@ TEST(TokenFile, IsReadAgainAndOutlivesItsFile) {
   std::ofstream(path) << "two \r\n";
   EXPECT_EQ(sent(30), "Bearer one") << "not for every request";
   EXPECT_EQ(sent(70), "Bearer two");
+  for (const char* none : {"", "\n", "a\nb"}) {
+    std::ofstream(path) << none;
+    EXPECT_EQ(sent(140), "Bearer two") << "the file holds no token";
+  }
   std::filesystem::remove(path);
   EXPECT_EQ(sent(200), "Bearer two");
   io::HttpRequest request;

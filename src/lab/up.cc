@@ -189,8 +189,7 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
     progress("removing what an earlier lab left in " + layout.dir);
     FW_ASSIGN(const auto removed, teardown(layout));
   }
-  fs::create_directories(layout.dir + "/logs", ec);
-  fs::create_directories(layout.dir + "/nodes", ec);
+  fs::create_directories(layout.dir, ec);
   if (ec) return make_error(Code::kIo, "create " + layout.dir + ": " + ec.message());
   fs::permissions(layout.dir, fs::perms::owner_all, ec);
 
@@ -202,7 +201,10 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   spec.dns_upstreams = options.dns_upstreams;
   FW_ASSIGN(spec.api_port, free_api_port(options.api_port));
   for (unsigned i = 0; i < options.nodes; ++i) spec.add_node("");
-  FW_TRY(write_spec(spec, layout.spec()));
+  FW_TRY(write_spec(spec, layout.spec()));  // first: `lab down` removes only a folder that has it
+  fs::create_directories(layout.dir + "/logs", ec);
+  fs::create_directories(layout.dir + "/nodes", ec);
+  if (ec) return make_error(Code::kIo, "create folders in " + layout.dir + ": " + ec.message());
   progress("certificates and kubeconfig");
   FW_TRY(create_access(layout, spec));
   progress("fabric, API server and " + std::to_string(options.nodes) + " nodes");

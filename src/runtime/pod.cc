@@ -249,6 +249,8 @@ static Attachment attachment_of(const Pod& pod, const Sandbox& sandbox) {
 
 void Pod::start_sandbox() {
   if (attaching_ || tearing_down_) return;
+  if (const auto now = steady_clock::now(); now < sandbox_retry_)
+    return schedule_sync(std::chrono::ceil<milliseconds>(sandbox_retry_ - now));
   attaching_ = true;
   if (host_network()) {
     sandbox_ = {.id = random_hex(64), .netns = node_.config.netns, .ips = {}, .result = {}, .ready = false};
@@ -297,8 +299,8 @@ void Pod::sandbox_attached(Result<Json> result) {
             "\": " + status.error().message);
   // Remove the half of it, then try again with a new one.
   sandbox_gone_ = false;
+  sandbox_retry_ = steady_clock::now() + std::chrono::seconds(2);
   teardown_sandbox();
-  schedule_sync(std::chrono::seconds(2));
 }
 
 Status Pod::write_etc() {

@@ -99,7 +99,7 @@ class Pod {
   bool publishing_ = false;
   std::chrono::milliseconds publish_backoff_{0};
   io::Loop::Timer sync_timer_, retry_timer_, teardown_timer_, publish_timer_, refresh_timer_;
-  std::chrono::steady_clock::time_point retry_at_;
+  std::chrono::steady_clock::time_point retry_at_, sandbox_retry_;
   bool sync_posted_ = false;
   StartLimiter::Slot slot_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

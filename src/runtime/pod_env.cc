@@ -90,7 +90,7 @@ Result<std::string> resource_field(const Json& container, const std::string& res
   }
   FW_ASSIGN(std::int64_t by, quantity(divisor.empty() || divisor == "0" ? "1" : divisor));
   if (by == 0) by = 1000;
-  return std::to_string((milli + by - 1) / by);
+  return std::to_string(milli / by + (milli % by != 0 ? 1 : 0));
 }
 
 static std::string variable_name(std::string name) {

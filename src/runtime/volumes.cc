@@ -117,11 +117,17 @@ Result<std::string> empty_dir(const std::string& path, const Json& volume, std::
     std::string options = "mode=0777";
     if (const std::string limit = text(volume, "emptyDir.sizeLimit"); !limit.empty()) {
       const auto milli = k8s::parse_quantity_milli(limit);
-      if (!milli) return make_error(Code::kInvalid, "emptyDir.sizeLimit: \"" + limit.substr(0, 64) + "\" is no quantity");
-      options += ",size=" + std::to_string(*milli / 1000);
+      if (!milli) {
+        fs::remove(path, ec);
+        return make_error(Code::kInvalid, "emptyDir.sizeLimit: \"" + limit.substr(0, 64) + "\" is no size");
+      }
+      options += ",size=" + std::to_string(*milli / 1000 + (*milli % 1000 != 0 ? 1 : 0));
     }
-    if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) < 0)
-      return errno_error(errno, "mount tmpfs at " + path);
+    if (::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) < 0) {
+      const Error why = errno_error(errno, "mount tmpfs at " + path);
+      fs::remove(path, ec);  // the next try mounts again, and takes no folder of the disk for it
+      return why;
+    }
   }
   if (!fresh) return path;
   FW_TRY(chown_group(path, fs_group));
