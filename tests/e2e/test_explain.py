@@ -106,6 +106,31 @@ class Explain(Case):
         self.assertEqual((one["from"]["node"], one["verdict"]), (f"node-{self.lab.nodes}", "allowed"))
         self.agrees(one)
 
+    def test_ends_that_lead_elsewhere(self):
+        def route(*args):
+            whole = self.explained(*args)
+            return whole["verdict"], next(s for s in whole["paths"][0]["steps"] if s["step"] == "route")
+
+        self.assertEqual(route("client", "127.0.0.1:80")[0], "denied")
+        self.assertIn("martian", route("client", "127.0.0.1:80")[1]["text"])
+        exposed = netexec("exposed", node="node-1")
+        exposed["spec"]["containers"][0]["ports"][0]["hostPort"] = 9180
+        self.start_pods(exposed)
+        node = self.lab.node_ip("node-1")
+        step = self.explained("client", f"{node}:9180")["paths"][0]["steps"][-1]
+        self.assertEqual((step["step"], step["result"]), ("node", "hostPort"))
+        self.assertIn(f"leads to {self.ns}/exposed", step["text"])
+        self.assertEqual(self.explained("client", f"{node}:9181")["paths"][0]["steps"][-1]["result"], "not judged")
+        for word in ("far", "pod/far", f"{self.ns}/far", self.ip_of("far")):
+            self.assertEqual(len(self.explained("client", "web:80", "--backend", word)["paths"]), 1, word)
+
+    def test_a_pod_that_is_nowhere_yet(self):
+        self.addCleanup(self.k, "delete", "pod", "nowhere", "--now", check=False)
+        nowhere = shell_pod("nowhere")
+        nowhere["spec"]["nodeSelector"] = {"there": "is-none"}
+        self.apply(nowhere)
+        eventually("it is known", lambda: "is on no node yet: wait until it runs" in str(self.text("nowhere", "far:8080", check=False)))
+
     def test_what_cannot_be_asked_says_what_can(self):
         for args, words in (
                 (("nobody", "web:80"), rf'"nobody": namespace {self.ns} has no pod or Service of that name; another namespace: -n NAMESPACE'),
