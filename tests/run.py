@@ -134,7 +134,7 @@ def run_suite(suite, args):
     binaries = sorted(p for p in glob.glob(pattern) if os.access(p, os.X_OK))
     if not binaries:
         return [Outcome(suite.name, failed=1, details=f"no test binary matches {pattern}")]
-    workers = os.cpu_count() if suite.parallel else 1
+    workers = os.cpu_count() + 1 if suite.parallel else 1  # some of them wait more than they compute
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda path: run_gtest(path, suite.timeout), binaries))
 
