@@ -46,7 +46,12 @@ class Drops(Case):
         self.assertEqual(len(self.denied_by("closed")), 1)
         row = next(r for r in self.drops()["denied"] if r["pod"] == f"{self.ns}/server" and not r["past"])
         self.assertEqual(row["rule"]["policies"], [{"kind": "NetworkPolicy", "namespace": self.ns, "name": "closed"}])
-        flow = next(f for f in self.drops()["flows"] if f["to"]["address"] == self.server and f["from"]["address"] == self.ip_of("client"))
+        def listed():  # within a second of a flood new flows are counted, but not listed
+            self.sh("client", f"curl -sS --max-time 1 http://{self.server}:8080/hostname", check=False)
+            return [f for f in self.drops()["flows"] if f["to"]["address"] == self.server and f["from"]["address"] == self.ip_of("client")
+                    and f["rule"]["policies"] == row["rule"]["policies"]]
+
+        [flow] = eventually("the flow is listed", listed)
         self.assertEqual((flow["from"]["name"], flow["to"]["name"], flow["to"]["port"], flow["protocol"]),
                          (f"{self.ns}/client", f"{self.ns}/server", 8080, "TCP"))
         text = self.lab.fairway("drops")
