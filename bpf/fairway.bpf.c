@@ -60,8 +60,8 @@ FW_GLOBAL int fw_pod_to_other(struct __sk_buff *skb, struct fw_pkt *pkt, __u32 i
 		return fw_drop(skb, done);
 	fe = fw_find_frontend(&pkt->daddr, pkt->dport_be, pkt->protocol);
 	if (fe) {
-		if (fe->flags &
-		    FW_FE_NODE_LOCAL) { /* judged as what policies select: the resolver has the Service's address */
+		/* judged as what policies select: the resolver has the Service's address */
+		if (fe->flags & FW_FE_NODE_LOCAL) {
 			done = fw_judge_from_pod(skb, pkt, if_flags, NULL);
 			return done ? fw_drop(skb, done) : FW_PASS;
 		}
