@@ -254,8 +254,12 @@ Status remove_node(const Layout& layout, const std::string& name) {
 }
 
 Result<std::string> ask_supervisor(const Layout& layout, const std::string& method, const std::string& path, const std::string& body) {
-  if (running_lab_dir() != layout.dir)
-    return make_error(Code::kUnavailable, "no lab is up in " + layout.dir + "; start one: fairway lab up");
+  if (running_lab_dir() != layout.dir) {
+    std::error_code ec;
+    const bool crashed = fs::exists(layout.spec(), ec);
+    return make_error(Code::kUnavailable, crashed ? "the lab in " + layout.dir + " has crashed; clear it away: fairway lab down"
+                                                  : "no lab is up in " + layout.dir + "; start one: fairway lab up");
+  }
   io::Loop loop;
   io::Origin origin;
   origin.unix_path = layout.supervisor_socket();

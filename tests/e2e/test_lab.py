@@ -60,6 +60,7 @@ class LabLife(unittest.TestCase):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass  # it went with its supervisor
+        eventually("its state says what to do", lambda: "has crashed; clear it away: fairway lab down" in str(self.lab.fairway("lab", "status", check=False)))
         self.lab.fairway("lab", "down")
         self.assertNothingLeft()
 
