@@ -116,7 +116,7 @@ std::vector<std::uint8_t> AnswerWriter::finish(const Finish& f) {
   if (!query_.edns) return std::move(out_);
   out_.push_back(0);
   u16(kTypeOpt);
-  u16(kMaxQueryBytes);
+  u16(kUdpBytes);
   u32(static_cast<std::uint32_t>(f.rcode >> 4) << 24 | (query_.dnssec_ok ? 0x8000u : 0u));
   std::string_view text = f.ede_text.substr(0, kMaxEdeText);
   if (f.ede == Ede::kNone || out_.size() + 2 + 6 + text.size() > full_limit_) {

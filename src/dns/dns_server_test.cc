@@ -253,6 +253,26 @@ TEST_F(DnsServerTest, DeadUpstreams) {
   EXPECT_EQ(ask("web.default.svc.cluster.local").a().size(), 1u);  // the cluster's names do not mind
 }
 
+// A client waits for seconds for an answer that is not sent, however bad its query.
+TEST_F(DnsServerTest, LongQueriesAreAnswered) {
+  start();
+  server->publish(test::zone());
+  const std::string name = "web.default.svc.cluster.local";
+  sys::Fd tcp = connect_to(addr, SOCK_STREAM);
+  for (std::size_t bytes : {1232u, 1233u, 4096u, 4097u, 20'000u, 65'000u}) {
+    auto query = test::padded(name, bytes);
+    send_framed(tcp.get(), query);
+    for (const auto& p : {ask(query), test::parse(receive_framed(tcp.get()))}) {
+      ASSERT_TRUE(p.ok) << bytes;
+      EXPECT_EQ(p.answer.id, get_u16(query, 0));
+      EXPECT_EQ(p.answer.rcode, bytes <= 4096 ? 0u : 1u) << bytes;
+      EXPECT_EQ(p.a().size(), bytes <= 4096 ? 1u : 0u) << bytes;
+    }
+  }
+  send_framed(tcp.get(), test::query(name, 1));
+  EXPECT_EQ(test::parse(receive_framed(tcp.get())).a().size(), 1u);  // the stream goes on behind a query that was skipped
+}
+
 TEST_F(DnsServerTest, TcpTakesManyQueriesAtOnce) {
   Upstream upstream;
   start({.upstreams = {upstream.addr()}});
@@ -291,10 +311,7 @@ TEST_F(DnsServerTest, TcpLimits) {
   for (auto& fd : held) EXPECT_TRUE(closed_by_peer(fd.get()));  // idle: closed
   EXPECT_TRUE(eventually([](const DnsStats& s) { return s.tcp_expired == 3 && s.tcp_refused == 1; }));
   sys::Fd garbage = connect_to(addr, SOCK_STREAM);
-  send(garbage.get(),
-       "\xff\xff"
-       "GET / HTTP/1.1\r\n",
-       18, 0);
+  send(garbage.get(), "\0\4GET / HTTP/1.1\r\n", 18, 0);
   EXPECT_TRUE(closed_by_peer(garbage.get()));
   sys::Fd again = connect_to(addr, SOCK_STREAM);
   send_framed(again.get(), test::query("web.default.svc.cluster.local", 1));

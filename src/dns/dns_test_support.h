@@ -49,6 +49,17 @@ inline std::vector<std::uint8_t> query(std::string_view qname, std::uint16_t typ
   return out;
 }
 
+// A query of just so many bytes, by the padding option (RFC 7830).
+inline std::vector<std::uint8_t> padded(std::string_view qname, std::size_t size) {
+  auto out = query(qname, 1, {.edns_bytes = 1232});
+  std::size_t at = out.size();
+  out.resize(size);
+  put_u16(out, at - 2, static_cast<std::uint16_t>(size - at));
+  put_u16(out, at, 12);
+  put_u16(out, at + 2, static_cast<std::uint16_t>(size - at - 4));
+  return out;
+}
+
 struct Parsed {
   bool ok = false;
   UpstreamAnswer answer;

@@ -1,6 +1,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -12,6 +13,10 @@ namespace {
 
 constexpr std::size_t kOutBytes = 256 << 10;  // answers not yet taken by the client: then its queries wait
 constexpr unsigned kPending = 64;             // queries of one connection not yet answered: likewise
+constexpr std::size_t kHeaderBytes = 12;
+
+// Of a query that is too long, the header alone: to the resolver that is one with nothing in it, and FORMERR its answer.
+std::size_t kept_bytes(std::size_t query_bytes) { return query_bytes > kMaxQueryBytes ? kHeaderBytes : query_bytes; }
 
 }  // namespace
 
@@ -51,7 +56,9 @@ class TcpConnection : public Handler {
       ended_ = true;  // answers may still be owed
       return pending_ > 0 || !out_.empty();
     }
-    in_.insert(in_.end(), chunk, chunk + n);
+    std::size_t skipped = std::min(skip_, static_cast<std::size_t>(n));
+    skip_ -= skipped;
+    in_.insert(in_.end(), chunk + skipped, chunk + n);
     return true;
   }
 
@@ -61,14 +68,19 @@ class TcpConnection : public Handler {
     bool bad = false;
     while (!bad && pending_ < kPending && out_.size() < kOutBytes && in_.size() - at >= 2) {
       std::size_t size = get_u16(in_, at);
-      if (size < 12 || size > kMaxQueryBytes || queries_ >= server_.limits_.tcp_queries) {
+      if (size < kHeaderBytes || queries_ >= server_.limits_.tcp_queries) {
         bad = true;
         break;
       }
-      if (in_.size() - at - 2 < size) break;
+      std::size_t kept = kept_bytes(size);
+      if (in_.size() - at - 2 < kept) break;
       std::vector<std::uint8_t> message(in_.begin() + static_cast<std::ptrdiff_t>(at + 2),
-                                        in_.begin() + static_cast<std::ptrdiff_t>(at + 2 + size));
-      at += 2 + size;
+                                        in_.begin() + static_cast<std::ptrdiff_t>(at + 2 + kept));
+      at += 2 + kept;
+      skip_ = size - kept;
+      std::size_t skipped = std::min(skip_, in_.size() - at);
+      skip_ -= skipped;
+      at += skipped;
       ++queries_;
       ++pending_;
       server_.touch(*this, std::chrono::steady_clock::now());
@@ -104,7 +116,7 @@ class TcpConnection : public Handler {
     bool room = pending_ < kPending && out_.size() < kOutBytes;
     std::uint32_t events = (room && !ended_ ? static_cast<std::uint32_t>(EPOLLIN) : 0u);
     // Whole queries wait in the buffer, or it is over: come back as soon as the socket takes data, which is at once.
-    bool more = room && in_.size() >= 2 && in_.size() >= 2u + get_u16(in_, 0);
+    bool more = room && in_.size() >= 2 && in_.size() >= 2u + kept_bytes(get_u16(in_, 0));
     bool over = broken_ || (ended_ && pending_ == 0);
     if (!out_.empty() || more || over) events |= EPOLLOUT;
     if (events == events_) return;
@@ -117,6 +129,7 @@ class TcpConnection : public Handler {
   TcpServer& server_;
   std::shared_ptr<TcpConnection*> self_ = std::make_shared<TcpConnection*>(this);
   std::vector<std::uint8_t> in_, out_;
+  std::size_t skip_ = 0;  // what is still to come of a query that is not kept
   unsigned pending_ = 0, queries_ = 0;
   std::uint32_t events_ = EPOLLIN;
   bool ended_ = false, broken_ = false;

@@ -168,7 +168,7 @@ static QueryVerdict parse_query_additional(Reader& reader, unsigned count, Query
 }
 
 QueryVerdict parse_query(Bytes message, Query& out) {
-  if (message.size() < 12 || message.size() > kMaxQueryBytes) return QueryVerdict::kDrop;
+  if (message.size() < 12) return QueryVerdict::kDrop;
   std::uint16_t flags = get_u16(message, 2);
   if (flags & 0x8000) return QueryVerdict::kDrop;  // an answer: to answer it would make a loop
   out.id = get_u16(message, 0);
@@ -177,6 +177,7 @@ QueryVerdict parse_query(Bytes message, Query& out) {
   out.ad = flags & 0x0020;
   out.cd = flags & 0x0010;
   if (out.opcode != 0) return QueryVerdict::kNotImp;
+  if (message.size() > kMaxQueryBytes) return QueryVerdict::kFormErr;
   std::uint16_t additional = get_u16(message, 10);
   if (get_u16(message, 4) != 1 || get_u16(message, 6) != 0 || get_u16(message, 8) != 0 || additional > 8) return QueryVerdict::kFormErr;
   Reader reader(message, 12);
@@ -275,7 +276,7 @@ std::vector<std::uint8_t> make_query(std::uint16_t id, const Question& question,
   at = out.size();
   out.resize(at + 11);
   put_u16(out, at + 1, kTypeOpt);
-  put_u16(out, at + 3, kMaxQueryBytes);
+  put_u16(out, at + 3, kUdpBytes);
   put_u16(out, at + 7, dnssec_ok ? 0x8000 : 0);
   return out;
 }

@@ -35,7 +35,8 @@ enum class Ede : std::uint16_t {
 
 constexpr std::uint16_t kTypeSoa = 6, kTypeCname = 5, kTypeHinfo = 13, kTypeOpt = 41, kTypeAxfr = 252, kTypeAnyQuery = 255;
 constexpr std::uint16_t kClassIn = 1;
-constexpr std::size_t kMaxQueryBytes = 1232;  // limit before parsing, on every transport
+constexpr std::size_t kMaxQueryBytes = 4096;  // limit before parsing, on every transport: FORMERR beyond
+constexpr std::uint16_t kUdpBytes = 1232;     // what we offer to take by UDP: as much as passes everywhere in one piece
 
 // A name in wire form, lower-case, uncompressed, with the root's zero.
 class Name {

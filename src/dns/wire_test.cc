@@ -49,7 +49,8 @@ TEST(Query, WhatIsNot) {
   };
   EXPECT_EQ(verdict({}), QueryVerdict::kDrop);
   EXPECT_EQ(verdict(std::vector<std::uint8_t>(11)), QueryVerdict::kDrop);
-  EXPECT_EQ(verdict(std::vector<std::uint8_t>(kMaxQueryBytes + 1)), QueryVerdict::kDrop);
+  EXPECT_EQ(verdict(test::padded("web.example.com", kMaxQueryBytes)), QueryVerdict::kOk);
+  EXPECT_EQ(verdict(test::padded("web.example.com", kMaxQueryBytes + 1)), QueryVerdict::kFormErr);
   EXPECT_EQ(with([](auto& m) { m[2] |= 0x80; }), QueryVerdict::kDrop);  // an answer
   for (unsigned opcode = 1; opcode < 16; ++opcode) {
     EXPECT_EQ(with([&](auto& m) { m[2] = static_cast<std::uint8_t>(opcode << 3); }), QueryVerdict::kNotImp) << opcode;
