@@ -23,7 +23,8 @@ class StandIns(Case):
         table = self.f("get", "pods", "-o", "wide")
         self.assertRegex(table.splitlines()[0], r"^NAME +READY +STATUS +RESTARTS +AGE +IP +NODE")
         self.assertRegex(table, r"(?m)^frontend +1/1 +Running")
-        self.assertIn("Welcome to nginx!", self.f("exec", "frontend", "--", "curl", "-sS", "backend-service"))
+        # Ready is the pods' word; the Service follows it on each node.
+        eventually("the Service leads to it", lambda: "Welcome to nginx!" in self.f("exec", "frontend", "--", "curl", "-sS", "backend-service"))
         backend = self.f("get", "pods", "-l", "app=backend", "-o", "name").strip().split("/")[1]
         self.assertIn("GET / HTTP/1.1", self.f("logs", backend))
         self.f("delete", "pod/frontend")
@@ -67,7 +68,7 @@ class Inspect(Case):
                     "spec": {"podSelector": {"matchLabels": {"e2e": "none"}}, "egress": [{}]}})
         shown = lambda table: json.loads(self.lab.fairway("show", table, "--node", "node-1", "-o", "json"))["node-1"]["rows"]
         eventually("the node knows of both", lambda: ["e2e-show", "Baseline", 7, "e2e=none", "all", "in:1", 1, "yes"] in shown("clusternetworkpolicies") and
-                   [self.ns, "e2e-show", "e2e=none", "in:0 out:1", 1, "yes"] in shown("networkpolicies"), timeout=20)
+                   [self.ns, "e2e-show", "e2e=none", "in:0 out:1", 1, "yes"] in shown("networkpolicies"))
 
     def test_show_follows_a_service(self):
         self.start_pods(netexec("web", labels={"app": "web"}))
@@ -75,7 +76,7 @@ class Inspect(Case):
         address = self.get("svc", "web")["spec"]["clusterIP"]
         backend = f"{self.ip_of('web')}:8080"
         eventually("the frontend is shown with its backend",
-                   lambda: any(address in line and backend in line for line in self.lab.fairway("show", "frontends").splitlines()), timeout=20)
+                   lambda: any(address in line and backend in line for line in self.lab.fairway("show", "frontends").splitlines()))
         rows = json.loads(self.lab.fairway("show", "frontends", "--node", "node-1", "-o", "json"))["node-1"]["rows"]
         self.assertTrue(any(address in row for row in rows), rows)
 

@@ -15,7 +15,7 @@ class Explain(Case):
         cls.apply(service("web", {"app": "web"}, [("http", 80, 8080, "TCP")]), service("two", {"app": "web"}, [("a", 80, 8080, "TCP"), ("b", 81, 8080, "TCP")]))
         cls.start_pods(netexec("near", node="node-1", labels={"app": "web"}), netexec("far", node=far, labels={"app": "web"}),
                        shell_pod("client", node="node-1"), shell_pod("two", node=far))
-        eventually("the Service has both", lambda: len(cls.explained("client", "web:80")["paths"]) == 2, timeout=30)
+        eventually("the Service has both", lambda: len(cls.explained("client", "web:80")["paths"]) == 2)
 
     def setUp(self):
         self.addCleanup(self.k, "delete", "networkpolicy", "--all", check=False)
@@ -40,13 +40,12 @@ class Explain(Case):
                     self.assertTrue(path[key]["agrees"], path)
 
     def test_the_policy_and_then_the_rule(self):
-        before = self.explained("client", "web:80")
-        self.assertEqual(before["verdict"], "allowed")
+        before = eventually("no policy is left of the test before", lambda: (w := self.explained("client", "web:80"))["verdict"] == "allowed" and w)
         self.agrees(before)
         self.apply(policy("lets-in", {"matchLabels": {"app": "web"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"may": "yes"}}}], "ports": [{"port": 8080}]}]))
         for family in (4, 6):
             for name in ("near", "far"):
-                eventually(f"{name} is closed over IPv{family}", lambda n=name, f=family: not self.reached(self.ip_of(n, f)), timeout=20)
+                eventually(f"{name} is closed over IPv{family}", lambda n=name, f=family: not self.reached(self.ip_of(n, f)))
         denied = self.explained("client", "web:80")
         self.assertEqual(denied["verdict"], "denied")
         self.agrees(denied)
@@ -63,8 +62,8 @@ class Explain(Case):
 
         self.k("label", "pod", "client", "may=yes")
         for name in ("near", "far"):
-            eventually(f"{name} is open", lambda n=name: self.reached(self.ip_of(n)), timeout=20)
-        allowed = eventually("so it says", lambda: (w := self.explained("client", "web:80"))["verdict"] == "allowed" and w, timeout=10)
+            eventually(f"{name} is open", lambda n=name: self.reached(self.ip_of(n)))
+        allowed = eventually("so it says", lambda: (w := self.explained("client", "web:80"))["verdict"] == "allowed" and w)
         self.agrees(allowed)
         for path in allowed["paths"]:
             ingress = next(s for s in path["steps"] if s["step"] == "ingress")
@@ -79,7 +78,7 @@ class Explain(Case):
         self.apply(policy("stays-in", {"matchLabels": {"may": "no"}}, types=["Egress"], egress=[{"to": [{"podSelector": {}}]}]))
         self.k("label", "pod", "client", "may=no", "--overwrite")
         self.addCleanup(self.k, "label", "pod", "client", "may-", check=False)
-        out = eventually("egress is closed", lambda: (w := self.explained("client", "172.31.0.2:80"))["verdict"] == "denied" and w, timeout=20)
+        out = eventually("egress is closed", lambda: (w := self.explained("client", "172.31.0.2:80"))["verdict"] == "denied" and w)
         self.agrees(out)
         steps = out["paths"][0]["steps"]
         self.assertEqual([(s["step"], s["result"]) for s in steps], [("egress", "DENIED"), ("route", "masquerade")])

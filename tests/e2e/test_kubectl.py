@@ -238,6 +238,8 @@ class Workloads(Case):
 
     def tearDown(self):
         self.k("delete", "deployment,daemonset,replicaset", "--all", "--wait=false", check=False)
+        # The next test's have the same names and labels: it must not find these.
+        eventually("nothing of it is left", lambda: not self.get("deployment,daemonset,replicaset,pod")["items"])
 
     def rolled_out(self, name="web", timeout=120):
         return self.k("rollout", "status", f"deployment/{name}", f"--timeout={timeout}s", timeout=timeout + 10)
@@ -272,8 +274,9 @@ class Workloads(Case):
         self.assertEqual(len(self.get("rs", "-l", "app=web")["items"]), 3)
 
     def test_bad_image_does_not_take_the_old_pods(self):
-        self.apply(deployment("web", replicas=2, spec={"progressDeadlineSeconds": 5}))
+        self.apply(deployment("web", replicas=2))
         self.rolled_out()
+        self.k("patch", "deployment", "web", "-p", '{"spec":{"progressDeadlineSeconds":5}}')  # not before: good pods may take that long
         self.k("set", "image", "deployment/web", "main=no.such.registry.invalid/nothing:1")
         self.assertRefused(self.k("rollout", "status", "deployment/web", "--timeout=60s", check=False), "exceeded its progress deadline")
         self.assertGreaterEqual(self.get("deployment", "web")["status"]["availableReplicas"], 2)
@@ -428,7 +431,7 @@ class Streams(Case):
                 return shell.expect("41 123", timeout=1)
             except Failed:
                 return None
-        eventually("the new size arrives", sees_it, timeout=10)
+        eventually("the new size arrives", sees_it)
         shell.type("exit 7\r")
         self.assertEqual(shell.end(), 7)
 

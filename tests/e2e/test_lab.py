@@ -35,7 +35,7 @@ class LabLife(unittest.TestCase):
     def assertNothingLeft(self):
         self.assertEqual(leftovers(self.lab.dir), [])
         # The kernel frees programs a moment after their last user has gone.
-        eventually("its BPF programs and links are gone", lambda: not (bpf_objects() - self.before), timeout=20)
+        eventually("its BPF programs and links are gone", lambda: not (bpf_objects() - self.before))
 
     def start_a_pod(self):
         self.lab.kubectl("apply", "-f", "-", input=json.dumps(netexec("p")))
@@ -53,13 +53,8 @@ class LabLife(unittest.TestCase):
         self.start_a_pod()
         status = self.lab.status()
         victims = [status["server"]["pid"]] + [n[w]["pid"] for n in status["nodes"] for w in ("agent", "runtime")]
-        supervisors = [int(p) for p in os.listdir("/proc") if p.isdigit() and self.is_supervisor(p)]
-        self.assertTrue(supervisors)
-        for pid in [p for p in supervisors + victims if p > 1]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it went with its supervisor
+        self.assertTrue(self.supervisors())
+        self.kill(*self.supervisors(), *victims)
         eventually("its state says what to do", lambda: "has crashed; clear it away: fairway lab down" in str(self.lab.fairway("lab", "status", check=False)))
         self.lab.fairway("lab", "down")
         self.assertNothingLeft()
@@ -75,17 +70,27 @@ class LabLife(unittest.TestCase):
         for step, has_come in steps.items():
             with self.subTest(step):
                 up = subprocess.Popen([shared.FAIRWAY, "lab", "up", "--nodes", "3"], env=self.lab.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                eventually(step, has_come, timeout=30, every=0.001)
+                eventually(step, has_come, every=0.001)
                 up.kill()
                 up.wait()
-                for pid in [int(p) for p in os.listdir("/proc") if p.isdigit() and self.is_supervisor(p)]:
-                    os.kill(pid, signal.SIGKILL)
+                self.kill(*self.supervisors())
                 # A supervisor that is only being started is nobody we could find to kill: it ends by itself.
                 self.lab.fairway("lab", "down")
-                eventually("nothing is left", lambda: not leftovers(self.lab.dir), timeout=10)
+                eventually("nothing is left", lambda: not leftovers(self.lab.dir))
                 self.assertNothingLeft()
         self.lab.up()  # and the machine is as good as new
         self.start_a_pod()
+
+    def supervisors(self):
+        return [int(p) for p in os.listdir("/proc") if p.isdigit() and self.is_supervisor(p)]
+
+    def kill(self, *pids):
+        for pid in pids:
+            try:
+                if pid > 1:
+                    os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it has ended by itself, or with its supervisor
 
     def is_supervisor(self, pid):
         try:
@@ -97,8 +102,7 @@ class LabLife(unittest.TestCase):
 
     def test_up_after_a_crash(self):
         self.lab.up()
-        for pid in [int(p) for p in os.listdir("/proc") if p.isdigit() and self.is_supervisor(p)]:
-            os.kill(pid, signal.SIGKILL)
+        self.kill(*self.supervisors())
         eventually("the machine knows that the lab has ended", lambda: self.lab.fairway("lab", "status", check=False)[0] != 0)
         self.lab.up()
         self.start_a_pod()

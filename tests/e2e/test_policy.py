@@ -1,6 +1,7 @@
 """NetworkPolicy on real packets, driven by kubectl: the scenario's own policy, running connections, restarts, first packets."""
 import json
 import os
+import re
 import signal
 
 from lab import ROOT, Case, LineReader, eventually, netexec, shell_pod
@@ -18,7 +19,7 @@ def policy(name, pods, types=None, ingress=None, egress=None):
 
 
 class PolicyCase(Case):
-    def fetch(self, pod, address, port=8080, seconds=2):
+    def fetch(self, pod, address, port=8080, seconds=5):
         url = f"http://[{address}]:{port}/hostname" if ":" in address else f"http://{address}:{port}/hostname"
         return self.sh(pod, f"curl -sS --max-time {seconds} {url}", check=False)
 
@@ -50,21 +51,21 @@ class ScenarioPolicy(Case):
         return self.k("exec", "frontend", "--", "curl", "-sS", "--max-time", str(seconds), "backend-service", check=False)
 
     def test_both_halves(self):
-        self.assertIn(WELCOME, self.curl(10)[1], "before any policy")
+        eventually("it serves before any policy", lambda: WELCOME in self.curl(10)[1])
         self.k("apply", "-f", os.path.join(MANIFESTS, "allow-frontend-policy.yaml"))
-        eventually("the policy refuses the frontend, which has no label", lambda: "exit code 28" in self.curl()[2], timeout=20)
+        eventually("the policy refuses the frontend, which has no label", lambda: "exit code 28" in self.curl()[2])
         self.assertRefused(self.curl(), "exit code 28")
         self.k("label", "pod", "frontend", "app=frontend")
-        eventually("the labelled frontend is let in", lambda: WELCOME in self.curl()[1], timeout=20)
+        eventually("the labelled frontend is let in", lambda: WELCOME in self.curl()[1])
         backend = self.get("pods", "-l", "app=backend")["items"][0]["metadata"]["name"]
         # It names no policyTypes: ingress alone. What the backend itself sends is free, and so are its answers.
         frontend = self.ip_of("frontend")
         # 7: refused by the frontend's own stack, so the packet came there and the answer back.
         self.assertIn("exit code 7", self.k("exec", backend, "--", "curl", "-sS", "--max-time", "5", f"http://{frontend}:9", check=False)[2])
         self.k("label", "pod", "frontend", "app-")
-        eventually("without its label it is refused again", lambda: "exit code 28" in self.curl()[2], timeout=20)
+        eventually("without its label it is refused again", lambda: "exit code 28" in self.curl()[2])
         self.k("delete", "networkpolicy", "allow-frontend")
-        eventually("without the policy all is open", lambda: WELCOME in self.curl()[1], timeout=20)
+        eventually("without the policy all is open", lambda: WELCOME in self.curl()[1])
 
 
 class PolicyFlows(PolicyCase):
@@ -116,10 +117,10 @@ class PolicyFlows(PolicyCase):
     def assert_goes_on(self, lines):
         lines.expect(r"line \d+")
         for _ in range(5):
-            lines.expect(r"line \d+", timeout=5)
+            lines.expect(r"line \d+")
 
     def assert_is_cut(self, lines):
-        lines.expect("silent", timeout=20)
+        lines.expect("silent")
 
     def test_no_gap_opens_or_closes_while_the_agent_is_killed(self):
         self.open_again()
@@ -179,7 +180,11 @@ class PolicyFlows(PolicyCase):
         eventually("without egress nothing is resolved", lambda: not resolves("client"))
         self.assertFalse(resolves("client", "+tcp"))
         self.assertTrue(resolves("other"), "a pod that it does not select")
-        self.assertRegex(self.lab.fairway("drops", "--node", "node-1"), rf"{self.ns}/client .*10\.96\.0\.10:53 +UDP .*{self.ns}/no-egress")
+
+        def listed():  # right after many others a flow is counted, and not listed
+            return not resolves("client") and re.search(rf"{self.ns}/client .*10\.96\.0\.10:53 +UDP .*{self.ns}/no-egress", self.lab.fairway("drops", "--node", "node-1"))
+
+        eventually("the drop is listed", listed)
         way = json.loads(self.lab.fairway("explain", f"{self.ns}/client", "kube-system/kube-dns:53/udp", "-o", "json"))
         self.assertEqual(way["verdict"], "denied", way)
         self.assertTrue(way["paths"][0]["program"]["agrees"], way)
@@ -203,8 +208,9 @@ class PolicyFlows(PolicyCase):
         self.assertRegex(self.lab.fairway("show", "subjects", "--node", far), rf"{self.ns}/server .* deny .*named")
         self.assertRegex(self.lab.fairway("show", "verdicts", "--node", far), rf"allow +NetworkPolicy {self.ns}/named ingress\[0\]")
         self.assertIn(self.ip_of("client"), self.lab.fairway("show", "peers", "--node", far))
-        self.assertTrue(self.allowed("client", self.ip_of("server")))
-        self.assertRegex(self.lab.fairway("show", "track", "--node", far), rf"{self.ip_of('client')}:\d+ +{self.ip_of('server')}:8080 +TCP")
+        client, server = self.ip_of("client"), self.ip_of("server")
+        eventually("its connection has a row", lambda: self.allowed("client", server) and  # a closed one's row goes in seconds
+                   re.search(rf"{client}:\d+ +{server}:8080 +TCP", self.lab.fairway("show", "track", "--node", far)))
 
 
 class TerminatingNamespace(PolicyCase):
@@ -230,6 +236,6 @@ class TerminatingNamespace(PolicyCase):
         eventually("the policy's object has gone", lambda: "closed" not in kubectl("get", "networkpolicy", "-o", "name", ns=doomed, check=False)[1])
         os.kill(self.lab.process(far, "agent"), signal.SIGKILL)
         while "server" in kubectl("get", "pod", "-o", "name", ns=doomed, check=False)[1]:
-            self.assertFalse(self.allowed("asks", ip), "the pod lives, its policy must too")
+            self.assertFalse(self.allowed("asks", ip, seconds=2), "the pod lives, its policy must too")
             tries += 1
         self.assertGreater(tries, 0, "the pod was gone before anything could be asked")

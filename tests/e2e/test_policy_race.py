@@ -248,7 +248,7 @@ class OlderThanThePolicy(RaceCase):
     def follow(self, target):
         lines = LineReader(self.lab.popen("exec", "client", "--", "/agnhost", "follow", target, ns=self.ns))
         self.addCleanup(lines.close)
-        lines.expect("came", timeout=10)
+        lines.expect("came")
         return lines
 
     def test_a_server_that_pushes(self):
@@ -275,7 +275,7 @@ class OlderThanThePolicy(RaceCase):
     def assert_goes_on(self, lines):
         lines.drain()
         for _ in range(40):
-            lines.expect("came", timeout=5)
+            lines.expect("came")
 
     def assert_is_cut(self, lines):
         lines.drain()

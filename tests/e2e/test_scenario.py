@@ -22,6 +22,9 @@ class Scenario(Case):
         cls.k("rollout", "status", "deployment/backend", "--timeout=180s", timeout=200)
         cls.wait_ready("pod/frontend", timeout=180)
         cls.backend = cls.get("pods", "-l", "app=backend")["items"][0]["metadata"]["name"]
+        # Ready is the pods' word; the Service follows it on each node.
+        for pod in ("frontend", cls.backend):
+            eventually(f"the Service serves {pod}", lambda p=pod: WELCOME in cls.k("exec", p, "--", "curl", "-sS", "--max-time", "10", "backend-service"))
 
     def test_apply_says_created(self):
         self.assertEqual([line.strip() for line in self.applied],
@@ -104,7 +107,7 @@ class Tools(Case):
         self.assertRegex(out, r"Name:\s+kubernetes\.default\.svc\.cluster\.local\s+Address(?: 1)?:\s+10\.96\.0\.1\b")
 
     def test_network_tools_are_there(self):
-        eventually("dig answers", lambda: self.sh("tools", "dig +short kubernetes.default.svc.cluster.local").strip() == "10.96.0.1", timeout=10)
+        eventually("dig answers", lambda: self.sh("tools", "dig +short kubernetes.default.svc.cluster.local").strip() == "10.96.0.1")
         for tool in ("ip", "ss", "tcpdump", "nc", "iperf3"):
             with self.subTest(tool):
                 self.sh("tools", f"command -v {tool}")
