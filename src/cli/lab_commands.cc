@@ -11,6 +11,7 @@
 
 #include "cli/app.h"
 #include "cli/text_table.h"
+#include "lab/calls.h"
 #include "lab/up.h"
 #include "sys/netns.h"
 

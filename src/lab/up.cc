@@ -10,27 +10,21 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
-#include <optional>
 #include <thread>
 
-#include "io/http_client.h"
 #include "io/http_server.h"
-#include "io/loop.h"
-#include "k8s/http_api_client.h"
-#include "k8s/kubeconfig.h"
 #include "lab/access.h"
+#include "lab/calls.h"
 #include "lab/lock.h"
 #include "lab/teardown.h"
+#include "runtime/node_runtime.h"
 #include "sys/fd.h"
-#include "sys/file.h"
 
 namespace fairway::lab {
 namespace fs = std::filesystem;
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-constexpr std::uintmax_t kLeastSpace = 256 << 10;
 
 Status check_machine() {
   if (::geteuid() != 0)
@@ -43,6 +37,8 @@ Status check_machine() {
     return make_error(
         Code::kUnsupported,
         "this kernel has no BTF (/sys/kernel/btf/vmlinux); Fairway needs Linux 6.1 or later built with CONFIG_DEBUG_INFO_BTF");
+  if (const std::string runc = runtime::NodeRuntimeConfig{}.runc; ::access(runc.c_str(), X_OK) != 0)
+    return make_error(Code::kUnsupported, "there is no " + runc + ", which runs the pods' containers. Install it: apt-get install runc");
   return {};
 }
 
@@ -88,58 +84,8 @@ Error another_lab(const Layout& layout, const std::string& other) {
                                               (other == layout.dir ? "" : " (with FAIRWAY_LAB_DIR=" + other + ")"));
 }
 
-// One call to the lab's API as its admin; blocks until the answer, 5 s at most.
-Result<k8s::Json> call_api(const Layout& layout, const std::function<k8s::CallPtr(k8s::ApiClient&, k8s::Done)>& start) {
-  FW_ASSIGN(const auto config, k8s::load_kubeconfig(layout.kubeconfig()));
-  io::Loop loop;
-  FW_ASSIGN(const auto client, k8s::HttpApiClient::create(loop, config));
-  Result<k8s::Json> answer = make_error(Code::kTimeout, "the API server does not answer");
-  const auto deadline = loop.after(std::chrono::seconds(5), [&] { loop.stop(); });
-  const auto call = start(*client, [&](Result<k8s::Json> result) {
-    answer = std::move(result);
-    loop.stop();
-  });
-  loop.run();
-  return answer;
-}
-
-// How many nodes have the condition Ready; an error while the API is not up.
-Result<unsigned> ready_nodes(const Layout& layout) {
-  const auto answer =
-      call_api(layout, [](k8s::ApiClient& client, k8s::Done done) { return client.list({.resource = "nodes"}, {}, std::move(done)); });
-  if (!answer.ok()) return answer.error();
-  unsigned count = 0;
-  for (const auto& node : answer->at("items").as_array()) {
-    const auto* conditions = node.as_object().contains("status") ? node.at("status").as_object().if_contains("conditions") : nullptr;
-    if (!conditions) continue;
-    for (const auto& condition : conditions->as_array()) count += condition.at("type") == "Ready" && condition.at("status") == "True";
-  }
-  return count;
-}
-
-std::string last_lines(const std::string& path, std::size_t bytes = 1500) {
-  auto text = sys::read_file(path);
-  if (!text.ok()) return "";
-  return text->size() > bytes ? "..." + text->substr(text->size() - bytes) : *text;
-}
-
 Result<sys::Fd> change_lock(const Progress& progress) {
   return take_change_lock([&] { progress("waiting for another fairway lab up or down"); });
-}
-
-// A full disk takes everybody's last words, so it is looked for. Empty where there is space.
-std::string full_disk(const Layout& layout) {
-  std::error_code ec;
-  const auto space = fs::space(layout.dir, ec);
-  if (ec || space.available >= kLeastSpace) return "";
-  return "; no space is left in " + layout.dir + ": make some, or choose another folder with FAIRWAY_LAB_DIR";
-}
-
-Error supervisor_ended(const Layout& layout) {
-  std::error_code ec;
-  if (!fs::exists(layout.spec(), ec)) return make_error(Code::kUnavailable, "the lab was taken down while it came up");
-  const std::string words = last_lines(layout.log("supervisor"));
-  return make_error(Code::kInternal, "the lab's supervisor ended" + full_disk(layout) + (words.empty() ? "" : ":\n" + words));
 }
 
 // Until it holds the lab lock.
@@ -152,29 +98,6 @@ Status wait_for_supervisor(const Layout& layout, pid_t pid, std::chrono::seconds
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return {};
-}
-
-Status wait_until_ready(const Layout& layout, unsigned nodes, std::chrono::seconds timeout, const Progress& progress) {
-  const auto deadline = Clock::now() + timeout;
-  std::optional<unsigned> seen;
-  std::string why;
-  while (Clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    if (running_lab_dir() != layout.dir) {
-      const auto settled = take_change_lock([] {});  // who takes it down comes to an end first
-      return supervisor_ended(layout);
-    }
-    const auto ready = ready_nodes(layout);
-    why = ready.ok() ? std::to_string(*ready) + " of " + std::to_string(nodes) + " nodes are Ready" : ready.error().message;
-    if (ready.ok() && seen != *ready) {
-      progress(why);
-      seen = *ready;
-    }
-    if (seen >= nodes) return {};
-    if (const std::string full = full_disk(layout); !full.empty()) return make_error(Code::kExhausted, why + full);
-  }
-  return make_error(Code::kTimeout, "the lab is not ready after " + std::to_string(timeout.count()) + " s: " + why + "; its logs are in " +
-                                        layout.dir + "/logs");
 }
 
 }  // namespace
@@ -251,36 +174,6 @@ Status remove_node(const Layout& layout, const std::string& name) {
   if (!answer.ok() && answer.error().code != Code::kNotFound)
     return Error(answer.error()).with_context("the node is gone, but its Node object is not");
   return {};
-}
-
-Result<std::string> ask_supervisor(const Layout& layout, const std::string& method, const std::string& path, const std::string& body) {
-  if (running_lab_dir() != layout.dir) {
-    std::error_code ec;
-    const bool crashed = fs::exists(layout.spec(), ec);
-    return make_error(Code::kUnavailable, crashed ? "the lab in " + layout.dir + " has crashed; clear it away: fairway lab down"
-                                                  : "no lab is up in " + layout.dir + "; start one: fairway lab up");
-  }
-  io::Loop loop;
-  io::Origin origin;
-  origin.unix_path = layout.supervisor_socket();
-  FW_ASSIGN(const auto client, io::HttpClient::create(loop, std::move(origin)));
-  Result<io::HttpResponse> answer = make_error(Code::kTimeout, "the lab's supervisor does not answer");
-  io::HttpRequest request;
-  request.method = method;
-  request.target = path;
-  request.body = body;
-  const auto call = client->request(std::move(request), [&](Result<io::HttpResponse> result) {
-    answer = std::move(result);
-    loop.stop();
-  });
-  loop.run();
-  if (!answer.ok()) return std::move(answer).error();
-  if (answer->status == 200) return std::move(answer->body);
-  boost::system::error_code ec;
-  const auto value = boost::json::parse(answer->body, ec);
-  if (!ec && value.is_object() && value.as_object().contains("error"))
-    return make_error(answer->status == 404 ? Code::kNotFound : Code::kInvalid, std::string(value.at("error").as_string()));
-  return make_error(Code::kInternal, "the lab's supervisor answered " + std::to_string(answer->status));
 }
 
 }  // namespace fairway::lab

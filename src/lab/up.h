@@ -3,12 +3,12 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
 #include "lab/layout.h"
+#include "lab/readiness.h"
 #include "lab/spec.h"
 
 namespace fairway::lab {
@@ -24,8 +24,6 @@ struct UpOptions {
   std::chrono::seconds timeout{120};
 };
 
-using Progress = std::function<void(const std::string& line)>;
-
 // Starts a lab and returns once every node is Ready. On failure the lab is left as it is, for its logs to be read.
 Status up(const Layout& layout, const UpOptions& options, const Progress& progress);
 // Takes it down; says what was removed.
@@ -34,7 +32,5 @@ Status down(const Layout& layout, const Progress& progress);
 Result<std::string> add_node(const Layout& layout, const std::string& name);
 // Stops a node, takes it off the fabric, and deletes its Node object.
 Status remove_node(const Layout& layout, const std::string& name);
-// One call to the supervisor's socket; the JSON body of the answer.
-Result<std::string> ask_supervisor(const Layout& layout, const std::string& method, const std::string& path, const std::string& body = "");
 
 }  // namespace fairway::lab

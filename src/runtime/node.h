@@ -80,6 +80,7 @@ struct Node {
   std::string machine_resolv_conf;
   std::uint64_t capabilities = 0;  // of this process: more cannot be given
   std::int64_t memory_bytes = 0;
+  std::string runc_version;     // "1.1.5+ds1"
   std::int64_t pids_limit = 0;  // of a container; 0 where the machine has no pids controller
 
   std::string pods_dir() const { return config.node_dir + "/pods"; }

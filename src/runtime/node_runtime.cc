@@ -13,6 +13,7 @@
 #include "runtime/stream_server.h"
 #include "sys/log.h"
 #include "sys/netns.h"
+#include "sys/process.h"
 
 namespace fairway::runtime {
 
@@ -29,7 +30,7 @@ struct NodeRuntime::Impl {
   io::Loop::Timer gc_timer;
   bool running = false;
 
-  Status check_machine() const;
+  Status check_machine();
   void adopt_pods();
   void collect_garbage();
   void pod_changed(const Json* before, const Json* after);
@@ -40,9 +41,12 @@ struct NodeRuntime::Impl {
   void watch();
 };
 
-Status NodeRuntime::Impl::check_machine() const {
+Status NodeRuntime::Impl::check_machine() {
   for (const auto& [what, path] : {std::pair{"runc", node.config.runc}, std::pair{"fairway-shim", node.config.shim}})
     if (::access(path.c_str(), X_OK) != 0) return errno_error(errno, std::string(what) + " at \"" + path + "\"");
+  FW_ASSIGN(const std::string words, sys::run_ok({node.config.runc, "--version"}));
+  node.runc_version = words.substr(0, words.find('\n'));
+  if (const auto last = node.runc_version.rfind(' '); last != std::string::npos) node.runc_version.erase(0, last + 1);
   if (!node.config.cgroup_parent.starts_with('/'))
     return make_error(Code::kInvalid, "cgroup_parent \"" + node.config.cgroup_parent + "\" does not begin with /");
   std::error_code ec;

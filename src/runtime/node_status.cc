@@ -81,7 +81,7 @@ Json NodeStatus::status() const {
                   {"bootID", one_line("/proc/sys/kernel/random/boot_id")},
                   {"kernelVersion", name.release},
                   {"osImage", os_image()},
-                  {"containerRuntimeVersion", "runc://1.1.5"},
+                  {"containerRuntimeVersion", "runc://" + node_.runc_version},
                   {"kubeletVersion", kKubeletVersion},
                   {"kubeProxyVersion", ""},
                   {"operatingSystem", "linux"},

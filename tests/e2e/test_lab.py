@@ -172,6 +172,29 @@ class LabLife(unittest.TestCase):
         mounted = [f"mount {self.lab.dir}", f"folder {self.lab.dir}: []"]
         self.assertEqual([thing for thing in leftovers(self.lab.dir) if thing not in mounted], [])
 
+    def up_with(self, path, stand_in):
+        """`lab up` on a machine where something else lies at that path: its exit code and its words."""
+        script = 'mount --bind "$0" "$1" && exec "$2" lab up --nodes 1'
+        code, _, err = run(["unshare", "--mount", "bash", "-c", script, stand_in, path, shared.FAIRWAY], check=False, env=self.lab.env)
+        return code, err
+
+    def test_a_machine_without_runc_is_told_at_once(self):
+        code, err = self.up_with("/usr/sbin/runc", "/dev/null")
+        self.assertEqual(code, 1)
+        self.assertIn("apt-get install runc", err)
+        self.assertEqual(leftovers(self.lab.dir), [f"folder {self.lab.dir}: []"], "nothing was begun")
+
+    def test_a_process_that_cannot_stay_is_named(self):
+        broken = os.path.join(self.lab.home, "broken")
+        with open(broken, "w") as script:
+            script.write("#!/bin/sh\necho the moon is in the wrong quarter >&2\nexit 3\n")
+        os.chmod(broken, 0o755)
+        code, err = self.up_with(os.path.join(shared.BIN, "fairway-agent"), broken)
+        self.assertEqual(code, 1)
+        self.assertRegex(err, r"agent-node-1 ends whenever it is started \(exit code 3\): the moon is in the wrong quarter\n.*fairway lab down")
+        self.lab.fairway("lab", "down")
+        self.assertNothingLeft()
+
     def test_families_and_datapaths(self):
         for options in (("--family", "ipv4"), ("--family", "ipv6"), ("--datapath", "vxlan"), ("--subnets", "2")):
             with self.subTest(" ".join(options)):
