@@ -1,8 +1,9 @@
 // fairway-cni: the CNI plugin's process. Wraps one call (environment and stdin) into a request to the agent's socket and
 // prints the answer; the agent does the work (docs/cni.md).
 //
-// Its start-up time is part of every pod's, so: static, no allocation, no framework. It answers alone what needs no
-// agent: VERSION, malformed input, and DEL while the agent is away, which it keeps in the spool folder.
+// Its start-up time is part of every pod's, so: static against musl (docs/decisions/0012), no allocation, no framework, and
+// of the C++ library nothing that throws (substr() does). It answers alone what needs no agent: VERSION, malformed input, and
+// DEL while the agent is away, which it keeps in the spool folder.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -226,15 +227,15 @@ Answer parse_answer(std::string_view text) {
   constexpr std::string_view kStart = "HTTP/1.1 ";
   constexpr std::string_view kLength = "\r\ncontent-length:";
   const size_t end = text.find("\r\n\r\n");
-  if (end == std::string_view::npos || text.substr(0, kStart.size()) != kStart) return {};
+  if (end == std::string_view::npos || end < kStart.size() || memcmp(text.data(), kStart.data(), kStart.size()) != 0) return {};
   Answer out;
   out.status = atoi(text.data() + kStart.size());
-  out.body = text.substr(end + 4);
+  out.body = {text.data() + end + 4, text.size() - end - 4};
   for (size_t i = 0; i + kLength.size() < end; ++i) {
     if (strncasecmp(text.data() + i, kLength.data(), kLength.size()) != 0) continue;
     const unsigned long length = strtoul(text.data() + i + kLength.size(), nullptr, 10);
     out.complete = out.body.size() >= length;
-    if (out.complete) out.body = out.body.substr(0, length);
+    if (out.complete) out.body.remove_suffix(out.body.size() - length);
     return out;
   }
   return {};
