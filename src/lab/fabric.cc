@@ -1,5 +1,6 @@
 #include "lab/fabric.h"
 
+#include <cstdio>
 #include <fstream>
 
 #include "lab/layout.h"
@@ -18,6 +19,13 @@ Status ip_batch(const std::string& netns, const std::string& commands) {
 }
 
 std::string bridge(unsigned subnet) { return "br" + std::to_string(subnet); }
+// Its own MAC: else it has the lowest of its ports', and each node that comes or goes may give it another. The nodes that know the old
+// one then reach neither the API server nor the world for half a minute, until they ask again.
+std::string bridge_mac(unsigned subnet) {
+  char text[18];
+  std::snprintf(text, sizeof text, "02:fb:00:00:00:%02x", subnet & 0xff);
+  return text;
+}
 std::string port(const NodeSpec& node) { return "p-" + node.name; }
 std::string length(const net::Prefix& prefix) { return "/" + std::to_string(prefix.length()); }
 std::string nodad(net::Family family) { return family == net::Family::kV6 ? " nodad" : ""; }
@@ -50,7 +58,8 @@ Status Fabric::create(const LabSpec& spec) {
   FW_TRY(enable_forwarding());
   std::string fabric, outside = "link set eth0 up\n";
   for (unsigned subnet = 0; subnet < spec.subnets; ++subnet) {
-    fabric += "link add " + bridge(subnet) + " type bridge mcast_snooping 0\nlink set " + bridge(subnet) + " up\n";
+    fabric += "link add " + bridge(subnet) + " address " + bridge_mac(subnet) + " type bridge mcast_snooping 0\nlink set " +
+              bridge(subnet) + " up\n";
     for (const auto family : families(spec)) {
       const auto prefix = fabric_prefix(subnet, family);
       fabric += "addr add " + fabric_gateway(subnet, family).to_string() + length(prefix) + " dev " + bridge(subnet) + nodad(family) + "\n";

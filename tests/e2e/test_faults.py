@@ -5,7 +5,7 @@ import re
 import signal
 import time
 
-from lab import Case, LineReader, deployment, eventually, netexec, service, shell_pod
+from lab import Case, LineReader, deployment, eventually, netexec, run, service, shell_pod
 
 
 class AgentRestart(Case):
@@ -213,6 +213,21 @@ class NodeCut(Case):
 
 
 class NodesComeAndGo(Case):
+    def test_the_fabrics_address_stays(self):
+        """A bridge takes the lowest MAC of its ports for its own, unless it has one. Who knows the old one, another port's, would go on with it."""
+        def fabric(*command):
+            return run(["nsenter", "--net=/run/netns/fw-fabric", "--", *command])
+
+        def reached_from_all():
+            for i in range(1, self.lab.nodes + 1):
+                self.assertIn(" 0% packet loss", self.lab.on_node(f"node-{i}", "ping", "-c", "3", "-i", "0.2", "-W", "5", "172.30.0.1", check=False)[1])
+
+        reached_from_all()
+        fabric("ip", "link", "add", "low", "address", "02:00:00:00:00:00", "type", "veth", "peer", "name", "low2")
+        self.addCleanup(fabric, "ip", "link", "del", "low")
+        fabric("ip", "link", "set", "low", "master", "br0", "up")
+        reached_from_all()
+
     def test_add_and_remove(self):
         name = "node-extra"
         self.lab.fairway("lab", "node", "add", name)
