@@ -58,7 +58,8 @@ Status run(Context& context, std::vector<Row>& rows) {
       bool judged = across == (shape.kind == Kind::kTcpStream);
       std::string name = std::string(shape.name) + (judged ? "" : across ? "_across_cores" : "_one_core");
       rows.push_back(row_of(name, shape.unit, c, "raw veth pair", judged ? shape.goal : Goal{}));
-      if (!judged || shape.goal.of == Goal::Of::kNothing) continue;
+      const bool floor_told = judged || shape.kind == Kind::kTcpStream;
+      if (!floor_told || shape.goal.of == Goal::Of::kNothing) continue;
       context.progress(std::string(shape.name) + " of redirect_peer alone");
       FW_ASSIGN(Compared f, compare(o, cpus, measure(o, shape, floor->client(), o.one_cpu, floor->server_addr()),
                                     measure(o, shape, bare_client, o.one_cpu, bare_addr)));
