@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
+#include <chrono>
 #include <utility>
 
 #include "apiserver/exec_client.h"
@@ -15,6 +16,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::size_t kMaxPendingBytes = 1 << 20;  // then the other side is not read from
+constexpr std::chrono::seconds kProbeClient{1};    // while it is not
 
 // exec and attach: the client's channels against the runtime's frames.
 // Keeps itself alive by its callbacks; finish() lets go of both ends.
@@ -41,16 +43,19 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
                              .on_end = [self] { self->on_runtime_end(); },
                              .on_drained =
                                  [self] {
+                                   self->probe_.cancel();
                                    if (self->client_) self->client_->pause_reading(false);
                                  }});
   }
 
  private:
   void accept(const AcceptExec& accept);
+  void pause_client();
   void to_client(std::uint8_t channel, std::string_view payload);
   void to_runtime(std::uint8_t channel, std::string_view payload);
   void on_runtime_end();
   void finish() {
+    probe_.cancel();
     if (runtime_) std::exchange(runtime_, nullptr)->close();
     responder_.reset();
     if (client_) loop_.post([client = std::exchange(client_, nullptr)] {});  // one of its callbacks may be running
@@ -61,6 +66,7 @@ class ExecSession : public std::enable_shared_from_this<ExecSession> {
   std::unique_ptr<io::Responder> responder_;
   std::shared_ptr<RuntimeStream> runtime_;
   std::shared_ptr<ExecClient> client_;
+  io::Loop::Timer probe_;
   bool status_sent_ = false;
 };
 
@@ -91,7 +97,18 @@ void ExecSession::to_runtime(std::uint8_t channel, std::string_view payload) {
     return;
   }
   runtime_->send(channel, payload);
-  if (client_ && runtime_->pending_bytes() > kMaxPendingBytes) client_->pause_reading(true);
+  if (client_ && runtime_->pending_bytes() > kMaxPendingBytes) pause_client();
+}
+
+// The FIN of a client that has gone lies behind all that it had sent, and is not seen while nobody reads. Its kernel answers a
+// write with a reset. An empty piece of output is nothing to a client that lives.
+void ExecSession::pause_client() {
+  client_->pause_reading(true);
+  if (probe_.pending() || !(options_.output || options_.error)) return;
+  probe_ = loop_.every(kProbeClient, [weak = weak_from_this(), channel = options_.output ? kStdout : kStderr] {
+    const auto self = weak.lock();
+    if (self && self->client_ && !self->status_sent_ && self->client_->pending_bytes() == 0) self->client_->write(channel, {});
+  });
 }
 
 void ExecSession::to_client(std::uint8_t channel, std::string_view payload) {

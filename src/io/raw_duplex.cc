@@ -29,7 +29,9 @@ class RawDuplex : public Duplex {
     conn_->set_stall_limit({});
     conn_->set_user(user_);
   }
-  ~RawDuplex() override { conn_->close(); }
+  ~RawDuplex() override {
+    if (!closed_) conn_->abort();
+  }
   void start(std::function<void(std::string_view)> on_data, std::function<void(Status)> on_end) override {
     user_->data_ = std::move(on_data);
     user_->end_ = std::move(on_end);
@@ -43,6 +45,7 @@ class RawDuplex : public Duplex {
     else conn_->resume();
   }
   void close() override {
+    closed_ = true;
     user_->data_ = nullptr;
     conn_->close();
     conn_->loop().post([weak = std::weak_ptr(user_)] {
@@ -53,6 +56,7 @@ class RawDuplex : public Duplex {
  private:
   std::shared_ptr<Conn> conn_;
   std::shared_ptr<RawUser> user_;
+  bool closed_ = false;
 };
 
 }  // namespace

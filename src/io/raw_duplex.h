@@ -1,4 +1,5 @@
 // A connection after an upgrade, as a Duplex of plain bytes. Private to src/io.
+// Destroyed before it was closed it ends at once, and what is pending is dropped: nobody waits for a peer that takes no more.
 #pragma once
 
 #include <memory>

@@ -2,12 +2,14 @@
 import json
 import os
 import re
+import select
 import stat
+import subprocess
 import tempfile
 import time
 import urllib.request
 
-from lab import Case, Failed, LineReader, Terminal, deployment, eventually, netexec, pod, service
+from lab import Case, Failed, LineReader, Terminal, deployment, eventually, netexec, pod, run, service
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "labels": {"tier": "one"}}, "data": {"a": "1", "b": "2"}}
 
@@ -412,6 +414,23 @@ class Streams(Case):
     def test_stdin_goes_in_whole(self):
         text = "".join(f"{i}\n" for i in range(200_000))
         self.assertEqual(self.k("exec", "-i", "sh", "--", "md5sum", input=text).split()[0], __import__("hashlib").md5(text.encode()).hexdigest())
+
+    def test_a_client_that_is_killed_ends_its_command(self):
+        """Also where the command takes no input and all on the way to it is full, so that nobody reads from the client any more."""
+        for seconds, websockets in (("4321", "true"), ("4322", "false")):  # else SPDY
+            with self.subTest(f"websockets={websockets}"):
+                env = dict(self.lab.env, KUBECTL_REMOTE_COMMAND_WEBSOCKETS=websockets)
+                argv = [self.lab.kubectl_path, "-n", self.ns, "exec", "-i", "sh", "--", "sleep", seconds]
+                client = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                self.addCleanup(client.kill)
+                os.set_blocking(client.stdin.fileno(), False)
+                runs = lambda: run(["pgrep", "-fx", f"sleep {seconds}"], check=False)[0] == 0  # noqa: E731
+                eventually("its command runs", runs)
+                while select.select([], [client.stdin], [], 2)[1]:
+                    os.write(client.stdin.fileno(), b"x" * 4096)
+                client.kill()
+                client.wait()
+                eventually("its command has ended", lambda: not runs(), timeout=10)
 
     def test_much_output_comes_out_whole(self):
         out = self.k("exec", "sh", "--", "sh", "-c", "seq 1 300000")
