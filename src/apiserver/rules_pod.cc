@@ -151,6 +151,8 @@ std::set<std::string_view> validate_volumes(const Object& spec, const std::strin
     const std::string host_path(text_at(volumes[i], "hostPath.path"));
     if (("/" + host_path + "/").find("/../") != std::string::npos)
       errors.invalid_text(at + ".hostPath.path", host_path, "must not contain '..'");
+    if (quantity_value(text_at(volumes[i], "emptyDir.sizeLimit")) < 0)
+      errors.forbidden(at + ".emptyDir.sizeLimit", "SizeLimit field must be a valid resource quantity");
     for (const char* source : {"configMap", "secret", "downwardAPI"}) {
       const Array& items = array_at(volumes[i], std::string(source) + ".items");
       for (std::size_t k = 0; k < items.size(); ++k) {

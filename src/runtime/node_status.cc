@@ -63,16 +63,20 @@ JsonObject NodeStatus::condition(const std::string& type, bool value, const std:
           {"reason", reason}, {"message", message}};
 }
 
+JsonObject node_capacity(const Node& node) {
+  struct statvfs disk {};
+  ::statvfs(node.config.node_dir.c_str(), &disk);
+  const auto disk_bytes = static_cast<std::uint64_t>(disk.f_blocks) * disk.f_frsize;
+  return {{"cpu", std::to_string(std::thread::hardware_concurrency())},
+          {"memory", std::to_string(node.memory_bytes / 1024) + "Ki"},
+          {"pods", std::to_string(node.config.max_pods)},
+          {"ephemeral-storage", std::to_string(disk_bytes / 1024) + "Ki"}};
+}
+
 Json NodeStatus::status() const {
   utsname name{};
   ::uname(&name);
-  struct statvfs disk {};
-  ::statvfs(node_.config.node_dir.c_str(), &disk);
-  const auto disk_bytes = static_cast<std::uint64_t>(disk.f_blocks) * disk.f_frsize;
-  const JsonObject capacity{{"cpu", std::to_string(std::thread::hardware_concurrency())},
-                            {"memory", std::to_string(node_.memory_bytes / 1024) + "Ki"},
-                            {"pods", std::to_string(node_.config.max_pods)},
-                            {"ephemeral-storage", std::to_string(disk_bytes / 1024) + "Ki"}};
+  const JsonObject capacity = node_capacity(node_);
   JsonArray addresses;
   for (const auto& ip : node_.config.node_ips) addresses.push_back(JsonObject{{"type", "InternalIP"}, {"address", ip}});
   addresses.push_back(JsonObject{{"type", "Hostname"}, {"address", node_.config.node_name}});

@@ -9,6 +9,9 @@
 
 namespace fairway::runtime {
 
+// All of it may be given to pods: the Node's capacity and its allocatable.
+JsonObject node_capacity(const Node& node);
+
 class NodeStatus {
  public:
   // `object_changed`: the Node as the API server has it, for whoever needs its UID (events) or pod ranges.

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "k8s/quantity.h"
+#include "runtime/node_status.h"
 #include "runtime/pod_files.h"
 #include "runtime/volumes.h"
 #include "sys/file.h"
@@ -59,7 +60,8 @@ PodFacts Pod::facts() const {
   return {.pod = &object_,
           .node_name = node_.config.node_name,
           .pod_ips = host_network() ? node_.config.node_ips : sandbox_.ips,
-          .host_ips = node_.config.node_ips};
+          .host_ips = node_.config.node_ips,
+          .allocatable = node_capacity(node_)};
 }
 
 std::int64_t Pod::grace_seconds() const {

@@ -4,7 +4,6 @@
 #include <cctype>
 #include <cmath>
 #include <cstdlib>
-#include <thread>
 
 #include "k8s/quantity.h"
 
@@ -75,19 +74,19 @@ Result<std::int64_t> quantity(const std::string& text) {
   return make_error(Code::kInvalid, "quantity \"" + text.substr(0, 64) + "\" is none");
 }
 
-Result<std::string> resource_field(const Json& container, const std::string& resource, const std::string& divisor) {
+// A quantity may be written as a number. Nothing is 0.
+static Result<std::int64_t> amount(const Json* found) {
+  if (!found) return 0;
+  if (found->is_string()) return quantity(std::string(found->get_string()));
+  return found->is_int64() ? found->get_int64() * 1000 : 0;
+}
+
+Result<std::string> resource_field(const PodFacts& facts, const Json& container, const std::string& resource, const std::string& divisor) {
   const auto dot = resource.find('.');
-  const std::string name = dot == std::string::npos ? "" : resource.substr(dot + 1);
-  const Json* group = find(container, "resources." + resource.substr(0, dot));
-  const Json* found = group ? member(*group, name) : nullptr;
-  std::int64_t milli = 0;
-  if (found && found->is_string()) {
-    FW_ASSIGN(milli, quantity(std::string(found->get_string())));
-  } else if (found) {
-    milli = number(*group, name) * 1000;
-  } else if (resource == "limits.cpu") {
-    milli = static_cast<std::int64_t>(std::thread::hardware_concurrency()) * 1000;
-  }
+  const std::string name = dot == std::string::npos ? "" : resource.substr(dot + 1), list = resource.substr(0, dot);
+  const Json* group = find(container, "resources." + list);
+  FW_ASSIGN(std::int64_t milli, amount(group ? member(*group, name) : nullptr));
+  if (milli == 0 && list == "limits") { FW_ASSIGN(milli, amount(facts.allocatable.if_contains(name))); }
   FW_ASSIGN(std::int64_t by, quantity(divisor.empty() || divisor == "0" ? "1" : divisor));
   if (by == 0) by = 1000;
   return std::to_string(milli / by + (milli % by != 0 ? 1 : 0));
@@ -201,7 +200,7 @@ Result<bool> value_from(const PodFacts& facts, const Json& container, const Json
     return true;
   }
   if (const Json* ref = member(source, "resourceFieldRef")) {
-    FW_ASSIGN(out, resource_field(container, text(*ref, "resource"), text(*ref, "divisor")));
+    FW_ASSIGN(out, resource_field(facts, container, text(*ref, "resource"), text(*ref, "divisor")));
     return true;
   }
   if (const Json* ref = member(source, "configMapKeyRef")) return key_value(objects, "configmaps", *ref, ns, out);

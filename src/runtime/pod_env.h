@@ -18,6 +18,7 @@ struct PodFacts {
   const Json* pod = nullptr;
   std::string node_name;
   std::vector<std::string> pod_ips, host_ips;
+  JsonObject allocatable;  // the Node's
 };
 
 // $(NAME) becomes the variable's value; $$(NAME) becomes $(NAME); an unknown one stays as it is.
@@ -25,8 +26,8 @@ std::string expand_variables(const std::string& text, const std::map<std::string
 
 // "metadata.name", "metadata.labels['x']", "status.podIP" ...
 Result<std::string> pod_field(const PodFacts& facts, const std::string& path);
-// "limits.cpu" with a divisor. Where there is no limit, the node's capacity, as kubelet says it.
-Result<std::string> resource_field(const Json& container, const std::string& resource, const std::string& divisor);
+// "limits.cpu" with a divisor. Where there is no limit, what the node can give.
+Result<std::string> resource_field(const PodFacts& facts, const Json& container, const std::string& resource, const std::string& divisor);
 
 // Docker-link style variables of a namespace's Services (KUBERNETES_SERVICE_HOST, WEB_PORT_80_TCP ...).
 std::map<std::string, std::string> service_variables(const std::vector<const Json*>& services, const std::string& ns, bool links);

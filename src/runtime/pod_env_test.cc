@@ -20,7 +20,8 @@ TEST(ExpandVariables, FollowsKubernetes) {
 TEST(PodField, KnowsTheDownwardApi) {
   const Json pod =
       parse(R"({"metadata":{"name":"n","namespace":"s","uid":"u","labels":{"a/b":"1","z":"\"q\""}},"spec":{"serviceAccountName":"sa"}})");
-  const PodFacts facts{.pod = &pod, .node_name = "node", .pod_ips = {"10.0.0.1", "fd00::1"}, .host_ips = {"172.30.0.11"}};
+  const PodFacts facts{
+      .pod = &pod, .node_name = "node", .pod_ips = {"10.0.0.1", "fd00::1"}, .host_ips = {"172.30.0.11"}, .allocatable = {}};
   EXPECT_EQ(*pod_field(facts, "metadata.name"), "n");
   EXPECT_EQ(*pod_field(facts, "metadata.labels['a/b']"), "1");
   EXPECT_EQ(*pod_field(facts, "metadata.labels['none']"), "");
@@ -28,6 +29,21 @@ TEST(PodField, KnowsTheDownwardApi) {
   EXPECT_EQ(*pod_field(facts, "status.podIPs"), "10.0.0.1,fd00::1");
   EXPECT_EQ(*pod_field(facts, "spec.nodeName"), "node");
   EXPECT_FALSE(pod_field(facts, "spec.containers").ok());
+}
+
+TEST(ResourceField, WithoutALimitIsWhatTheNodeCanGive) {
+  PodFacts facts;
+  facts.allocatable = {{"cpu", "4"}, {"memory", "1000Ki"}};
+  const Json free = parse(R"({"resources":{"limits":{"cpu":"0"}}})");
+  EXPECT_EQ(*resource_field(facts, free, "limits.memory", ""), "1024000");
+  EXPECT_EQ(*resource_field(facts, free, "limits.memory", "1Mi"), "1") << "rounded up";
+  EXPECT_EQ(*resource_field(facts, free, "limits.cpu", "1m"), "4000") << "a limit of 0 is none";
+  EXPECT_EQ(*resource_field(facts, free, "requests.memory", ""), "0");
+  EXPECT_EQ(*resource_field(facts, free, "limits.hugepages-2Mi", ""), "0");
+  const Json bound = parse(R"({"resources":{"limits":{"cpu":"1500m","memory":2048},"requests":{"cpu":"250m"}}})");
+  EXPECT_EQ(*resource_field(facts, bound, "limits.cpu", ""), "2");
+  EXPECT_EQ(*resource_field(facts, bound, "limits.memory", "1Ki"), "2");
+  EXPECT_EQ(*resource_field(facts, bound, "requests.cpu", "1m"), "250");
 }
 
 TEST(ServiceVariables, AreThoseOfDockerLinks) {
@@ -53,7 +69,7 @@ TEST(ContainerEnv, OrdersItsSources) {
   const Json container = parse(
       R"J({"envFrom":[{"prefix":"P_","configMapRef":{"name":"cm"}}],"env":[{"name":"A","value":"own"},{"name":"B","value":"$(A)$(P_k)$(SVC)"},
       {"name":"C","valueFrom":{"secretKeyRef":{"name":"s","key":"x"}}},{"name":"D","valueFrom":{"configMapKeyRef":{"name":"no","key":"k","optional":true}}}]})J");
-  const PodFacts facts{.pod = &pod, .node_name = "", .pod_ips = {}, .host_ips = {}};
+  const PodFacts facts{.pod = &pod, .node_name = "", .pod_ips = {}, .host_ips = {}, .allocatable = {}};
   ConfigObjects objects;
   objects["configmaps/cm"] = parse(R"({"data":{"k":"v"}})");
   objects["secrets/s"] = parse(R"({"data":{"x":"c2VjcmV0"}})");

@@ -38,7 +38,7 @@ TEST(ResolvConf, FollowsTheDnsPolicy) {
 TEST(Hosts, NameThePod) {
   const Json pod = json_of(
       R"({"metadata":{"name":"web","namespace":"ns"},"spec":{"subdomain":"sub","hostAliases":[{"ip":"1.2.3.4","hostnames":["a","b"]}]}})");
-  const PodFacts facts{.pod = &pod, .node_name = "node", .pod_ips = {"10.0.0.1"}, .host_ips = {"172.30.0.11"}};
+  const PodFacts facts{.pod = &pod, .node_name = "node", .pod_ips = {"10.0.0.1"}, .host_ips = {"172.30.0.11"}, .allocatable = {}};
   const std::string hosts = render_hosts(facts, "cluster.local");
   EXPECT_NE(hosts.find("10.0.0.1\tweb.sub.ns.svc.cluster.local\tweb\n"), std::string::npos) << hosts;
   EXPECT_NE(hosts.find("\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"), std::string::npos) << hosts;
@@ -101,7 +101,7 @@ TEST(User, NonRootIsEnforced) {
 
 TEST(Volumes, NoPathLeadsOut) {
   const Json pod = json_of("{}");
-  const PodFacts facts{.pod = &pod, .node_name = "", .pod_ips = {}, .host_ips = {}};
+  const PodFacts facts{.pod = &pod, .node_name = "", .pod_ips = {}, .host_ips = {}, .allocatable = {}};
   ConfigObjects objects;
   objects["configmaps/cm"] = json_of(R"({"data":{"k":"v"}})");
   for (const char* path : {"../x", "/x", "a/../../x", "."}) {

@@ -75,7 +75,7 @@ Status add_downward_files(const Json& source, const PodFacts& facts, unsigned de
       const std::string name = text(*resource, "containerName");
       for (const auto& container : array(*facts.pod, "spec.containers"))
         if (text(container, "name") == name) {
-          FW_ASSIGN(file.content, resource_field(container, text(*resource, "resource"), text(*resource, "divisor")));
+          FW_ASSIGN(file.content, resource_field(facts, container, text(*resource, "resource"), text(*resource, "divisor")));
         }
     }
     out.push_back(std::move(file));

@@ -202,6 +202,10 @@ class Refusals(Case):
     def test_port_out_of_range(self):
         self.refuse(service("s", {"a": "b"}, [("x", 99999, 80, "TCP")]), r"spec\.ports\[0\]\.port: Invalid value: 99999: must be between 1 and 65535, inclusive")
 
+    def test_a_volume_smaller_than_nothing(self):
+        bad = pod("p", spec={"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "-1Mi"}}]})
+        self.refuse(bad, r"spec\.volumes\[0\]\.emptyDir\.sizeLimit: Forbidden: SizeLimit field must be a valid resource quantity")
+
     def test_unknown_field(self):
         bad = pod("p")
         bad["spec"]["colour"] = "red"

@@ -1,4 +1,5 @@
 """Containers as a pod's author expects them: environment, files, probes, restarts, and what is said when an image is not to be had."""
+import json
 
 from lab import Case, Terminal, eventually, netexec, pod
 
@@ -24,6 +25,16 @@ class Containers(Case):
         self.assertEqual(words[3], self.get("pod", "env")["spec"]["nodeName"])
         self.assertEqual(words[4:], ["mapped", "10.96.0.1"])
         self.assertEqual(out[1:3], ["/tmp", "env"])
+
+    def test_a_limit_that_is_not_set_is_the_nodes(self):
+        def ref(resource):
+            return {"resourceFieldRef": {"resource": resource, "containerName": "main", "divisor": "1"}}
+        env = [{"name": "MEMORY", "valueFrom": ref("limits.memory")}, {"name": "CPU", "valueFrom": ref("limits.cpu")}]
+        spec = {"volumes": [{"name": "d", "downwardAPI": {"items": [{"path": "memory", "resourceFieldRef": ref("limits.memory")["resourceFieldRef"]}]}}]}
+        out = self.run_pod("unlimited", "echo $MEMORY $CPU; cat /d/memory", spec=spec, container={"env": env, "volumeMounts": [{"name": "d", "mountPath": "/d"}]})
+        node = json.loads(self.lab.kubectl("get", "node", self.get("pod", "unlimited")["spec"]["nodeName"], "-o", "json"))["status"]["allocatable"]
+        memory = str(int(node["memory"].removesuffix("Ki")) * 1024)
+        self.assertEqual(out.split(), [memory, node["cpu"], memory])
 
     def test_volumes(self):
         self.k("create", "cm", "files", "--from-literal=a.txt=hello")
