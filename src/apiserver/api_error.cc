@@ -138,6 +138,10 @@ ApiError too_large(std::string message) { return generic(413, "RequestEntityTooL
 ApiError method_not_allowed() {
   return generic(405, "MethodNotAllowed", "the server does not allow this method on the requested resource");
 }
+ApiError not_run(std::string_view group, std::string_view resource, std::string_view name, std::string_view why) {
+  return about(405, "MethodNotAllowed", fmt::format("{} \"{}\" cannot be made: {}", qualified(group, resource), name, why), group, resource,
+               name);
+}
 ApiError internal_error(std::string_view what) { return generic(500, "InternalError", fmt::format("Internal error occurred: {}", what)); }
 
 ApiError unsupported_media_type(std::string_view supported) {

@@ -88,6 +88,7 @@ ApiError bad_request(std::string message);
 ApiError expired(std::string message);
 ApiError too_large(std::string message);
 ApiError method_not_allowed();
+ApiError not_run(std::string_view group, std::string_view resource, std::string_view name, std::string_view why);
 ApiError unsupported_media_type(std::string_view supported);
 ApiError internal_error(std::string_view what);
 ApiError generic(int code, std::string reason, std::string message);

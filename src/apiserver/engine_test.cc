@@ -108,6 +108,13 @@ TEST(Engine, RefusesWhatKubernetesRefuses) {
        "must be an absolute path"},
       {"namespaces", "{'metadata':{'name':'a.b'}}", "must not contain dots"},
       {"networking.k8s.io/ingressclasses", "{'metadata':{'name':'a'}}", "spec.controller: Required value"},
+      {"apps/statefulsets", "{'metadata':{'name':'db'},'spec':{'serviceName':'db'}}",
+       "statefulsets.apps \"db\" cannot be made: a lab runs no StatefulSets; use a Deployment"},
+      {"rbac.authorization.k8s.io/roles", "{'metadata':{'name':'r'},'rules':[{'verbs':['get']}]}", "a lab has no roles"},
+      {"pods",
+       "{'metadata':{'name':'p'},'spec':{'volumes':[{'name':'v','emptyDir':{'sizeLimit':'-1Mi'}}],'containers':[{'name':'c','image':'i'}]}"
+       "}",
+       "spec.volumes[0].emptyDir.sizeLimit: Forbidden: SizeLimit field must be a valid resource quantity"},
   };
   for (const auto& [where, object, words] : cases) EXPECT_THAT(rig.try_create(where, object), HasSubstr(words)) << object;
 }

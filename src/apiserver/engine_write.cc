@@ -83,6 +83,7 @@ bool same_spec(const Object& object, const Object& before) {
 ApiResult<Done> Engine::decode_object(const Target& target, Json& object, const WriteOptions& options,
                                       std::vector<std::string>& warnings) const {
   const Kind& kind = *target.kind;
+  if (!kind.not_run.empty()) return not_run(kind.group, kind.resource, text_at(object, "metadata.name"), kind.not_run);
   if (!object.is_object())
     return unfit(kind, fmt::format("json: cannot unmarshal {} into Go value of type v1.{}",
                                    object.is_array()    ? "array"

@@ -171,6 +171,46 @@ void add_extensions(std::vector<Kind>& rows) {
   }
 }
 
+// What manifests made for other clusters bring, and nothing here would act on. They are served so that whoever applies one is
+// told so: else kubectl asks for a CustomResourceDefinition.
+void add_not_run(std::vector<Kind>& rows) {
+  struct NotRun {
+    const char *group, *version, *kind, *resource;
+    Names short_names;
+    bool namespaced;
+    std::string_view why;
+  };
+  constexpr std::string_view kNoRoles = "a lab has no roles: whoever it knows may do everything; leave it out";
+  constexpr std::string_view kNoVolumes = "a lab has no persistent volumes; use a volume of kind emptyDir or hostPath";
+  constexpr std::string_view kNoQuotas = "a lab limits no namespace; leave it out, or set the pods' own resources";
+  // clang-format off
+  const NotRun all[] = {
+      {"apps", "v1", "StatefulSet", "statefulsets", {"sts"}, true, "a lab runs no StatefulSets; use a Deployment, with an emptyDir for its data"},
+      {"batch", "v1", "Job", "jobs", {}, true, "a lab runs no Jobs; use a Pod with restartPolicy: OnFailure"},
+      {"batch", "v1", "CronJob", "cronjobs", {"cj"}, true, "a lab runs no CronJobs; use a Pod with restartPolicy: OnFailure, whenever one is due"},
+      {"", "v1", "ReplicationController", "replicationcontrollers", {"rc"}, true, "a lab runs no ReplicationControllers; use a Deployment"},
+      {"", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", {"pvc"}, true, kNoVolumes},
+      {"", "v1", "PersistentVolume", "persistentvolumes", {"pv"}, false, kNoVolumes},
+      {"storage.k8s.io", "v1", "StorageClass", "storageclasses", {"sc"}, false, kNoVolumes},
+      {"", "v1", "LimitRange", "limitranges", {"limits"}, true, kNoQuotas},
+      {"", "v1", "ResourceQuota", "resourcequotas", {"quota"}, true, kNoQuotas},
+      {"autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", {"hpa"}, true, "a lab measures no load; set the number of replicas: kubectl scale"},
+      {"policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", {"pdb"}, true, "a lab keeps no budget of evictions; leave it out"},
+      {"scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", {"pc"}, false, "a lab's scheduler knows no priorities; leave it out"},
+      {"rbac.authorization.k8s.io", "v1", "Role", "roles", {}, true, kNoRoles},
+      {"rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", {}, true, kNoRoles},
+      {"rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", {}, false, kNoRoles},
+      {"rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", {}, false, kNoRoles},
+  };
+  // clang-format on
+  for (const NotRun& one : all) {
+    Kind row = plain(one.group, one.kind, one.resource, one.short_names, one.namespaced, printers::kDefault);
+    row.version = one.version;
+    row.not_run = one.why;
+    rows.push_back(std::move(row));
+  }
+}
+
 }  // namespace
 
 bool Kind::has(std::string_view subresource) const {
@@ -179,6 +219,7 @@ bool Kind::has(std::string_view subresource) const {
 
 std::vector<std::string> Kind::verbs() const {
   if (review) return {"create"};
+  if (!not_run.empty()) return {"get", "list", "watch"};
   return {"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"};
 }
 
@@ -188,8 +229,9 @@ KindTable::KindTable() {
   add_apps(rows);
   add_networking(rows);
   add_extensions(rows);
+  add_not_run(rows);
   for (Kind& row : rows) {
-    row.message = Schemas::builtin().find(row.kind);
+    row.message = Schemas::builtin().find(row.not_run.empty() ? row.kind : "NotRun");
     FW_CHECK(row.message != nullptr);
     builtin_.push_back(std::make_shared<const Kind>(std::move(row)));
   }

@@ -28,6 +28,7 @@ struct Kind {
   bool counts_generations = false;      // metadata.generation grows with spec
   bool keeps_status_on_create = false;  // Node: its kubelet registers it with a status
   bool review = false;                  // answered, never stored (SelfSubjectAccessReview)
+  std::string_view not_run;             // why nobody may make one, and what to do instead; listed, it is always empty
   std::vector<std::string_view> selectable_fields;
   const Message* message = nullptr;  // null only for objects of a CRD without a schema
   const Printer* printer = nullptr;

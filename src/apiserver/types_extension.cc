@@ -10,6 +10,7 @@ message SelfSubjectReviewStatus; userInfo 1 UserInfo
 message UserInfo; username 1 string; uid 2 string; groups 3 []string; extra 4 any
 message SelfSubjectAccessReview; metadata 1 ObjectMeta; spec 2 SelfSubjectAccessReviewSpec; status 3 SubjectAccessReviewStatus
 message SelfSubjectRulesReview; metadata 1 ObjectMeta; spec 2 SelfSubjectRulesReviewSpec; status 3 SubjectRulesReviewStatus
+message NotRun; metadata 1 ObjectMeta; spec 2 any
 message Eviction; metadata 1 ObjectMeta; deleteOptions 2 DeleteOptions?
 message SelfSubjectAccessReviewSpec; resourceAttributes 1 ResourceAttributes?; nonResourceAttributes 2 NonResourceAttributes?
 message SubjectAccessReviewStatus

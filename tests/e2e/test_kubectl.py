@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.request
 
-from lab import Case, Failed, LineReader, Terminal, deployment, eventually, netexec, pod, run, service
+from lab import ROOT, Case, Failed, LineReader, Terminal, deployment, eventually, netexec, pod, run, service
 
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "labels": {"tier": "one"}}, "data": {"a": "1", "b": "2"}}
 
@@ -228,6 +228,27 @@ class Refusals(Case):
         self.addCleanup(self.k, "delete", "deployment", "fixed", "--ignore-not-found", "--wait=false", check=False)
         self.apply(deployment("fixed", replicas=0))
         self.assertRefused(self.k("patch", "deployment", "fixed", "--type=merge", "-p", '{"spec":{"selector":{"matchLabels":{"app":"other"}}}}', check=False), r"(field is immutable|does not match template)")
+
+    def test_what_a_lab_does_not_run(self):
+        """Of manifests made for other clusters what can be is applied, and the rest is told with what to do instead."""
+        self.addCleanup(self.lab.kubectl, "delete", "namespace", "shop", "--ignore-not-found", "--wait=false", check=False)
+        code, out, err = self.lab.kubectl("apply", "-f", os.path.join(ROOT, "examples/shop"), check=False)
+        self.assertEqual(code, 1)
+        self.assertIn("deployment.apps/cart created", out)
+        self.assertIn('statefulsets.apps "db" cannot be made: a lab runs no StatefulSets; use a Deployment', err)
+        self.assertIn('cronjobs.batch "report" cannot be made: a lab runs no CronJobs; use a Pod', err)
+        self.assertNotIn("CRDs", err)
+        self.assertIn("No resources found", self.k("get", "statefulsets,cronjobs,pvc,roles", check=False)[2])
+        self.assertIn('statefulsets.apps "db" cannot be made', self.lab.fairway("lab", "apply", "-f", os.path.join(ROOT, "examples/shop/workloads.yaml"), check=False)[2])
+        self.refuse({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}},
+                    'persistentvolumeclaims "data" cannot be made: a lab has no persistent volumes; use a volume of kind emptyDir or hostPath', "--server-side")
+
+    def test_prune_knows_all_kinds_of_its_own_list(self):
+        keep, go = ({**CONFIG, "metadata": {"name": name, "labels": {"prune": "me"}}} for name in ("keep", "go"))
+        self.addCleanup(self.k, "delete", "cm", "-l", "prune=me", check=False)
+        self.k("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [keep, go]}))
+        self.k("apply", "--prune", "-l", "prune=me", "-f", "-", input=json.dumps(keep))
+        self.assertEqual(self.k("get", "cm", "-l", "prune=me", "-o", "name").split(), ["configmap/keep"])
 
     def test_unknown_kind_and_broken_text(self):
         self.refuse({"apiVersion": "v1", "kind": "Unicorn", "metadata": {"name": "u"}}, 'no matches for kind "Unicorn"')
