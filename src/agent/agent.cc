@@ -27,6 +27,7 @@
 #include "k8s/http_api_client.h"
 #include "k8s/kubeconfig.h"
 #include "k8s/list_watch.h"
+#include "sys/listen_fds.h"
 #include "sys/log.h"
 
 namespace fairway::agent {
@@ -90,19 +91,11 @@ Result<k8s::KubeConfig> find_cluster(const std::string& kubeconfig) {
 struct InheritedSockets {
   std::vector<sys::Fd> udp, tcp;
 };
-// The LISTEN_FDS protocol (sd_listen_fds(3)): descriptors from 3 on, with names.
 InheritedSockets inherited_sockets() {
   InheritedSockets out;
-  const char* pid = std::getenv("LISTEN_PID");
-  const char* fds = std::getenv("LISTEN_FDS");
-  const char* names = std::getenv("LISTEN_FDNAMES");
-  if (fds == nullptr || names == nullptr || (pid != nullptr && std::atol(pid) != ::getpid())) return out;
-  std::istringstream list(names);
-  int fd = 3;
-  const int end = 3 + std::atoi(fds);
-  for (std::string name; fd < end && std::getline(list, name, ':'); ++fd) {
-    if (name == "dns-udp") out.udp.emplace_back(fd);
-    else if (name == "dns-tcp") out.tcp.emplace_back(fd);
+  for (auto& [name, fd] : sys::take_listen_fds()) {
+    if (name == "dns-udp") out.udp.push_back(std::move(fd));
+    else if (name == "dns-tcp") out.tcp.push_back(std::move(fd));
   }
   return out;
 }

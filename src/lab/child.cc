@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "sys/fd.h"
+#include "sys/listen_fds.h"
 #include "sys/log.h"
 #include "sys/netns.h"
 
@@ -22,7 +23,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstBackoff{20};
 constexpr std::chrono::milliseconds kMaxBackoff{10'000};
-constexpr int kFirstListenFd = 3;  // sd_listen_fds(3)
 
 // All that the child needs between fork and exec, prepared before the fork: afterwards only async-signal-safe calls.
 struct Prepared {
@@ -76,7 +76,7 @@ void place_listen_fds(const std::vector<int>& fds) {
   int staged[64];
   const int n = std::min<int>(static_cast<int>(fds.size()), 64);
   for (int i = 0; i < n; ++i) staged[i] = ::fcntl(fds[static_cast<std::size_t>(i)], F_DUPFD_CLOEXEC, 100);
-  for (int i = 0; i < n; ++i) ::dup2(staged[i], kFirstListenFd + i);
+  for (int i = 0; i < n; ++i) ::dup2(staged[i], sys::kFirstListenFd + i);
 }
 
 // The pid is known only after the fork, where nothing may allocate: it is written over the zeros.

@@ -10,6 +10,7 @@ inline constexpr char kOutsideNetns[] = "/run/netns/fw-outside";
 inline constexpr char kNetnsPrefix[] = "fw-";      // nodes, fabric, outside
 inline constexpr char kPodNetnsPrefix[] = "fwp-";  // pods, made by the node runtime
 inline constexpr char kCgroupName[] = "fairway-lab";
+inline constexpr char kApiListener[] = "api";                 // the API server's socket on 127.0.0.1, by sys/listen_fds.h
 inline constexpr char kLockPath[] = "/run/fairway-lab.lock";  // one lab a machine: its names are the machine's
 
 struct Layout {

@@ -14,6 +14,7 @@
 #include "lab/supervisor.h"
 #include "runtime/node_runtime.h"
 #include "sys/file.h"
+#include "sys/listen_fds.h"
 #include "sys/log.h"
 #include "sys/netns.h"
 
@@ -61,9 +62,15 @@ Result<io::HttpServerConfig> tls_config(const Layout& layout) {
   return config;
 }
 
+Result<sys::Fd> take_api_listener() {
+  for (auto& [name, fd] : sys::take_listen_fds())
+    if (name == kApiListener) return std::move(fd);
+  return make_error(Code::kInvalid, "no listening socket was handed over; this process is started by `fairway lab up`");
+}
+
 // 127.0.0.1 in the root namespace for kubectl; the fabric's addresses for nodes and pods.
 Status listen_everywhere(io::HttpServer& server, const LabSpec& spec) {
-  FW_ASSIGN(sys::Fd local, io::listen_tcp("127.0.0.1", spec.api_port));
+  FW_ASSIGN(sys::Fd local, take_api_listener());
   FW_TRY(server.serve(std::move(local)));
   FW_ASSIGN(const sys::Fd fabric, sys::open_netns(kFabricNetns));
   return sys::in_netns(fabric, [&]() -> Status {
@@ -97,9 +104,10 @@ Result<runtime::NodeRuntimeConfig> runtime_config(const Layout& layout, const La
 }  // namespace
 
 Status run_supervisor(const Layout& layout) {
+  FW_ASSIGN(sys::Fd api_listener, take_api_listener());
   FW_ASSIGN(LabSpec spec, read_spec(layout.spec()));
   io::Loop loop;
-  Supervisor supervisor(loop, layout, std::move(spec), own_folder());
+  Supervisor supervisor(loop, layout, std::move(spec), own_folder(), std::move(api_listener));
   FW_TRY(supervisor.start());
   log::info("supervisor", "the lab in {} runs", layout.dir);
   run_until_signalled(loop);

@@ -58,8 +58,12 @@ Result<sys::Fd> dns_socket(const net::IpAddr& addr, int type) {
 
 }  // namespace
 
-Supervisor::Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string bin_dir)
-    : loop_(loop), layout_(std::move(layout)), spec_(std::move(spec)), bin_dir_(std::move(bin_dir)) {}
+Supervisor::Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string bin_dir, sys::Fd api_listener)
+    : loop_(loop),
+      layout_(std::move(layout)),
+      spec_(std::move(spec)),
+      bin_dir_(std::move(bin_dir)),
+      api_listener_(std::move(api_listener)) {}
 
 Status Supervisor::start() {
   FW_TRY(enter_cgroup());  // before the lock: `lab down` finds whoever holds it there
@@ -97,7 +101,7 @@ Status Supervisor::start_server() {
                                                      .netns = "",
                                                      .cgroup = cgroup_ + "/server",
                                                      .log_path = layout_.log("server"),
-                                                     .listen_fds = {}});
+                                                     .listen_fds = {{kApiListener, api_listener_.get()}}});
   server_->start();
   return {};
 }

@@ -1,5 +1,6 @@
 // Supervisor: the lab's first process. Makes the fabric and the nodes, starts their processes and restarts them,
-// holds the DNS sockets of every node (so that a killed agent loses no query), and serves the lab's control socket:
+// holds the DNS sockets of every node (so that a killed agent loses no query) and the API server's on 127.0.0.1 (so that its
+// port is nobody else's meanwhile), and serves the lab's control socket:
 //
 //   GET /v1/lab                       what runs: nodes, processes, restarts
 //   POST /v1/nodes {"name":"…"}       adds a node
@@ -27,7 +28,8 @@ namespace fairway::lab {
 
 class Supervisor {
  public:
-  Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string bin_dir);
+  // `api_listener`: of spec.api_port.
+  Supervisor(io::Loop& loop, Layout layout, LabSpec spec, std::string bin_dir, sys::Fd api_listener);
   Status start();
 
  private:
@@ -56,7 +58,7 @@ class Supervisor {
   LabSpec spec_;
   std::string bin_dir_;  // where fairway, fairway-agent and fairway-cni are
   std::string cgroup_;   // <cgroup2>/fairway-lab
-  sys::Fd lock_;
+  sys::Fd lock_, api_listener_;
   std::unique_ptr<Child> server_;
   std::map<std::string, Node> nodes_;
   std::unique_ptr<io::HttpServer> control_;

@@ -19,6 +19,7 @@
 #include "lab/teardown.h"
 #include "runtime/node_runtime.h"
 #include "sys/fd.h"
+#include "sys/listen_fds.h"
 
 namespace fairway::lab {
 namespace fs = std::filesystem;
@@ -53,20 +54,23 @@ Status check_options(const UpOptions& options) {
   return {};
 }
 
-Result<std::uint16_t> free_api_port(std::uint16_t wanted) {
+// Open from here on, over the supervisor's life: a port that is only looked for may be somebody else's a moment later.
+Result<sys::Fd> listen_for_api(std::uint16_t wanted) {
   constexpr std::uint16_t kFirst = 16443, kLast = 16543;
   for (std::uint16_t port = wanted ? wanted : kFirst; port <= (wanted ? wanted : kLast); ++port)
-    if (io::listen_tcp("127.0.0.1", port).ok()) return port;
+    if (auto listener = io::listen_tcp("127.0.0.1", port); listener.ok()) return listener;
   return make_error(Code::kExhausted,
                     wanted ? "127.0.0.1:" + std::to_string(wanted) + " is in use" : "no free port on 127.0.0.1 from 16443 to 16543");
 }
 
 // Starts the supervisor in a session of its own, its output in its log. The lock of those who change labs is its input: should this
 // process be stopped, `lab down` still waits until there is a supervisor to end.
-Result<pid_t> spawn_supervisor(const Layout& layout, const sys::Fd& changing) {
+Result<pid_t> spawn_supervisor(const Layout& layout, const sys::Fd& changing, const sys::Fd& api_listener) {
   const std::string self = fs::read_symlink("/proc/self/exe").string();
   sys::Fd log(::open(layout.log("supervisor").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log) return errno_error(errno, "open " + layout.log("supervisor"));
+  const sys::Fd above(::fcntl(api_listener.get(), F_DUPFD_CLOEXEC, sys::kFirstListenFd + 1));  // so that dup2() makes one that exec keeps
+  if (!above) return errno_error(errno, "hand over the API's socket");
   const pid_t pid = ::fork();
   if (pid < 0) return errno_error(errno, "fork");
   if (pid > 0) return pid;
@@ -74,6 +78,10 @@ Result<pid_t> spawn_supervisor(const Layout& layout, const sys::Fd& changing) {
   ::dup2(changing.get(), 0);
   ::dup2(log.get(), 1);
   ::dup2(log.get(), 2);
+  ::dup2(above.get(), sys::kFirstListenFd);
+  ::unsetenv("LISTEN_PID");  // of a service manager's own
+  ::setenv("LISTEN_FDS", "1", 1);
+  ::setenv("LISTEN_FDNAMES", kApiListener, 1);
   ::execl(self.c_str(), self.c_str(), "lab-supervisor", "--lab-dir", layout.dir.c_str(), nullptr);
   ::_exit(127);
 }
@@ -122,7 +130,8 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   spec.family = options.family;
   spec.most_rows = options.most_rows;
   spec.dns_upstreams = options.dns_upstreams;
-  FW_ASSIGN(spec.api_port, free_api_port(options.api_port));
+  FW_ASSIGN(sys::Fd api_listener, listen_for_api(options.api_port));
+  FW_ASSIGN(spec.api_port, io::local_port(api_listener));
   for (unsigned i = 0; i < options.nodes; ++i) spec.add_node("");
   FW_TRY(write_spec(spec, layout.spec()));  // first: `lab down` removes only a folder that has it
   fs::create_directories(layout.dir + "/logs", ec);
@@ -131,8 +140,9 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   progress("certificates and kubeconfig");
   FW_TRY(create_access(layout, spec));
   progress("fabric, API server and " + std::to_string(options.nodes) + " nodes");
-  FW_ASSIGN(const pid_t supervisor, spawn_supervisor(layout, changing));
+  FW_ASSIGN(const pid_t supervisor, spawn_supervisor(layout, changing, api_listener));
   FW_TRY(wait_for_supervisor(layout, supervisor, options.timeout));
+  api_listener.reset();
   changing.reset();  // from here on the lab lock tells that this one is up
   return wait_until_ready(layout, options.nodes, options.timeout, progress);
 }

@@ -140,6 +140,32 @@ class LabLife(unittest.TestCase):
         self.assertIn(f"a lab is already up in {self.lab.dir}", outs[0] + outs[1])
         self.assertEqual(self.lab.kubectl("get", "nodes", "-o", "name").split(), ["node/node-1"])
 
+    def test_two_that_cannot_see_each_other(self):
+        """Each has a /run of its own, and both the machine's 127.0.0.1: once they chose one port, and one lab's server never came up."""
+        script = 'echo; read; "$0" lab up --nodes 1 || exit; "$1" get nodes -o name; read; "$0" lab down'
+        labs = [Lab(nodes=1) for _ in range(2)]
+        both = []
+        for lab in labs:
+            self.addCleanup(shared.shutil.rmtree, lab.home, ignore_errors=True)
+            self.addCleanup(shared.shutil.rmtree, lab.dir, ignore_errors=True)
+            both.append(subprocess.Popen([f"{shared.ROOT}/tests/e2e/isolated", "bash", "-c", script, shared.FAIRWAY, lab.kubectl_path], env=lab.env,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+            self.assertEqual(both[-1].stdout.readline(), "\n")
+        for each in both:  # in the same instant, as near as can be
+            each.stdin.write("\n")
+            each.stdin.flush()
+        try:
+            for lab, each in zip(labs, both):
+                said = []
+                for line in each.stdout:
+                    said.append(line)
+                    if line == "node/node-1\n":
+                        break
+                self.assertEqual(said[-1:], ["node/node-1\n"], "".join(said))
+        finally:
+            outs = [each.communicate("\n", timeout=180)[0] for each in both]
+        self.assertEqual([each.returncode for each in both], [0, 0], outs)
+
     def test_down_while_it_comes_up(self):
         for seen in ("certificates", "fabric"):
             with self.subTest(seen):
