@@ -27,7 +27,7 @@ class Engine {
  public:
   // `first_rule`: where another engine's numbers were shown to somebody, from its rules_end() on.
   // `pod_ranges`: an address there that nobody has is a pod's that is not known yet, and might be any: rules that allow pods do not
-  // match it, rules that deny pods do (but where they name a port by name).
+  // match it, rules that deny pods do (where they name a port by name, every port of its protocol).
   explicit Engine(RuleId first_rule = 1, std::vector<net::Prefix> pod_ranges = {});
   ~Engine();
   Engine(const Engine&) = delete;

@@ -166,7 +166,7 @@ void Engine::Impl::install(PredicateId id, bool here) {
     if (here && !other && !mine) peer_selectors.add_selector(p.of);
     else if (!here && !other) peer_selectors.remove_selector(p.of);
     else peer_selectors.touch(p.of);
-    if (p.any && selectors[p.of].port_name == 0) install_unknown(id, here);
+    if (p.any) install_unknown(id, here);
     if (!here) selectors.release(p.of);
   } else if (p.kind == Kind::kBlock) {
     if (here) block_tree.add(id, blocks[p.of]);

@@ -207,6 +207,15 @@ void Engine::Impl::add_ways(const CompiledRule& rule, const std::vector<NamedPor
       out.add_way(p, block, false, {range});
       held.push_back(range);
     }
+    if (!any) continue;
+    // Of a pod that is not known any port may have the name. The selector itself, without a number, holds for no other pod.
+    std::vector<RangeId> every;
+    for (const auto each : {net::Protocol::kTcp, net::Protocol::kUdp, net::Protocol::kSctp}) {
+      const auto protocol = static_cast<std::uint8_t>(each), wanted = selectors[n.pods].protocol;
+      if (wanted == 0 || wanted == protocol) every.push_back(ports.acquire(protocol, 0, 0xffff));
+    }
+    out.add_way(predicates.find(Predicate{Kind::kPods, true, n.pods, 0}), block, false, every);
+    held.insert(held.end(), every.begin(), every.end());
   }
   new_ranges.insert(new_ranges.end(), held.begin(), held.end());
 }
