@@ -1,5 +1,7 @@
 #include "hostnet/pod_link.h"
 
+#include <linux/rtnetlink.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -16,7 +18,7 @@ namespace {
 constexpr char kHostPrefix[] = "fw";
 constexpr std::size_t kHostNameLength = 15;  // IFNAMSIZ - 1
 constexpr auto kActivationPoll = std::chrono::microseconds(200);
-constexpr auto kActivationLimit = std::chrono::seconds(5);
+constexpr auto kActivationLimit = std::chrono::seconds(20);  // of a machine that takes hundreds of namespaces away meanwhile
 
 // FNV-1a with a final mix (that of MurmurHash3): spreads ids that differ in their last characters only.
 std::uint64_t hash_of(std::string_view sandbox_id, std::string_view ifname) {
@@ -85,6 +87,16 @@ Status make_pair(io::Netlink& node, const sys::Fd& pod_netns, PodLink& link) {
   link.host_ifindex = answers.links.front().index;
   link.pod_ifindex = answers.links.front().peer_index;
   return {};
+}
+
+// An IPv6 address comes into force behind the request's back: the kernel makes its local route in a work queue (addrconf), once
+// that gets the rtnl lock. Until then what is sent to the address is lost.
+Result<bool> are_in_force(io::Netlink& pod, const std::vector<net::IpAddr>& ips) {
+  if (std::all_of(ips.begin(), ips.end(), [](const net::IpAddr& ip) { return ip.is_v4(); })) return true;
+  FW_ASSIGN(const auto local, pod.routes(RT_TABLE_LOCAL));
+  return std::all_of(ips.begin(), ips.end(), [&](const net::IpAddr& ip) {
+    return ip.is_v4() || std::any_of(local.begin(), local.end(), [&](const auto& route) { return route.dst == net::Prefix(ip); });
+  });
 }
 
 }  // namespace
@@ -159,9 +171,11 @@ Status activate_pod_link(io::Netlink& node, io::Netlink& pod, const PodLink& lin
   const auto deadline = std::chrono::steady_clock::now() + kActivationLimit;
   for (;;) {
     FW_ASSIGN(const io::LinkInfo end, pod.link(link.pod_ifindex));
-    if (end.qdisc != "noop") return {};
+    const bool carrier = end.qdisc != "noop";
+    FW_ASSIGN(const bool in_force, are_in_force(pod, link.ips));
+    if (carrier && in_force) return {};
     if (std::chrono::steady_clock::now() > deadline)
-      return make_error(Code::kTimeout, "interface " + link.pod_name + " of the pod got no carrier");
+      return make_error(Code::kTimeout, "interface " + link.pod_name + " of the pod got no " + (carrier ? "IPv6 address" : "carrier"));
     std::this_thread::sleep_for(kActivationPoll);
   }
 }

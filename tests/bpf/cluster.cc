@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -104,6 +105,21 @@ void Cluster::in(const std::string& netns, const std::function<void()>& body) co
   }));
 }
 
+// The kernel gives an IPv6 address its route in a work queue, once that gets the rtnl lock; until then what is sent to it is lost.
+void Cluster::wait_for_address(const std::string& netns, const net::IpAddr& addr) const {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (ip("-n " + netns + " -6 route show table local").find("local " + addr.to_string() + " ") == std::string::npos)
+    if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error(addr.to_string() + " does not come into force");
+}
+
+// The end of a veth that went up first drops what it is to send, until the kernel has seen its carrier; it looks when it is read (from 6.4
+// on).
+void Cluster::wait_for_queue(const std::string& netns, const std::string& device) const {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (ip("-n " + netns + " link show dev " + device).find("qdisc noop ") != std::string::npos)
+    if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error(device + " gets no carrier");
+}
+
 void Cluster::new_netns(const std::string& name) {
   must(sys::create_netns(path(name)));
   namespaces_.push_back(name);
@@ -149,6 +165,9 @@ void Cluster::make_node(int number) {
   ip(n + "addr add " + node_ip(number, true).to_string() + "/64 dev eth0 nodad");
   ip(n + "route add default via 172.30.0.1");
   ip(n + "-6 route add default via fd00:172:30::1");
+  wait_for_address(node.netns, node_ip(number, true));
+  wait_for_queue(node.netns, "eth0");
+  wait_for_queue(fabric_, port);
   node.uplink = ifindex_in(*this, node.netns, "eth0");
 }
 
@@ -299,6 +318,9 @@ Pod Cluster::add_pod(int number, const std::string& name) {
   ip(n + "neigh replace " + pod.v4.to_string() + " lladdr " + mac + " dev " + veth + " nud permanent");
   ip(n + "neigh replace " + pod.v6.to_string() + " lladdr " + mac + " dev " + veth + " nud permanent");
   pod.ifindex = ifindex_in(*this, node.netns, veth);
+  wait_for_address(pod.netns, pod.v6);
+  wait_for_queue(node.netns, veth);
+  wait_for_queue(pod.netns, "eth0");
 
   fw_local_if local{};
   local.v4 = datapath::to_abi(pod.v4);

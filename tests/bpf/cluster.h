@@ -97,6 +97,8 @@ class Cluster {
   void write_config(int node, std::uint32_t flags);
   std::string path(const std::string& netns) const { return "/run/netns/" + netns; }
   void new_netns(const std::string& name);
+  void wait_for_queue(const std::string& netns, const std::string& device) const;
+  void wait_for_address(const std::string& netns, const net::IpAddr& addr) const;
 
   Options options_;
   std::string prefix_;

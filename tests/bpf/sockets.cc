@@ -12,8 +12,6 @@
 namespace fairway::test {
 namespace {
 
-constexpr int kTimeoutMs = 3000;  // only a failure waits so long; an emulated guest is slow
-
 socklen_t fill(sockaddr_storage& out, net::SocketAddr addr, bool v6) {
   std::memset(&out, 0, sizeof(out));
   if (v6) {
@@ -44,6 +42,11 @@ net::SocketAddr read_addr(const sockaddr_storage& in) {
   return out;
 }
 
+void set_timeout(const sys::Fd& socket, int which, int ms) {
+  const timeval timeout{ms / 1000, (ms % 1000) * 1000};
+  ::setsockopt(socket.get(), SOL_SOCKET, which, &timeout, sizeof(timeout));
+}
+
 sys::Fd make_socket(const Cluster& cluster, const std::string& netns, Kind kind, bool v6) {
   sys::Fd fd;
   cluster.in(netns,
@@ -51,9 +54,8 @@ sys::Fd make_socket(const Cluster& cluster, const std::string& netns, Kind kind,
   if (!fd) throw std::runtime_error("socket");
   const int one = 1;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  const timeval timeout{kTimeoutMs / 1000, (kTimeoutMs % 1000) * 1000};
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+  set_timeout(fd, SO_RCVTIMEO, kPatienceMs);
+  set_timeout(fd, SO_SNDTIMEO, kPatienceMs);
   return fd;
 }
 
@@ -100,8 +102,7 @@ sys::Fd accept_one(const sys::Fd& listener, net::SocketAddr* peer) {
   sys::Fd fd(::accept4(listener.get(), reinterpret_cast<sockaddr*>(&from), &size, SOCK_CLOEXEC));
   if (!fd) throw std::runtime_error(told("accept"));
   if (peer != nullptr) *peer = read_addr(from);
-  const timeval timeout{kTimeoutMs / 1000, (kTimeoutMs % 1000) * 1000};
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  set_timeout(fd, SO_RCVTIMEO, kPatienceMs);
   return fd;
 }
 
@@ -127,6 +128,13 @@ std::string receive(const sys::Fd& socket, net::SocketAddr* from) {
   return buffer;
 }
 
+std::string receive_soon(const sys::Fd& socket) {
+  set_timeout(socket, SO_RCVTIMEO, kImpatienceMs);
+  std::string out = receive(socket);
+  set_timeout(socket, SO_RCVTIMEO, kPatienceMs);
+  return out;
+}
+
 std::uint16_t port_of(const sys::Fd& socket) {
   sockaddr_storage addr{};
   socklen_t size = sizeof(addr);
@@ -141,9 +149,9 @@ net::SocketAddr peer_of(const sys::Fd& socket) {
   return read_addr(addr);
 }
 
-int wait_error(const sys::Fd& socket) {
+int wait_error(const sys::Fd& socket, int timeout) {
   pollfd entry{socket.get(), 0, 0};
-  ::poll(&entry, 1, kTimeoutMs);
+  ::poll(&entry, 1, timeout);
   int err = 0;
   socklen_t size = sizeof(err);
   ::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &err, &size);

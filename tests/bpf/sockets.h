@@ -22,9 +22,13 @@ bool send_text(const sys::Fd& socket, const std::string& text);
 int send_to(const sys::Fd& socket, net::SocketAddr to, const std::string& text);  // 0, or errno
 // Empty on timeout; *from is the sender.
 std::string receive(const sys::Fd& socket, net::SocketAddr* from = nullptr);
+// The same, impatient: for what should not come.
+std::string receive_soon(const sys::Fd& socket);
 std::uint16_t port_of(const sys::Fd& socket);
 net::SocketAddr peer_of(const sys::Fd& socket);
-int wait_error(const sys::Fd& socket);  // the pending error (ICMP, RST), waited for as long as an answer is
+constexpr int kPatienceMs = 20'000;                                // only a failure waits so long; an emulated guest is slow
+constexpr int kImpatienceMs = 1000;                                // only a success does
+int wait_error(const sys::Fd& socket, int timeout = kPatienceMs);  // the pending error (ICMP, RST)
 
 // One TCP connection, a line each way. Empty on success, else what went wrong. *seen: the client as the server saw it.
 std::string tcp_echo(const Cluster& cluster, const std::string& client, net::SocketAddr to, const std::string& server, net::SocketAddr at,

@@ -160,7 +160,7 @@ class AgentTest : public ::testing::Test {
           if (answer.ok()) out = json::parse(answer->body, ec);
           loop.stop();
         },
-        std::chrono::seconds(5));
+        std::chrono::seconds(30));
     loop.run();
     return out;
   }
@@ -181,10 +181,10 @@ class AgentTest : public ::testing::Test {
     return t && t->as_object().contains("rows") ? json::serialize(t->at("rows")) : "";
   }
   std::string dig(const std::string& name) {
-    return sys::run({"dig", "+short", "+tries=1", "+time=2", "@10.96.0.10", name + ".svc.cluster.local"}).value_or(sys::RunResult{}).out;
+    return sys::run({"dig", "+short", "+tries=1", "+time=10", "@10.96.0.10", name + ".svc.cluster.local"}).value_or(sys::RunResult{}).out;
   }
   void until(const char* what, const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (!condition()) {
       ASSERT_LT(std::chrono::steady_clock::now(), deadline) << what;
       std::this_thread::sleep_for(milliseconds(20));

@@ -3,10 +3,17 @@
 //
 //   pod ns (10.244.1.2) ── node 1 ── eth0 192.0.2.1 ══ 192.0.2.2 eth0 ── node 2 ── pod ns (10.244.2.2)
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "hostnet/node_network.h"
@@ -111,7 +118,7 @@ class HostnetTest : public ::testing::Test {
     return out.ok() ? out->out + out->err : out.error().message;
   }
   void expect_ping(const sys::Fd& from, const net::IpAddr& to, const std::string& size = "56") {
-    const std::string out = run_in(from, {"ping", "-c1", "-W2", "-s", size, to.to_string()});
+    const std::string out = run_in(from, {"ping", "-c1", "-W10", "-s", size, to.to_string()});
     EXPECT_NE(out.find(" 0% packet loss"), std::string::npos) << out;
   }
   RemoteRange range_of(const Node& node, int family, bool overlay, std::uint32_t mtu) {
@@ -214,6 +221,50 @@ TEST_F(HostnetTest, LocalAddressesAndTheRefusalOfAddressesThatNoPodHas) {
   const std::string out = run_in(nodes_[0].pod, {"ping", "-c1", "-W2", "10.244.1.99"});
   EXPECT_NE(out.find("Destination Host Unreachable"), std::string::npos) << out;
   expect_ping(nodes_[0].netns, nodes_[0].pod_ips[0]);
+}
+
+// The kernel brings an IPv6 address into force behind the request's back, and late where the rtnl lock is busy, as it is where pods come
+// and go.
+TEST_F(HostnetTest, AnIpv6AddressIsInForceOnceItsPodIsActivated) {
+  std::atomic<bool> done{false};
+  std::thread busy([&] {
+    on(1, [&]() -> Status {
+      auto netlink = *io::Netlink::open();
+      while (!done) {
+        io::NetlinkBatch there, gone;
+        there.create_veth({.name = "busy", .mac = {{2, 0, 0, 0, 9, 1}}, .peer_name = "busy2", .peer_mac = {{2, 0, 0, 0, 9, 2}}});
+        gone.delete_link("busy");
+        FW_TRY(netlink.run(there));
+        FW_TRY(netlink.run(gone));
+      }
+      return {};
+    });
+  });
+  for (int i = 0; i < 40; ++i) {
+    const std::string name = "eth" + std::to_string(i + 1);
+    PodLink link{.host_name = host_link_name("s", name), .host_mac = host_link_mac("s", name), .pod_name = name, .mtu = 1450};
+    link.ips = {ip("fd00:10:244:1::1:" + std::to_string(i + 1))};
+    link.pod_mac = pod_link_mac(link.ips);
+    on(0, [&]() -> Status {
+      auto netlink = *io::Netlink::open();
+      FW_ASSIGN(auto pod, create_pod_link(netlink, nodes_[0].pod, link));
+      return activate_pod_link(netlink, pod, link);
+    });
+    on(nodes_[0].pod, [&]() -> Status {
+      const sys::Fd socket(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      sockaddr_in6 own{};
+      own.sin6_family = AF_INET6;
+      own.sin6_port = htons(9);
+      std::memcpy(&own.sin6_addr, link.ips[0].bytes().data(), 16);
+      const timeval limit{1, 0};
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+      EXPECT_NE(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own), 0);
+      EXPECT_EQ(errno, ECONNREFUSED) << "the pod itself answers, as nobody listens there: " << std::strerror(errno);
+      return {};
+    });
+  }
+  done = true;
+  busy.join();
 }
 
 TEST_F(HostnetTest, AFailedPairLeavesNothing) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <chrono>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -214,7 +215,7 @@ class CniTest : public ::testing::Test {
     return out;
   }
   static void expect_ping(const std::string& netns, const std::string& ip) {
-    const auto outcome = in(netns, {"ping", "-c1", "-W2", ip});
+    const auto outcome = in(netns, {"ping", "-c1", "-W10", ip});
     EXPECT_TRUE(outcome.ok()) << ip << ": " << (outcome.ok() ? "" : outcome.error().message);
   }
 
@@ -247,11 +248,12 @@ class CniTest : public ::testing::Test {
   // The reaper works behind the answer: waits for what must come.
   template <typename Condition>
   static bool eventually(Condition condition) {
-    for (int i = 0; i < 500; ++i) {
-      if (condition()) return true;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
       ::usleep(10'000);
     }
-    return false;
+    return true;
   }
 
   std::string dir_, node_;

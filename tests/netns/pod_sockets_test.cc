@@ -4,12 +4,14 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "io/netlink.h"
@@ -55,10 +57,23 @@ class PodSockets : public ::testing::Test {
     for (const char* addr : {"10.9.0.1", "10.9.0.2"}) batch.replace_address({lo->index, *net::IpAddr::parse(addr), 32});
     for (const char* addr : {"fd00:9::1", "fd00:9::2"}) batch.replace_address({lo->index, *net::IpAddr::parse(addr), 64});
     ASSERT_TRUE(socket->run(batch).ok());
+    for (const char* addr : {"fd00:9::1", "fd00:9::2"}) wait_for_address(*socket, *net::IpAddr::parse(addr));
   }
   void TearDown() override {
     netns = {};
     if (!path_.empty()) (void)sys::remove_netns(path_);
+  }
+  // An IPv6 address has its route a moment later (hostnet/pod_link.cc).
+  static void wait_for_address(io::Netlink& socket, const net::IpAddr& addr) {
+    const auto has_route = [&] {
+      const auto routes = socket.routes(RT_TABLE_LOCAL);
+      return routes.ok() && std::any_of(routes->begin(), routes->end(), [&](const auto& route) { return route.dst == net::Prefix(addr); });
+    };
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!has_route()) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << addr.to_string();
+      ::usleep(1000);
+    }
   }
   std::vector<LiveConnection> read() {
     auto all = read_live_connections(netns);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <boost/json.hpp>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -60,7 +61,7 @@ class StreamClient {
     addr.sun_family = AF_UNIX;
     std::strncpy(addr.sun_path, path.c_str(), sizeof addr.sun_path - 1);
     EXPECT_EQ(::connect(fd_.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr), 0) << path;
-    const timeval limit{20, 0};
+    const timeval limit{60, 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     const std::string line = boost::json::serialize(request) + "\n";
     EXPECT_GT(::send(fd_.get(), line.data(), line.size(), MSG_NOSIGNAL), 0);
@@ -259,12 +260,13 @@ class RuntimeTest : public ::testing::Test {
     }
     return out;
   }
-  static bool eventually(const std::function<bool()>& condition, int seconds = 20) {
-    for (int i = 0; i < seconds * 50; ++i) {
-      if (condition()) return true;
+  static bool eventually(const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(90);  // images are built meanwhile
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
       ::usleep(20'000);
     }
-    return false;
+    return true;
   }
   bool running(const std::string& name, std::size_t index = 0) const {
     return runtime::find(container(name, index), "state.running") != nullptr;
