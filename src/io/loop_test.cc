@@ -61,10 +61,12 @@ TEST(Loop, CancelledTimerNeverRuns) {
 TEST(Loop, EveryRepeatsAndMayEndItself) {
   Loop loop;
   int runs = 0;
+  Loop::Timer end;
   Loop::Timer timer = loop.every(1ms, [&] {
-    if (++runs == 3) timer.cancel();
+    if (++runs < 3) return;
+    timer.cancel();
+    end = loop.after(20ms, [&] { loop.stop(); });
   });
-  auto end = loop.after(30ms, [&] { loop.stop(); });
   loop.run();
   EXPECT_EQ(runs, 3);
 }

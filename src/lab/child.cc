@@ -22,7 +22,7 @@ namespace fairway::lab {
 namespace {
 
 constexpr std::chrono::milliseconds kFirstBackoff{20};
-constexpr std::chrono::milliseconds kMaxBackoff{10'000};
+constexpr std::chrono::milliseconds kMaxBackoff{2'000};
 
 // All that the child needs between fork and exec, prepared before the fork: afterwards only async-signal-safe calls.
 struct Prepared {

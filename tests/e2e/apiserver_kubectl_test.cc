@@ -140,14 +140,22 @@ TEST_P(Kubectl, DeletionWaitsForFinalizers) {
   expect("get deploy d -o jsonpath={.metadata.finalizers}", "foregroundDeletion");
 }
 
+// Runs a command until it prints a line that begins so.
+constexpr const char* kUntilLine = R"(
+import subprocess, sys
+with subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, text=True) as command:
+    print(next(line for line in command.stdout if line.startswith(sys.argv[1])))
+    command.kill()
+)";
+
 TEST_P(Kubectl, WatchAndWait) {
   scenario();
   auto watch = std::async(std::launch::async, [&] {
-    return sys::run({"/usr/bin/timeout", "4", "/usr/bin/env", "HOME=" + k.folder + "/home", "KUBECONFIG=" + k.folder + "/config", k.kubectl,
-                     "get", "cm", "-w"},
-                    "", std::chrono::seconds(30));
+    return sys::run({"/usr/bin/env", "HOME=" + k.folder + "/home", "KUBECONFIG=" + k.folder + "/config", "python3", "-c", kUntilLine, "w2 ",
+                     k.kubectl, "get", "cm", "-w"},
+                    "", std::chrono::seconds(60));
   });
-  // The watcher shows what comes later, whenever that is; three changes over its life.
+  // The watcher shows what comes later, whenever that is, and ends with the last of it.
   for (int i = 0; i < 3; ++i) {
     expect("create cm w" + std::to_string(i), "created");
     expect("label cm w" + std::to_string(i) + " a=b", "labeled");
@@ -155,12 +163,12 @@ TEST_P(Kubectl, WatchAndWait) {
   auto seen = watch.get();
   ASSERT_TRUE(seen.ok());
   EXPECT_THAT(seen->out, HasSubstr("w2 "));
-  auto phase = k.run({"wait", "pod/frontend", "--for=jsonpath={.status.phase}=Pending", "--timeout=5s"});
+  auto phase = k.run({"wait", "pod/frontend", "--for=jsonpath={.status.phase}=Pending", "--timeout=60s"});
   EXPECT_THAT(phase.out, HasSubstr("condition met")) << phase.err;
   auto status = k.run({"patch", "deploy", "backend", "--subresource=status", "--type=merge", "-p",
                        R"({"status":{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"readyReplicas":1,"availableReplicas":1}})"});
   EXPECT_EQ(status.code, 0) << status.err;
-  expect("rollout status deploy backend --timeout=5s", "successfully rolled out");
+  expect("rollout status deploy backend --timeout=60s", "successfully rolled out");
 }
 
 TEST_P(Kubectl, CustomResources) {
@@ -182,7 +190,7 @@ spec:
 )")
                 .code,
             0);
-  expect("wait --for=condition=Established crd/widgets.example.com --timeout=5s", "condition met");
+  expect("wait --for=condition=Established crd/widgets.example.com --timeout=60s", "condition met");
   EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {size: s}\n").out,
               HasSubstr("widget.example.com/w created"));
   EXPECT_THAT(k.apply("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: x}\nspec: {size: xl}\n").err,
@@ -208,7 +216,7 @@ TEST_P(Kubectl, ClusterNetworkPoliciesAreThereFromTheStart) {
                        R"({"status":{"conditions":[{"type":"InForce","status":"True","reason":"AllNodes","message":"on 3 nodes",)"
                        R"("lastTransitionTime":"2026-01-01T00:00:00Z"}]}})"});
   EXPECT_EQ(status.code, 0) << status.err;
-  expect("wait cnp/no-metadata --for=condition=InForce --timeout=5s", "condition met");
+  expect("wait cnp/no-metadata --for=condition=InForce --timeout=60s", "condition met");
   EXPECT_THAT(k.apply(head + "spec:\n  tier: Gold\n" + subject).err, HasSubstr("supported values: \"Admin\", \"Baseline\""));
   EXPECT_THAT(k.apply(head + "spec:\n  tier: Admin\n" + subject + "  egress: [{action: Deny, to: [{networks: [x]}]}]\n").err,
               HasSubstr("Invalid CIDR format provided"));
