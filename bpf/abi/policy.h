@@ -104,8 +104,12 @@ struct fw_track_key {
 	__be16 low_port_be;
 	__be16 high_port_be;
 	__u8 protocol;
-	__u8 pad[3];
+	__u8 asks; /* enum fw_track_asks */
+	__u8 pad[2];
 };
+
+/* Of echoes with the identifier 0, whose ports do not tell whose request it is; of all else 0. */
+enum fw_track_asks { FW_TRACK_LOW_ASKS = 1, FW_TRACK_HIGH_ASKS = 2 };
 
 enum fw_track_flags {
 	FW_TRACK_LOW_BEGAN =

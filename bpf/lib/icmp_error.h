@@ -14,6 +14,7 @@ static __always_inline int fw_read_quoted(struct __sk_buff *skb, bool v6, __u32 
 {
 	__u8 l4[8];
 
+	in->zero_echo = 0;
 	if (v6) {
 		struct ipv6hdr ip;
 
@@ -38,6 +39,8 @@ static __always_inline int fw_read_quoted(struct __sk_buff *skb, bool v6, __u32 
 	if (in->protocol == IPPROTO_ICMP || in->protocol == IPPROTO_ICMPV6) {
 		__builtin_memcpy(&in->sport_be, l4 + 4, 2);
 		in->dport_be = 0;
+		if (!in->sport_be)
+			in->zero_echo = FW_ZERO_ECHO_REQUEST;
 		return 0;
 	}
 	__builtin_memcpy(&in->sport_be, l4, 2);

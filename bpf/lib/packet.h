@@ -29,7 +29,11 @@ struct fw_pkt {
 	__u8 l4_header_len; /* TCP and UDP */
 	__u8 next_header;   /* IPv6: what follows the fixed header, where the walk through extensions begins */
 	__u8 l4_parsed;	    /* fw_parse_l4 has succeeded */
+	__u8 zero_echo;	    /* enum fw_zero_echo */
 };
+
+/* An echo with the identifier 0, whose ports do not tell which of the two it is. */
+enum fw_zero_echo { FW_ZERO_ECHO_NONE = 0, FW_ZERO_ECHO_REQUEST = 1, FW_ZERO_ECHO_REPLY = 2 };
 
 #define FW_TCP_FIN 0x01
 #define FW_TCP_SYN 0x02
@@ -168,6 +172,8 @@ static __always_inline int fw_read_ports(struct __sk_buff *skb, struct fw_pkt *p
 			__builtin_memcpy(&pkt->sport_be, h + 4, 2);
 		if (reply)
 			__builtin_memcpy(&pkt->dport_be, h + 4, 2);
+		if (!pkt->sport_be && !pkt->dport_be)
+			pkt->zero_echo = request ? FW_ZERO_ECHO_REQUEST : reply ? FW_ZERO_ECHO_REPLY : 0;
 		pkt->icmp_error = fw_icmp_is_error(pkt, h[0]);
 		return 0;
 	}
@@ -208,6 +214,7 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 	pkt->icmp_error = 0;
 	pkt->tcp_flags = 0;
 	pkt->l4_header_len = 0;
+	pkt->zero_echo = 0;
 	if (pkt->v6) {
 		why = fw_skip_extensions(skb, pkt);
 		if (why)
@@ -230,6 +237,8 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 	if (pkt->fragment == FW_FRAG_FIRST) {
 		struct fw_fragment fresh = {.sport_be = pkt->sport_be, .dport_be = pkt->dport_be, .seen_s = fw_now_s()};
 
+		if (pkt->zero_echo)
+			fresh.sport_be = fresh.dport_be = pkt->zero_echo; /* no other echo has both */
 		bpf_map_update_elem(&fragments, &key, &fresh, BPF_ANY);
 		return 0;
 	}
@@ -238,6 +247,10 @@ FW_GLOBAL int fw_parse_l4(struct __sk_buff *skb, struct fw_pkt *pkt)
 		return FW_DROP_FRAGMENT;
 	pkt->sport_be = row->sport_be;
 	pkt->dport_be = row->dport_be;
+	if ((pkt->protocol == IPPROTO_ICMP || pkt->protocol == IPPROTO_ICMPV6) && pkt->sport_be && pkt->dport_be) {
+		pkt->zero_echo = (__u8)pkt->sport_be;
+		pkt->sport_be = pkt->dport_be = 0;
+	}
 	pkt->l4_parsed = 1;
 	return 0;
 }

@@ -57,6 +57,17 @@ static __always_inline int fw_store_ports(struct __sk_buff *skb, const struct fw
 	       bpf_skb_store_bytes(skb, pkt->l4_off, new_ports, 4, 0);
 }
 
+/* Which of the two an echo is stays known where its identifier becomes 0. */
+static __always_inline void fw_keep_zero_echo(struct fw_pkt *pkt, const struct fw_flow *to)
+{
+	if (pkt->protocol != IPPROTO_ICMP && pkt->protocol != IPPROTO_ICMPV6)
+		return;
+	if (to->sport_be || to->dport_be)
+		pkt->zero_echo = 0;
+	else if (pkt->sport_be || pkt->dport_be)
+		pkt->zero_echo = pkt->sport_be ? FW_ZERO_ECHO_REQUEST : FW_ZERO_ECHO_REPLY;
+}
+
 /* Gives the packet the tuple `to` and keeps `pkt` in step. 0, or a drop reason. */
 FW_GLOBAL int fw_rewrite(struct __sk_buff *skb, struct fw_pkt *pkt, const struct fw_flow *to)
 {
@@ -88,6 +99,7 @@ FW_GLOBAL int fw_rewrite(struct __sk_buff *skb, struct fw_pkt *pkt, const struct
 	}
 	if (fw_store_addresses(skb, pkt->v6, &to->saddr, &to->daddr, diff))
 		return FW_DROP_REWRITE;
+	fw_keep_zero_echo(pkt, to);
 	pkt->saddr = to->saddr;
 	pkt->daddr = to->daddr;
 	pkt->sport_be = to->sport_be;

@@ -41,7 +41,10 @@ static __always_inline bool fw_track_key_of(const struct fw_pkt *pkt, struct fw_
 	key->low_port_be = low ? pkt->sport_be : pkt->dport_be;
 	key->high_port_be = low ? pkt->dport_be : pkt->sport_be;
 	key->protocol = pkt->protocol;
-	key->pad[0] = key->pad[1] = key->pad[2] = 0;
+	key->asks = !pkt->zero_echo				      ? 0
+		    : low == (pkt->zero_echo == FW_ZERO_ECHO_REQUEST) ? FW_TRACK_LOW_ASKS
+								      : FW_TRACK_HIGH_ASKS;
+	key->pad[0] = key->pad[1] = 0;
 	return low;
 }
 

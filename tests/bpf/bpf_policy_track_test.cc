@@ -224,6 +224,25 @@ TEST_P(Track, EchoAndOtherMessages) {
   EXPECT_FALSE(comes(icmp(world(), of(a_), request, 7)));
 }
 
+// With the identifier 0 both ports are 0, of a request as of its reply, and of other messages.
+TEST_P(Track, AnEchoWithTheIdentifierZero) {
+  isolate_a();
+  const std::uint8_t request = v6() ? 128 : 8, reply = v6() ? 129 : 0, other = v6() ? 200 : 13;
+  EXPECT_FALSE(comes(icmp(world(), of(a_), reply)));
+  EXPECT_TRUE(goes(a_, icmp(of(a_), world(), request)));
+  EXPECT_TRUE(comes(icmp(world(), of(a_), reply)));
+  EXPECT_FALSE(comes(icmp(world(), of(a_), request))) << "a request of the other side is no reply";
+  EXPECT_FALSE(comes(icmp(world(), of(a_), other)));
+  EXPECT_TRUE(comes(error(world(), of(a_), icmp(of(a_), world(), request))));
+  const auto part = [&](std::uint8_t type, bool later) {
+    PacketSpec spec = icmp(world(), of(a_), type, 0, Bytes(24));
+    spec.fragment_word = later ? (v6() ? 8 : 1) : (v6() ? 1 : 0x2000);
+    return spec;
+  };
+  for (const bool later : {false, true}) EXPECT_TRUE(comes(part(reply, later))) << later;
+  for (const bool later : {false, true}) EXPECT_FALSE(comes(part(request, later))) << later;
+}
+
 // The receiver cuts off what lies behind the packet's own length: what is read there is not the header that it will see.
 TEST_P(Track, AHeaderBehindThePacketsEndIsNone) {
   Bytes frame = build(packet(of(a_), world(), kTcp, 1000, 80));
