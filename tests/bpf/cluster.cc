@@ -1,20 +1,24 @@
 #include "cluster.h"
 
 #include <arpa/inet.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+#include <thread>
 
 #include "base/check.h"
+#include "io/netlink.h"
 #include "sys/process.h"
 
 namespace fairway::test {
@@ -105,19 +109,21 @@ void Cluster::in(const std::string& netns, const std::function<void()>& body) co
   }));
 }
 
-// The kernel gives an IPv6 address its route in a work queue, once that gets the rtnl lock; until then what is sent to it is lost.
-void Cluster::wait_for_address(const std::string& netns, const net::IpAddr& addr) const {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (ip("-n " + netns + " -6 route show table local").find("local " + addr.to_string() + " ") == std::string::npos)
-    if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error(addr.to_string() + " does not come into force");
-}
-
 // The end of a veth that went up first drops what it is to send, until the kernel has seen its carrier; it looks when it is read (from 6.4
-// on).
-void Cluster::wait_for_queue(const std::string& netns, const std::string& device) const {
+// on). And it makes an IPv6 address' route in a work queue, once that gets the rtnl lock; until then what is sent to it is lost.
+void Cluster::wait_until_up(const std::string& netns, const std::string& device, const std::optional<net::IpAddr>& addr) const {
+  const auto fd = sys::open_netns(path(netns));
+  auto netlink = io::Netlink::open_in(*fd);
+  const auto up = [&] {
+    if (netlink->link(device)->qdisc == "noop") return false;
+    const auto routes = netlink->routes(RT_TABLE_LOCAL);
+    return !addr || std::any_of(routes->begin(), routes->end(), [&](const auto& route) { return route.dst == net::Prefix(*addr); });
+  };
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (ip("-n " + netns + " link show dev " + device).find("qdisc noop ") != std::string::npos)
-    if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error(device + " gets no carrier");
+  while (!up()) {
+    if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error(device + " of " + netns + " does not come up");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 void Cluster::new_netns(const std::string& name) {
@@ -165,9 +171,8 @@ void Cluster::make_node(int number) {
   ip(n + "addr add " + node_ip(number, true).to_string() + "/64 dev eth0 nodad");
   ip(n + "route add default via 172.30.0.1");
   ip(n + "-6 route add default via fd00:172:30::1");
-  wait_for_address(node.netns, node_ip(number, true));
-  wait_for_queue(node.netns, "eth0");
-  wait_for_queue(fabric_, port);
+  wait_until_up(node.netns, "eth0", node_ip(number, true));
+  wait_until_up(fabric_, port);
   node.uplink = ifindex_in(*this, node.netns, "eth0");
 }
 
@@ -318,9 +323,8 @@ Pod Cluster::add_pod(int number, const std::string& name) {
   ip(n + "neigh replace " + pod.v4.to_string() + " lladdr " + mac + " dev " + veth + " nud permanent");
   ip(n + "neigh replace " + pod.v6.to_string() + " lladdr " + mac + " dev " + veth + " nud permanent");
   pod.ifindex = ifindex_in(*this, node.netns, veth);
-  wait_for_address(pod.netns, pod.v6);
-  wait_for_queue(node.netns, veth);
-  wait_for_queue(pod.netns, "eth0");
+  wait_until_up(node.netns, veth);
+  wait_until_up(pod.netns, "eth0", pod.v6);
 
   fw_local_if local{};
   local.v4 = datapath::to_abi(pod.v4);

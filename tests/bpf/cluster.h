@@ -13,6 +13,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -97,8 +98,7 @@ class Cluster {
   void write_config(int node, std::uint32_t flags);
   std::string path(const std::string& netns) const { return "/run/netns/" + netns; }
   void new_netns(const std::string& name);
-  void wait_for_queue(const std::string& netns, const std::string& device) const;
-  void wait_for_address(const std::string& netns, const net::IpAddr& addr) const;
+  void wait_until_up(const std::string& netns, const std::string& device, const std::optional<net::IpAddr>& addr = {}) const;
 
   Options options_;
   std::string prefix_;
