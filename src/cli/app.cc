@@ -1,6 +1,7 @@
 #include "cli/app.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <iostream>
 
@@ -33,12 +34,23 @@ std::string path_of(const CLI::App* command) {
   return path;
 }
 
+// What has to be given and was not, each with its meaning, and the command's examples.
+void tell_missing(const CLI::App& command) {
+  for (const auto* option : command.get_options()) {
+    if (!option->get_required() || option->count() != 0) continue;
+    std::string name = option->get_name();
+    if (!name.starts_with('-')) std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::toupper(c); });
+    std::cerr << path_of(&command) << ": " << name << " is missing: " << option->get_description() << "\n";
+  }
+  std::cerr << command.get_footer() << "\n";
+}
+
 // CLI11 says "A subcommand is required" whatever was typed. A command alone is a question, and gets its help.
 int tell(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr)
     return error.get_exit_code() == 0 ? app.exit(error) : (app.exit(error), 2);
   const auto [command, word] = named_command(app, argc, argv);
-  if (command->get_require_subcommand_min() == 0) return app.exit(error), 2;
+  if (command->get_require_subcommand_min() == 0) return tell_missing(*command), 2;
   if (word.empty()) {
     std::cerr << command->help(path_of(command->get_parent()));
     return 2;

@@ -1,9 +1,13 @@
-// fairway completion bash|zsh|fish: made from the command tree itself, so it cannot fall behind.
+// fairway completion bash|zsh|fish: made from the command tree itself, so it cannot fall behind. What a cluster has (tables, nodes, pods
+// and Services) is asked of the agents as one types, by the hidden command `completion-words`; where none answers, nothing is proposed.
 #include <CLI/CLI.hpp>
+#include <boost/json.hpp>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <set>
 
+#include "cli/agents.h"
 #include "cli/app.h"
 
 namespace fairway::cli {
@@ -21,6 +25,12 @@ void collect(const CLI::App& app, const std::string& path, std::map<std::string,
   out[path] = words;
 }
 
+// Commands after which names stand that only the running lab or agent knows, and their kind.
+const std::map<std::string, std::string> kNames{
+    {"show", "tables"}, {"explain", "ends"}, {"lab node remove", "nodes"}, {"lab node cut", "nodes"}, {"lab node heal", "nodes"}};
+
+std::string ask_for(const std::string& kind) { return "fairway completion-words " + kind + " 2>/dev/null"; }
+
 std::string render_bash(const std::map<std::string, std::string>& tree) {
   std::string out =
       "_fairway() {\n"
@@ -31,8 +41,13 @@ std::string render_bash(const std::map<std::string, std::string>& tree) {
   for (const auto& [path, words] : tree)
     if (!path.empty()) out += "      '" + path + "') path=$next ;;\n";
   out += "    esac\n  done\n  local words=\n  case \"$path\" in\n";
-  for (const auto& [path, words] : tree) out += "    '" + path + "') words='" + words + "' ;;\n";
-  return out + "  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n";
+  for (const auto& [path, words] : tree) {
+    out += "    '" + path + "') words='" + words + "'";
+    if (const auto names = kNames.find(path); names != kNames.end()) out += "\"$(" + ask_for(names->second) + ")\"";
+    out += " ;;\n";
+  }
+  out += "  esac\n  [ \"${COMP_WORDS[COMP_CWORD-1]}\" != --node ] || words=$(" + ask_for("nodes") + ")\n";
+  return out + "\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n";
 }
 
 std::string render_fish(const std::map<std::string, std::string>& tree) {
@@ -41,8 +56,10 @@ std::string render_fish(const std::map<std::string, std::string>& tree) {
     const std::string condition =
         path.empty() ? "__fish_use_subcommand" : "__fish_seen_subcommand_from " + path.substr(path.rfind(' ') + 1);
     out += "complete -c fairway -n '" + condition + "' -a '" + words + "'\n";
+    if (const auto names = kNames.find(path); names != kNames.end())
+      out += "complete -c fairway -n '" + condition + "' -a '(" + ask_for(names->second) + ")'\n";
   }
-  return out;
+  return out + "complete -c fairway -l node -x -a '(" + ask_for("nodes") + ")'\n";
 }
 
 int print(const CLI::App& app, const std::string& shell) {
@@ -54,6 +71,41 @@ int print(const CLI::App& app, const std::string& shell) {
   return 0;
 }
 
+// "namespace/name" of the rows of a table, in whose first columns both stand; of the default namespace the name alone too.
+void add_names(const Agent& agent, const std::string& table, std::set<std::string>& out) {
+  const auto answer = ask(agent, "/v1/tables/" + table);
+  if (!answer.ok()) return;
+  for (const auto& row : list(*answer, "rows")) {
+    const std::string ns = plain(row.as_array().at(0)), name = plain(row.as_array().at(1));
+    out.insert(ns + "/" + name);
+    if (ns == "default") out.insert(name);
+  }
+}
+
+int print_words(const std::string& kind) {
+  std::set<std::string> words;
+  const auto agents = find_agents("", "");
+  if (!agents.ok()) return 1;
+  if (kind == "nodes") {
+    for (const auto& agent : *agents)
+      if (!agent.node.empty()) words.insert(agent.node);
+  } else {
+    for (const auto& agent : *agents) {
+      if (kind == "tables") {
+        if (const auto answer = ask(agent, "/v1/tables"); answer.ok())
+          for (const auto& row : list(*answer, "rows")) words.insert(plain(row.as_array().at(0)));
+      } else {
+        add_names(agent, "pods", words);
+        add_names(agent, "services", words);
+      }
+      if (!words.empty()) break;  // each knows the same
+    }
+    if (kind == "ends") words.insert("outside");
+  }
+  for (const auto& word : words) std::cout << word << "\n";
+  return 0;
+}
+
 }  // namespace
 
 void add_completion_command(CLI::App& app, Exit& exit) {
@@ -62,6 +114,10 @@ void add_completion_command(CLI::App& app, Exit& exit) {
   command->add_option("shell", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
   command->footer("Example:\n  source <(fairway completion bash)");
   command->callback([&app, shell, &exit] { exit.code = print(app, *shell); });
+  auto* words = app.add_subcommand("completion-words", "Names for a completion script")->group("");
+  auto kind = std::make_shared<std::string>();
+  words->add_option("kind", *kind, "tables, nodes or ends")->required()->check(CLI::IsMember({"tables", "nodes", "ends"}));
+  words->callback([kind, &exit] { exit.code = print_words(*kind); });
 }
 
 }  // namespace fairway::cli

@@ -15,9 +15,9 @@ namespace {
 
 std::string age(std::uint64_t ms) {
   const std::uint64_t s = ms / 1000;
-  if (s < 120) return std::to_string(s) + "s";
-  if (s < 7200) return std::to_string(s / 60) + "m";
-  return std::to_string(s / 3600) + "h";
+  if (s < 120) return std::to_string(s) + " s ago";
+  if (s < 7200) return std::to_string(s / 60) + " min ago";
+  return std::to_string(s / 3600) + " h ago";
 }
 
 std::string rule_of(const json::value& row) { return plain(row.at("rule"), "text"); }
@@ -35,8 +35,8 @@ std::string end_of(const json::value& end) {
 bool by_policy(const json::value& reason) { return plain(reason, "reason").starts_with("policy-"); }
 
 struct Tables {
-  TextTable denied{{"NODE", "POD", "DIRECTION", "PACKETS", "LAST", "DENIED BY"}};
-  TextTable flows{{"NODE", "FROM", "TO", "PROTOCOL", "PACKETS", "LAST", "DENIED BY"}};
+  TextTable denied{{"NODE", "POD", "DIRECTION", "PACKETS", "LAST SEEN", "DENIED BY"}};
+  TextTable flows{{"NODE", "FROM", "TO", "PROTOCOL", "PACKETS", "LAST SEEN", "DENIED BY"}};
   TextTable reasons{{"NODE", "REASON", "PACKETS", "BYTES", "MEANING"}};
   std::uint64_t not_listed = 0, not_counted = 0;
   bool any_denied = false, any_flow = false, any_reason = false;

@@ -54,7 +54,7 @@ int run_status(bool as_json) {
   }
   const auto state = json::parse(*body);
   const auto text = [](const json::value& value) { return std::string(value.as_string()); };
-  TextTable table({"NODE", "ADDRESSES", "NAMESPACE", "FABRIC", "AGENT", "RUNTIME", "RESTARTS"});
+  TextTable table({"NODE", "ADDRESSES", "NAMESPACE", "FABRIC", "AGENT PID", "RUNTIME PID", "RESTARTS"});
   for (const auto& node : state.at("nodes").as_array()) {
     std::string addresses;
     for (const auto& address : node.at("addresses").as_array()) addresses += (addresses.empty() ? "" : ",") + text(address);
@@ -62,9 +62,15 @@ int run_status(bool as_json) {
       const auto value = node.at(which).at("pid").to_number<long>();
       return value > 0 ? std::to_string(value) : red("down");
     };
-    const auto restarts = node.at("agent").at("restarts").to_number<int>() + node.at("runtime").at("restarts").to_number<int>();
+    std::string restarts;
+    for (const char* which : {"agent", "runtime"}) {
+      const auto times = node.at(which).at("restarts").to_number<int>();
+      if (times > 0)
+        restarts += (restarts.empty() ? "" : ", ") + (which + (" " + std::to_string(times))) +
+                    " (last: " + text(node.at(which).at("lastEnd")) + ")";
+    }
     table.add({text(node.at("name")), addresses, text(node.at("netns")), node.at("cut").as_bool() ? red("cut") : green("connected"),
-               pid("agent"), pid("runtime"), std::to_string(restarts)});
+               pid("agent"), pid("runtime"), restarts.empty() ? "none" : restarts});
   }
   std::cout << "Lab in " << text(state.at("dir")) << ", API server pid " << state.at("server").at("pid").to_number<long>() << "\n"
             << table.render();

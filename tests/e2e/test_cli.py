@@ -3,7 +3,7 @@ import json
 import re
 import os
 
-from lab import ROOT, Case, eventually, netexec, run, service
+from lab import FAIRWAY, ROOT, Case, eventually, netexec, run, service
 
 SCENARIO = os.path.join(ROOT, "examples/scenario")
 
@@ -110,7 +110,31 @@ class Inspect(Case):
                 examples = self.lab.fairway(*args, "--help").split("Example", 1)[1]
                 self.assertTrue(all(line.strip().removeprefix("export KUBECONFIG=$(").startswith("fairway " + " ".join(args)) for line in examples.splitlines()[1:] if line.strip()), examples)
 
+    def completed(self, *words):
+        """What bash proposes for the last word."""
+        script = self.lab.fairway("completion", "bash") + f'\nCOMP_WORDS=("$@"); COMP_CWORD={len(words)}; _fairway; echo "${{COMPREPLY[@]}}"'
+        env = {**self.lab.env, "PATH": os.path.dirname(FAIRWAY) + ":" + os.environ["PATH"]}
+        return set(run(["bash", "-c", script, "bash", "fairway", *words], env=env).split())
+
     def test_completion_is_a_script_that_bash_takes(self):
-        script = self.lab.fairway("completion", "bash")
-        out = run(["bash", "-c", script + '\nCOMP_WORDS=(fairway lab node ""); COMP_CWORD=3; _fairway; echo "${COMPREPLY[@]}"'])
-        self.assertEqual({"add", "remove", "cut", "heal"} - set(out.split()), set())
+        self.assertEqual({"add", "remove", "cut", "heal"} - self.completed("lab", "node", ""), set())
+
+    def test_completion_knows_tables_nodes_and_pods(self):
+        self.start_pods(netexec("complete"))
+        nodes = {f"node-{i + 1}" for i in range(self.lab.nodes)}
+        self.assertEqual({"frontends", "frontend"} & self.completed("show", "fron"), {"frontends"})
+        for words in (("lab", "node", "cut", "no"), ("lab", "node", "heal", "no"), ("lab", "node", "remove", "no"), ("status", "--node", "")):
+            self.assertEqual(self.completed(*words), nodes, words)
+        known = eventually("the pod is proposed", lambda: f"{self.ns}/complete" in (w := self.completed("explain", "")) and w)
+        self.assertTrue({"outside", "kube-system/kube-dns", "--backend"} <= known, known)
+        self.assertEqual(self.completed("explain", "outside", f"{self.ns}/com"), {f"{self.ns}/complete"})
+        self.assertNotIn("completion-words", self.completed(""))
+
+    def test_what_is_missing_is_named_with_an_example(self):
+        for args, expected in ((("lab", "get"), r"fairway lab get: WHAT is missing: TYPE \[NAME\] or TYPE/NAME\nExample:\n  fairway lab get pods -A -o wide\n"),
+                               (("lab", "apply"), r"fairway lab apply: .*filename is missing: File, or - for standard input\n"),
+                               (("explain", "a"), r"fairway explain: DESTINATION is missing: NAME\[:PORT")):
+            code, _, err = self.lab.fairway(*args, check=False)
+            self.assertEqual(code, 2)
+            self.assertRegex(err, expected)
+            self.assertNotIn("SOURCE is missing", err)

@@ -55,7 +55,7 @@ class Drops(Case):
         self.assertEqual((flow["from"]["name"], flow["to"]["name"], flow["to"]["port"], flow["protocol"]),
                          (f"{self.ns}/client", f"{self.ns}/server", 8080, "TCP"))
         text = self.lab.fairway("drops")
-        self.assertRegex(text, rf"(?m)^node-\d +{self.ns}/server +ingress +\d+ +\d+s +default deny of NetworkPolicy {self.ns}/closed \(ingress\)$")
+        self.assertRegex(text, rf"(?m)^node-\d +{self.ns}/server +ingress +\d+ +\d+ s ago +default deny of NetworkPolicy {self.ns}/closed \(ingress\)$")
         self.assertRegex(text, rf"(?m)^node-\d +{self.ns}/client {re.escape(self.ip_of('client'))} +{self.ns}/server {re.escape(self.server)}:8080 +TCP ")
 
     def test_a_count_stays_with_its_rule(self):
