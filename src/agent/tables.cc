@@ -45,7 +45,7 @@ Result<Table> namespaces(const View& view) {
 }
 
 Result<Table> nodes(const View& view) {
-  Table t{{"name", "id", "addresses", "podCidrs", "reached"}, {}};
+  Table t{{"name", "id", "addresses", "podCidrs", "reached", "ready"}, {}};
   const auto routes = view.flow.routes();
   each<model::NodeCodec>(view, Kind::kNode, [&](const model::Node& n) {
     const auto route = std::find_if(routes.begin(), routes.end(), [&](const auto& r) { return r.first == n.name; });
@@ -55,7 +55,8 @@ Result<Table> nodes(const View& view) {
            self                    ? "this node"
            : route == routes.end() ? "-"
            : route->second.overlay ? "vxlan"
-                                   : "native"});
+                                   : "native",
+           n.unready ? "no, " + unready_text(n) : "yes"});
   });
   return t;
 }
@@ -309,104 +310,7 @@ constexpr Entry kTables[] = {
     {"verdicts", "map: what is decided for a subject, peer class and port class, and by which rule", verdicts},
 };
 
-json::array sources_json(const View& view) {
-  json::array out;
-  const auto now = std::chrono::steady_clock::now();
-  for (const Source& source : view.sources) {
-    json::object o{
-        {"name", source.name}, {"synced", view.cluster.synced(source.kind)}, {"objects", view.cluster.table(source.kind).size()}};
-    if (source.watch != nullptr) {
-      const auto& state = source.watch->state();
-      o["revision"] = state.revision;
-      o["lastError"] = state.last_error;
-      o["phase"] = state.phase;
-      o["events"] = state.events;
-      o["lists"] = state.lists;
-      o["reconnects"] = state.reconnects;
-      // How long ago the server was last heard: what may have happened since is not known.
-      if (state.heard != std::chrono::steady_clock::time_point{})
-        o["silentMs"] = std::chrono::duration_cast<std::chrono::milliseconds>(now - state.heard).count();
-    }
-    out.push_back(std::move(o));
-  }
-  return out;
-}
-
-void add_datapath(const View& view, json::object& out, json::array& errors_out) {
-  json::array maps_out, drops;
-  if (const auto versions = view.datapath.versions(); versions.ok()) {
-    out["attach"] = datapath::to_string(versions->mode);
-    out["abi"] = versions->abi;
-    out["activationPending"] = versions->activation_pending;
-  }
-  const auto stats = view.datapath.stats();
-  if (stats.ok()) {
-    for (const auto& m : stats->maps)
-      maps_out.push_back(json::object{{"name", m.name}, {"rows", m.rows}, {"capacity", m.capacity}, {"bytes", m.bytes}});
-    for (const auto& c : stats->counts)
-      if (c.drop) drops.push_back(json::object{{"reason", c.name}, {"packets", c.packets}, {"bytes", c.bytes}});
-    for (const auto& f : stats->failures) errors_out.push_back(json::object{{"object", "kernel"}, {"field", "feature"}, {"reason", f}});
-  } else {
-    errors_out.push_back(json::object{{"object", "datapath"}, {"field", "stats"}, {"reason", stats.error().message}});
-  }
-  out["maps"] = std::move(maps_out);
-  out["drops"] = std::move(drops);
-}
-
 }  // namespace
-
-std::string render_status(const View& view) {
-  json::object out{{"node", view.options.node_name}, {"version", FAIRWAY_VERSION}};
-  out["synced"] = view.cluster.all_synced();
-  out["programmed"] = view.flow.open() && view.flow.idle();
-  out["pruned"] = view.pruned;
-  out["restoredObjects"] = view.restored_objects;
-  if (view.servers != nullptr) out["apiServer"] = view.servers->current_name();
-  out["sources"] = sources_json(view);
-  json::array tables;
-  for (const Kind kind : reflect::Cluster::kKinds)
-    tables.push_back(json::object{{"name", view.cluster.table(kind).name()}, {"rows", view.cluster.table(kind).size()}});
-  tables.push_back(json::object{{"name", "frontends"}, {"rows", view.flow.assignment().frontends()}});
-  tables.push_back(json::object{{"name", "backends"}, {"rows", view.flow.assignment().backends()}});
-  tables.push_back(json::object{{"name", "local-pods"}, {"rows", view.local_pods.size()}});
-  tables.push_back(json::object{{"name", "routes"}, {"rows", view.flow.routes().size()}});
-  out["tables"] = std::move(tables);
-  json::array errors_out;
-  constexpr std::size_t kMost = 1000;
-  view.problems.for_each([&](const std::string& object, const model::Problem& p) {
-    if (errors_out.size() < kMost) errors_out.push_back(json::object{{"object", object}, {"field", p.field}, {"reason", p.reason}});
-  });
-  for (const Source& source : view.sources)
-    if (source.watch != nullptr && !source.watch->state().last_error.empty())
-      errors_out.push_back(json::object{
-          {"object", "source " + source.name}, {"field", source.watch->state().phase}, {"reason", source.watch->state().last_error}});
-  if (view.cni != nullptr) {
-    for (const auto& warning : view.cni->warnings())
-      errors_out.push_back(json::object{{"object", "cni"}, {"field", "-"}, {"reason", warning}});
-    const auto s = view.cni->stats();
-    out["cni"] = json::object{{"added", s.added},     {"deleted", s.deleted}, {"failed", s.failed},  {"collected", s.collected},
-                              {"spooled", s.spooled}, {"inUse", s.in_use},    {"cooling", s.cooling}};
-  }
-  if (view.dns != nullptr) {
-    const auto s = view.dns->stats();
-    out["dns"] = json::object{{"queriesUdp", s.queries_udp},
-                              {"queriesTcp", s.queries_tcp},
-                              {"malformed", s.malformed},
-                              {"clusterAnswers", s.cluster_answers},
-                              {"clusterNxdomain", s.cluster_nxdomain},
-                              {"clusterIncomplete", s.cluster_incomplete},
-                              {"forwarded", s.forwarded},
-                              {"cacheHits", s.cache_hits},
-                              {"staleAnswers", s.stale_answers},
-                              {"servfail", s.servfail},
-                              {"refused", s.refused},
-                              {"limited", s.limited}};
-  }
-  out["policy"] = policy_status(view);
-  add_datapath(view, out, errors_out);
-  out["errors"] = std::move(errors_out);
-  return json::serialize(out);
-}
 
 std::string render_table_list(const View&) {
   json::array rows;

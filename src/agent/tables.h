@@ -47,6 +47,10 @@ struct View {
   bool pruned = false;
 };
 
+// "the API server has not been heard for 93 s", or empty while it is.
+std::string api_silence(const View& view);
+// "since 2026-01-02T03:04:05Z (7 min ago): Kubelet stopped posting node status." of a node that is not Ready.
+std::string unready_text(const model::Node& node);
 std::string render_status(const View& view);
 std::string render_table_list(const View& view);
 // What was denied, by rule and pod; the last denied flows; all drops by reason. Fields: docs/architecture.md.

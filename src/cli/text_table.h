@@ -8,6 +8,7 @@ namespace fairway::cli {
 
 class TextTable {
  public:
+  TextTable() = default;  // without a header
   explicit TextTable(std::vector<std::string> header) : rows_{std::move(header)} {}
   void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
   std::string render() const;  // ends with a newline; no trailing blanks

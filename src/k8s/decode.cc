@@ -139,6 +139,7 @@ class Walker final : JsonWalk {
     fields(value, "status", [&](std::string_view key, od::value v) {
       if (key == "phase") text(v, "status.phase", out_.phase);
       else if (key == "addresses" && out_.kind == Kind::kNode) node_addresses(v);
+      else if (key == "conditions" && out_.kind == Kind::kNode) node_conditions(v);
       else if (out_.kind == Kind::kPod) pod_status(key, v);
     });
   }
@@ -150,6 +151,18 @@ class Walker final : JsonWalk {
         else if (key == "address") text(v, "status.addresses[].address", address.second);
       });
       out_.addresses.push_back(address);
+    });
+  }
+  void node_conditions(od::value value) {
+    items(value, "status.conditions", [&](od::value item) {
+      std::string_view type, ready, since, message;
+      fields(item, "status.conditions[]", [&](std::string_view key, od::value v) {
+        if (key == "type") text(v, "status.conditions[].type", type);
+        else if (key == "status") text(v, "status.conditions[].status", ready);
+        else if (key == "lastTransitionTime") text(v, "status.conditions[].lastTransitionTime", since);
+        else if (key == "message") text(v, "status.conditions[].message", message);
+      });
+      if (type == "Ready") out_.ready = ready, out_.ready_since = since, out_.ready_message = message;
     });
   }
   void pod_status(std::string_view key, od::value v) {
@@ -246,7 +259,8 @@ void SlimObject::clear() {
   meta.resource_version = 0;
   meta.deleting = false;
   meta.labels.clear();
-  phase = node_name = type = external_name = session_affinity = internal_policy = external_policy = address_type = {};
+  phase = ready = ready_since = ready_message = node_name = type = external_name = session_affinity = internal_policy = external_policy =
+      address_type = {};
   addresses.clear();
   pod_cidrs.clear();
   pod_ips.clear();

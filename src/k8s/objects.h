@@ -51,6 +51,7 @@ struct SlimObject {
   // Node
   std::vector<std::pair<std::string_view, std::string_view>> addresses;  // type, address
   std::vector<std::string_view> pod_cidrs;
+  std::string_view ready, ready_since, ready_message;  // the condition Ready: "True"; empty: it has none
   // Pod
   std::string_view node_name;
   bool host_network = false;

@@ -182,6 +182,8 @@ void NodeCodec::encode(const Row& row, std::string& out) {
   for (const auto& p : row.pod_cidrs) w.prefix(p);
   w.labels(row.labels);
   write_addrs(w, row.other_addresses);
+  w.number(row.unready ? 1 : 0);
+  if (row.unready) w.text(row.unready->since), w.text(row.unready->message);
 }
 
 std::optional<Node> NodeCodec::decode(std::string_view key, std::string_view bytes) {
@@ -193,6 +195,11 @@ std::optional<Node> NodeCodec::decode(std::string_view key, std::string_view byt
   row.pod_cidrs = r.list([&] { return r.prefix(); });
   row.labels = r.labels();
   row.other_addresses = r.addrs();
+  if (r.number() != 0) {
+    row.unready.emplace();
+    row.unready->since = r.text();
+    row.unready->message = r.text();
+  }
   return r.done() ? std::optional(std::move(row)) : std::nullopt;
 }
 

@@ -15,7 +15,7 @@
 
 namespace fairway::model {
 
-constexpr unsigned kCodecVersion = 3;
+constexpr unsigned kCodecVersion = 4;
 
 // "ns/name" or "name": the key of every table of objects.
 std::string key_of(const Name& name);

@@ -35,6 +35,7 @@ TEST(Codec, RoundTrips) {
                          {*net::Prefix::parse("10.244.0.0/24"), *net::Prefix::parse("fd00:1::/64")},
                          "z1"});
   round_trip<NodeCodec>({.name = "n2", .addresses = {ip("10.0.0.2")}, .other_addresses = {ip("203.0.113.2"), ip("fd00::2")}});
+  round_trip<NodeCodec>({.name = "n3", .unready = Node::Unready{"2026-01-02T03:04:05Z", "Kubelet stopped posting node status."}});
   Pod pod;
   pod.id = {"default", "web-1"};
   pod.uid = "0b8c1d2e";

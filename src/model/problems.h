@@ -34,8 +34,11 @@ class Problems {
     if (!all_.empty()) all_.erase({std::string(object), stage});
   }
   void for_each(const std::function<void(const std::string& object, const Problem&)>& visit) const {
+    for_each_staged([&](Stage, const std::string& object, const Problem& problem) { visit(object, problem); });
+  }
+  void for_each_staged(const std::function<void(Stage, const std::string& object, const Problem&)>& visit) const {
     for (const auto& [key, list] : all_)
-      for (const Problem& problem : list) visit(key.first, problem);
+      for (const Problem& problem : list) visit(key.second, key.first, problem);
   }
   std::size_t size() const { return all_.size(); }
 

@@ -39,6 +39,13 @@ struct Node {
   std::string zone;
   // What else status.addresses has (ExternalIP, a family's second): to peers of policy the node too, but nothing leads there.
   std::vector<net::IpAddr> other_addresses;
+  // Its condition Ready is not True. To tell people of: nothing is compiled from it, as pods of such a node may well be reached.
+  struct Unready {
+    std::string since;    // as the API writes times
+    std::string message;  // printable, short
+    bool operator==(const Unready&) const = default;
+  };
+  std::optional<Unready> unready = {};
   bool operator==(const Node&) const = default;
 };
 

@@ -154,6 +154,27 @@ TEST_F(ClusterTest, ANodeHasOneInternalAddressAFamilyAndOthers) {
   EXPECT_EQ(problems(), Texts{});
 }
 
+// A heartbeat that finds the node well changes nothing, so that nothing is worked on each time.
+TEST_F(ClusterTest, ANodeThatIsNotReadySaysSinceWhen) {
+  const auto node = [&](const std::string& heartbeat, const std::string& ready) {
+    put(Kind::kNode, R"({"metadata":{"name":"n1"},"status":{"conditions":[{"type":"MemoryPressure","status":"False"},
+        {"lastHeartbeatTime":")" +
+                         heartbeat + R"(",)" + ready + R"(,"type":"Ready"},{"type":"DiskPressure","status":"Unknown"}]}})");
+    return cluster_.find_node("n1")->unready;
+  };
+  EXPECT_FALSE(node("2026-01-02T03:04:00Z", R"("status":"True","lastTransitionTime":"2026-01-01T00:00:00Z","message":"up")"));
+  (void)cluster_.take_changes();
+  EXPECT_FALSE(node("2026-01-02T03:05:00Z", R"("status":"True","lastTransitionTime":"2026-01-01T00:00:00Z","message":"up")"));
+  EXPECT_TRUE(cluster_.take_changes().nodes.empty());
+  const auto gone =
+      node("2026-01-02T03:05:00Z", R"("status":"Unknown","lastTransitionTime":"2026-01-02T03:06:07Z","message":"silent\u001b[2J")");
+  ASSERT_TRUE(gone);
+  EXPECT_EQ(gone->since, "2026-01-02T03:06:07Z");
+  EXPECT_EQ(gone->message, "silent [2J");
+  EXPECT_EQ(cluster_.take_changes().nodes.size(), 1U);
+  EXPECT_TRUE(node("2026-01-02T03:05:00Z", R"("status":"False","lastTransitionTime":null,"message":"no network")"));
+}
+
 TEST_F(ClusterTest, ANodeThatComesLateBringsItsPodsAlong) {
   pod("default", "web", "10.244.0.9");
   EXPECT_EQ(cluster_.take_changes().addresses.size(), 1U);

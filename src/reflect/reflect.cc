@@ -57,6 +57,15 @@ std::optional<std::uint16_t> port_number(std::optional<std::int64_t> value) {
   return value && *value >= 1 && *value <= 65535 ? std::optional(static_cast<std::uint16_t>(*value)) : std::nullopt;
 }
 
+// Somebody else's words, for a terminal: one short line without control characters.
+std::string printable(std::string_view text) {
+  constexpr std::size_t kMost = 128;
+  std::string out(text.substr(0, kMost));
+  std::replace_if(
+      out.begin(), out.end(), [](unsigned char c) { return c < 32 || c > 126; }, ' ');
+  return out;
+}
+
 // Why an address can be nobody's endpoint, or empty.
 std::string_view never_an_endpoint(const net::IpAddr& addr) {
   if (addr.is_loopback()) return "is a loopback address";
@@ -91,6 +100,8 @@ Reflected<model::Node> reflect_node(const SlimObject& object) {
   node.name = object.meta.name;
   node.labels = labels_of(object);
   node.zone = label(object, "topology.kubernetes.io/zone");
+  if (!object.ready.empty() && object.ready != "True")
+    node.unready = model::Node::Unready{printable(object.ready_since), printable(object.ready_message)};
   for (std::size_t i = 0; i < object.addresses.size(); ++i) {
     const bool internal = object.addresses[i].first == "InternalIP";
     if (!internal && object.addresses[i].first != "ExternalIP") continue;  // the others are names

@@ -50,11 +50,16 @@ class StandIns(Case):
 
 class Inspect(Case):
     def test_status_of_every_node(self):
-        text = self.lab.fairway("status")
+        text = self.lab.fairway("status", "-v")
+        short = self.lab.fairway("status")
+        self.assertTrue(short.startswith(f"healthy: {self.lab.nodes} nodes\n"), short)
+        self.assertLess(len(short.splitlines()), 10 + self.lab.nodes)
         status = json.loads(self.lab.fairway("status", "-o", "json"))
         self.assertEqual(len(status), self.lab.nodes)
         for node, state in status.items():
             self.assertIn(f"node {node}", text)
+            self.assertRegex(short, rf"(?m)^{node} +\S+ +\S+:\d+ +yes +\d+ +\d+ +\d+ +\d+ +\d+$")
+            self.assertEqual((state["wrong"], state["notReady"]), ([], []))
             self.assertEqual(state["node"], node)
             self.assertTrue(all(source["synced"] for source in state["sources"]), state["sources"])
             self.assertTrue(state["maps"])
