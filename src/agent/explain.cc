@@ -61,7 +61,8 @@ json::object verdict_step(const View& view, const ExplainedVerdict& v, Direction
 struct Target {
   End end;
   net::SocketAddr at;
-  bool resolver = false;  // the sender's own node answers at the Service's address
+  bool resolver = false;                     // the sender's own node answers at the Service's address
+  std::optional<net::SocketAddr> port = {};  // of this node, which leads here
 };
 
 // Where a Service's frontend leads, by its slots, each endpoint once.
@@ -131,7 +132,7 @@ Result<json::object> route_step(const View& view, const Target& to) {
     return step("route", "same node", fmt::format("straight into {}, interface {}", to.end.name, row->ifindex));
   if (row.ok() && (row->flags & FW_EP_NODE) != 0)
     return row->node == 0 ? step("route", "this node", "to the node's own stack")
-                          : step("route", "node", "by the kernel's routes to node " + to.end.name);
+                          : step("route", "node", "by the kernel's routes to " + to.end.name);
   if (row.ok()) return other_node_step(view, row->node, v4, to.end.node);
   if (in_range(to.at.addr, v4 ? config.service_v4 : config.service_v6, v4 ? config.service_v4_len : config.service_v6_len))
     return step("route", "REFUSED", "an address of the Service range that no Service has");
@@ -148,23 +149,49 @@ bool is_end_of_way(const json::object& route) {
   return result == "DROPPED" || result == "REFUSED" || result == "unreachable";
 }
 
-// Nothing is judged on the way to a node. But a port of it may be a pod's: known here of this node's own ports.
-json::object node_step(const View& view, const Target& to, std::uint8_t protocol) {
-  const compile::services::FrontendKey key{to.at.addr, to.at.port, static_cast<net::Protocol>(protocol), FW_SCOPE_EXTERNAL};
+// The pod to which a port of this node leads. Other nodes' ports are known to their agents alone.
+std::optional<Target> pod_behind(const View& view, const net::SocketAddr& port, std::uint8_t protocol) {
+  const compile::services::FrontendKey key{port.addr, port.port, static_cast<net::Protocol>(protocol), FW_SCOPE_EXTERNAL};
   const auto row = view.datapath.frontends().lookup(compile::services::to_abi(key));
-  const auto pods = row.ok() ? targets_of(view, *row) : Result<std::vector<Target>>(std::vector<Target>{});
-  if (pods.ok() && !pods->empty())
-    return step("node", "hostPort",
-                fmt::format("leads to {}, whose policies judge it: explain {}:{}", pods->front().end.name, pods->front().end.name,
-                            pods->front().at.port));
+  auto pods = row.ok() ? targets_of(view, *row) : Result<std::vector<Target>>(std::vector<Target>{});
+  if (!pods.ok() || pods->empty()) return std::nullopt;
+  pods->front().port = port;
+  return pods->front();
+}
+
+json::object host_port_step(const Target& pod) {
+  return step("node", "hostPort", fmt::format("{} leads to {} port {}", pod.port->to_string(), pod.end.name, pod.at.port));
+}
+
+json::object not_judged_step() {
   return step("node", "not judged", "policies do not stand before a node's own address, but before a pod behind a hostPort of it");
 }
 
-json::object path_json(const View& view, const End& from, const net::IpAddr& source, const Target& to, std::uint8_t protocol,
+// Whether its pods run on and are reached nobody here can tell: so it is said, and no verdict.
+std::optional<json::object> unready_step(const View& view, const std::string& name) {
+  const auto node = view.cluster.find_node(name);
+  if (!node || !node->unready) return std::nullopt;
+  json::object out = step("node", "NOT READY", unready_text(*node));
+  out["node"] = name;
+  return out;
+}
+
+// The tables in force are as old as the last word.
+std::optional<json::object> away_step(const View& view) {
+  const std::string silence = api_silence(view);
+  if (silence.empty()) return std::nullopt;
+  return step("api", "AWAY", silence + ": what " + view.options.node_name + " knows may be old");
+}
+
+json::object path_json(const View& view, const End& from, const net::IpAddr& source, const Target& asked, std::uint8_t protocol,
                        ProgramRunner* programs) {
+  const bool to_node = asked.end.kind == End::Kind::kNode;
+  const auto pod = to_node ? pod_behind(view, asked.at, protocol) : std::nullopt;
+  const Target& to = pod ? *pod : asked;
   json::object out{{"to", end_json(to.end, to.at.addr)}, {"port", to.at.port}};
   json::array steps;
   bool allowed = true;
+  if (pod) steps.push_back(host_port_step(*pod));
   const auto fail = [&](const Error& error) { steps.push_back(step("error", "UNKNOWN", error.message)), allowed = false; };
   if (programs != nullptr) {
     const auto egress = programs->verdict(Direction::kEgress, source, to.at, protocol);
@@ -179,11 +206,16 @@ json::object path_json(const View& view, const End& from, const net::IpAddr& sou
       allowed = allowed && !is_end_of_way(*route);
       steps.push_back(std::move(*route));
     }
-    out["program"] = programs->departure(source, to.at, protocol);
+    out["program"] = programs->departure(source, to.at, protocol, to.port);
   }
   out["allowed"] = allowed;
-  if (to.end.kind == End::Kind::kNode) steps.push_back(node_step(view, to, protocol));
-  if (to.end.kind == End::Kind::kPod) out["arrival"] = to.end.node;
+  if (auto unready = to.end.node == from.node ? std::nullopt : unready_step(view, to.end.node)) {
+    steps.push_back(std::move(*unready));
+    out["doubt"] = true;
+  }
+  const bool elsewhere = to_node && to.at.port != 0 && to.end.node != view.options.node_name;
+  if (to_node && !pod && !elsewhere) steps.push_back(not_judged_step());
+  if (to.end.kind == End::Kind::kPod || elsewhere) out["arrival"] = to.end.node;
   out["steps"] = std::move(steps);
   return out;
 }
@@ -220,6 +252,10 @@ Result<std::string> explain_departure(const View& view, const Question& question
   const auto& [source, destination] = ends;
   if (port.protocol == IPPROTO_ICMP && !source.is_v4()) port.protocol = IPPROTO_ICMPV6;
   json::array steps;
+  bool doubt = false;
+  auto away = away_step(view);
+  if (away) steps.push_back(*away);
+  if (auto unready = unready_step(view, from.node)) steps.push_back(std::move(*unready)), doubt = true;
   const net::SocketAddr at{destination, port.number};
   if (!to.by_name.empty()) steps.push_back(step("name", destination.to_string(), to.by_name));
   std::vector<Target> targets{{to, at}};
@@ -239,9 +275,35 @@ Result<std::string> explain_departure(const View& view, const Question& question
                                       {"to", end_json(to, destination)},
                                       {"port", port.number},
                                       {"protocol", protocol_name(port.protocol)},
+                                      {"away", away.has_value()},
+                                      {"doubt", doubt},
                                       {"steps", std::move(steps)},
                                       {"paths", std::move(paths)}});
 }
+
+namespace {
+
+// What this node's own address and port lead to, asked from another node.
+Result<json::object> node_arrival(const View& view, const net::IpAddr& from, const net::SocketAddr& at, std::uint8_t protocol) {
+  const auto pod = pod_behind(view, at, protocol);
+  if (!pod) return json::object{{"allowed", true}, {"steps", json::array{not_judged_step()}}, {"program", json::object{}}};
+  FW_ASSIGN(ProgramRunner programs, ProgramRunner::of_pod(view, pod->at.addr));
+  FW_ASSIGN(const auto ingress, programs.verdict(Direction::kIngress, pod->at.addr, {from, pod->at.port}, protocol));
+  return json::object{{"allowed", ingress.allowed()},
+                      {"steps", json::array{host_port_step(*pod), verdict_step(view, ingress, Direction::kIngress, pod->end.name)}},
+                      {"program", programs.arrival(from, pod->at, protocol, pod->port)}};
+}
+
+Result<json::object> pod_arrival(const View& view, const net::IpAddr& from, const End& end, const net::SocketAddr& at,
+                                 std::uint8_t protocol) {
+  FW_ASSIGN(ProgramRunner programs, ProgramRunner::of_pod(view, at.addr));
+  FW_ASSIGN(const auto ingress, programs.verdict(Direction::kIngress, at.addr, {from, at.port}, protocol));
+  return json::object{{"allowed", ingress.allowed()},
+                      {"steps", json::array{verdict_step(view, ingress, Direction::kIngress, end.name)}},
+                      {"program", programs.arrival(from, at, protocol)}};
+}
+
+}  // namespace
 
 Result<std::string> explain_arrival(const View& view, const Question& question) {
   FW_ASSIGN(const auto from, net::IpAddr::parse(question.from));
@@ -249,12 +311,16 @@ Result<std::string> explain_arrival(const View& view, const Question& question) 
   FW_ASSIGN(const End end, find_end(view, question.to, question));
   FW_ASSIGN(Port port, find_port(end, question));
   if (port.protocol == IPPROTO_ICMP && !from.is_v4()) port.protocol = IPPROTO_ICMPV6;
-  FW_ASSIGN(ProgramRunner programs, ProgramRunner::of_pod(view, to));
-  FW_ASSIGN(const auto ingress, programs.verdict(Direction::kIngress, to, {from, port.number}, port.protocol));
-  return json::serialize(json::object{{"node", view.options.node_name},
-                                      {"allowed", ingress.allowed()},
-                                      {"steps", json::array{verdict_step(view, ingress, Direction::kIngress, end.name)}},
-                                      {"program", programs.arrival(from, {to, port.number}, port.protocol)}});
+  const net::SocketAddr at{to, port.number};
+  FW_ASSIGN(json::object out,
+            end.kind == End::Kind::kNode ? node_arrival(view, from, at, port.protocol) : pod_arrival(view, from, end, at, port.protocol));
+  out["node"] = view.options.node_name;
+  // The source's agent may be the one that is cut off, and not know it.
+  FW_ASSIGN(const End source, find_end(view, question.from, question));
+  auto& steps = out["steps"].as_array();
+  if (auto unready = unready_step(view, source.node)) steps.insert(steps.begin(), std::move(*unready)), out["doubt"] = true;
+  if (auto away = away_step(view)) steps.insert(steps.begin(), std::move(*away));
+  return json::serialize(out);
 }
 
 }  // namespace fairway::agent

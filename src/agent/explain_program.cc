@@ -78,27 +78,29 @@ json::object ProgramRunner::run(std::string_view program, std::uint32_t ifindex,
   return out;
 }
 
-json::object ProgramRunner::departure(const net::IpAddr& self, const net::SocketAddr& to, std::uint8_t protocol) {
+json::object ProgramRunner::departure(const net::IpAddr& self, const net::SocketAddr& to, std::uint8_t protocol, const NodePort& port) {
   Expected expected;
   if (auto egress = verdict(Direction::kEgress, self, to, protocol); egress.ok()) expected.egress = *egress;
   const auto other = of_pod(*view_, to.addr);
   if (other.ok() && other->ifindex_ != ifindex_)
     if (auto ingress = other->verdict(Direction::kIngress, to.addr, {self, to.port}, protocol); ingress.ok()) expected.ingress = *ingress;
-  return run("pod_in", ifindex_, {mac(device_.mac), mac(device_.host_mac), {self, kSourcePort}, to, protocol}, expected);
+  return run("pod_in", ifindex_, {mac(device_.mac), mac(device_.host_mac), {self, kSourcePort}, port.value_or(to), protocol, to.addr},
+             expected);
 }
 
-json::object ProgramRunner::arrival(const net::IpAddr& from, const net::SocketAddr& self, std::uint8_t protocol) {
+json::object ProgramRunner::arrival(const net::IpAddr& from, const net::SocketAddr& self, std::uint8_t protocol, const NodePort& port) {
   const auto sender = view_->datapath.endpoints().lookup(datapath::to_abi(from));
   // From this node: the sender's program judged both ends, or nothing is judged.
   if (sender.ok() && ((sender->flags & FW_EP_LOCAL) != 0 || ((sender->flags & FW_EP_NODE) != 0 && sender->node == 0))) return {};
   const auto config = view_->datapath.config();
   if (!config.ok()) return {{"ran", ""}, {"result", "not run"}, {"text", config.error().message}};
   const auto node = sender.ok() ? view_->datapath.nodes().lookup(sender->node) : Result<fw_node>(fw_node{});
-  const bool overlay = sender.ok() && (sender->flags & FW_EP_NODE) == 0 && node.ok() && node->mode == FW_NODE_VXLAN;
+  // To a node's own address nothing goes by the overlay.
+  const bool overlay = !port && sender.ok() && (sender->flags & FW_EP_NODE) == 0 && node.ok() && node->mode == FW_NODE_VXLAN;
   Expected expected;
   if (auto ingress = verdict(Direction::kIngress, self.addr, {from, self.port}, protocol); ingress.ok()) expected.ingress = *ingress;
   return run(overlay ? "overlay_in" : "uplink_in", overlay ? config->vxlan_ifindex : config->uplink_ifindex,
-             {mac(device_.host_mac), mac(device_.mac), {from, kSourcePort}, self, protocol}, expected);
+             {mac(device_.host_mac), mac(device_.mac), {from, kSourcePort}, port.value_or(self), protocol, self.addr}, expected);
 }
 
 }  // namespace fairway::agent

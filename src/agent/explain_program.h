@@ -30,8 +30,10 @@ class ProgramRunner {
   Result<ExplainedVerdict> verdict(Direction direction, const net::IpAddr& self, const net::SocketAddr& peer, std::uint8_t protocol) const;
 
   // By the programs: {"ran","result","text","agrees"}; "agrees" is false where they do not say what verdict() says.
-  boost::json::object departure(const net::IpAddr& self, const net::SocketAddr& to, std::uint8_t protocol);
-  boost::json::object arrival(const net::IpAddr& from, const net::SocketAddr& self, std::uint8_t protocol);
+  // `port`: that of the node to which the packet is sent, and that leads to the pod.
+  using NodePort = std::optional<net::SocketAddr>;
+  boost::json::object departure(const net::IpAddr& self, const net::SocketAddr& to, std::uint8_t protocol, const NodePort& port = {});
+  boost::json::object arrival(const net::IpAddr& from, const net::SocketAddr& self, std::uint8_t protocol, const NodePort& port = {});
 
  private:
   struct Expected {

@@ -158,9 +158,9 @@ Status DryRun::Impl::open_own() {
   return {};
 }
 
-// The rows of the two ends, and of nobody else, as they are in force now.
+// The rows of the ends, and of nobody else, as they are in force now.
 Status DryRun::Impl::put_ends(std::uint32_t ifindex, const MadePacket& packet) {
-  for (const auto& addr : {packet.from.addr, packet.to.addr}) {
+  for (const auto& addr : {packet.from.addr, packet.to.addr, packet.behind.value_or(packet.to.addr)}) {
     const fw_addr key = to_abi(addr);
     const auto row = datapath.endpoints().lookup(key);
     if (row.ok()) FW_TRY(endpoints->update(key, *row));

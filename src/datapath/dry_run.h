@@ -1,7 +1,7 @@
 // DryRun: the node's programs over a made packet, without a trace in the node's tables.
 //
 // Method (docs/decisions/0010): the BPF object is loaded once more. What the programs read only (kShared) is the node's own, in
-// force; everything else is its own, small and empty but for the rows of the two ends. So whatever a program does is seen by nobody,
+// force; everything else is its own, small and empty but for the rows of the ends. So whatever a program does is seen by nobody,
 // a packet on the wire pays nothing for it, and what the program would have written tells why it decided so. The tags of the
 // programs (the kernel's hash of their instructions) are compared with those in force.
 // A load verifies the programs: see kPrograms for how many. Made for a question, and given up with it: a table that grows is
@@ -27,6 +27,7 @@ struct MadePacket {
   net::MacAddr smac, dmac;
   net::SocketAddr from, to;
   std::uint8_t protocol = 6;
+  std::optional<net::IpAddr> behind = {};  // `to` is a port of the node that leads to this pod: its row is needed, too
 };
 std::vector<std::uint8_t> build_frame(const MadePacket& packet);
 

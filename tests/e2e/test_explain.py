@@ -1,7 +1,8 @@
 """fairway explain: it says beforehand, with names, what a connection then finds."""
 import json
+import re
 
-from lab import Case, eventually, netexec, service, shell_pod
+from lab import Case, Failed, eventually, netexec, service, shell_pod
 from test_policy import policy
 
 DISAGREE = "DO NOT SAY"
@@ -27,7 +28,13 @@ class Explain(Case):
 
     @classmethod
     def explained(cls, *args):
-        return json.loads(cls.text(*args, "-o", "json"))
+        code, out, err = cls.text(*args, "-o", "json", check=False)
+        if code not in (0, 1):
+            raise Failed(f"explain {args}: {err}")
+        whole = json.loads(out)
+        if (code == 0) != (whole["verdict"] == "allowed"):
+            raise AssertionError(f"exit code {code} for {whole['verdict']}")
+        return whole
 
     def reached(self, address, port=8080):
         url = f"http://[{address}]:{port}/hostname" if ":" in address else f"http://{address}:{port}/hostname"
@@ -55,7 +62,8 @@ class Explain(Case):
             self.assertEqual(ingress["rule"]["policies"], [{"kind": "NetworkPolicy", "namespace": self.ns, "name": "lets-in"}])
             self.assertEqual(ingress["rule"]["index"], -1)
         self.assertEqual({p["to"]["name"]: next(s["result"] for s in p["steps"] if s["step"] == "route") for p in denied["paths"]}[f"{self.ns}/near"], "same node")
-        text = self.text("client", "web:80")
+        code, text, _ = self.text("client", "web:80", check=False)
+        self.assertEqual(code, 1)
         self.assertRegex(text, rf"ingress +DENIED +node-\d +default deny of NetworkPolicy {self.ns}/lets-in \(ingress\)")
         self.assertNotIn(DISAGREE, text)
         self.assertIn("=> denied", text)
@@ -116,12 +124,62 @@ class Explain(Case):
         exposed["spec"]["containers"][0]["ports"][0]["hostPort"] = 9180
         self.start_pods(exposed)
         node = self.lab.node_ip("node-1")
-        step = self.explained("client", f"{node}:9180")["paths"][0]["steps"][-1]
-        self.assertEqual((step["step"], step["result"]), ("node", "hostPort"))
-        self.assertIn(f"leads to {self.ns}/exposed", step["text"])
         self.assertEqual(self.explained("client", f"{node}:9181")["paths"][0]["steps"][-1]["result"], "not judged")
         for word in ("far", "pod/far", f"{self.ns}/far", self.ip_of("far")):
             self.assertEqual(len(self.explained("client", "web:80", "--backend", word)["paths"]), 1, word)
+
+    def test_a_host_port_of_any_node(self):
+        """The pod behind it is judged, on its own node, whoever asks; and so it is."""
+        exposed = netexec("exposed", node="node-1", labels={"app": "exposed"})
+        exposed["spec"]["containers"][0]["ports"][0]["hostPort"] = 9180
+        self.start_pods(exposed, shell_pod("away", node=f"node-{self.lab.nodes}"))
+        eventually("no policy is left of the test before", lambda: self.explained("client", "far:8080")["verdict"] == "allowed")
+        at = {family: self.lab.node_ip("node-1", family) for family in (4, 6)}
+        for family, address in at.items():
+            word = f"[{address}]:9180" if family == 6 else f"{address}:9180"
+            for source in ("client", "away", "outside", f"node/node-{self.lab.nodes}"):
+                with self.subTest(f"{source} IPv{family}"):
+                    whole = self.explained(source, word)
+                    steps = {s["step"]: s for s in whole["paths"][0]["steps"]}
+                    self.assertEqual(steps["node"]["result"], "hostPort", whole)
+                    self.assertIn(f"leads to {self.ns}/exposed port 8080", steps["node"]["text"])
+                    self.assertEqual((whole["verdict"], steps["ingress"]["node"]), ("allowed", "node-1"))
+                    self.agrees(whole)
+        self.apply(policy("shut", {"matchLabels": {"app": "exposed"}}, ingress=[{"from": [{"podSelector": {"matchLabels": {"may": "yes"}}}]}]))
+        for source in ("client", "away"):
+            eventually(f"{source} is kept out", lambda s=source: self.sh(s, f"curl -sS --max-time 1 http://{at[4]}:9180/hostname", check=False)[0] != 0)
+            denied = self.explained(source, f"{at[4]}:9180")
+            self.assertEqual(denied["verdict"], "denied")
+            self.agrees(denied)
+            self.assertIn("policy-ingress", [denied["paths"][0].get(k, {}).get("reason") for k in ("program", "arrivalProgram")])
+        self.assertEqual(self.explained("away", f"{at[4]}:9181")["paths"][0]["steps"][-1]["result"], "not judged")
+
+    def test_endpoints_by_the_same_way_are_told_once(self):
+        many = f"node-{self.lab.nodes}"
+        self.start_pods(*(netexec(f"many-{i}", node=many, labels={"app": "many"}) for i in range(6)))
+        self.apply(service("many", {"app": "many"}, [("http", 80, 8080, "TCP")]))
+        whole = eventually("the Service has all", lambda: len((w := self.explained("client", "many:80"))["paths"]) == 6 and w)
+        self.assertEqual(whole["verdict"], "allowed")
+        text = self.text("client", "many:80")
+        self.assertRegex(text, r"(?m)^to +allowed +6 endpoints, the same way each")
+        self.assertEqual(len(text.split("ingress ")), 2, text)
+        self.assertRegex(text, rf"- {self.ns}/many-\d [0-9.]+ on {many} port 8080")
+        self.assertIn("- and 2 more", text)
+        # One of them goes another way.
+        self.apply(policy("one", {"matchLabels": {"apart": "yes"}}, ingress=[]))
+        self.k("label", "pod", "many-3", "apart=yes", "--overwrite")
+        eventually("one is closed", lambda: self.explained("client", "many:80")["verdict"] == "in part")
+        code, text, _ = self.text("client", "many:80", check=False)
+        self.assertEqual(code, 1)
+        self.assertRegex(text, r"(?m)^to +allowed +5 endpoints, the same way each")
+        self.assertRegex(text, rf"(?m)^to +denied +{self.ns}/many-3 ")
+
+    def test_exit_codes(self):
+        self.assertEqual(self.text("client", "web:80", check=False)[0], 0)
+        self.assertEqual(self.text("client", "10.96.255.254:80", check=False)[0], 1)
+        for args in (("nobody", "web:80"), ("client", "far:nothing"), ("client",), ("client", "[::1")):
+            self.assertEqual(self.text(*args, check=False)[0], 2, args)
+        self.assertEqual(self.text("client", "web:80", "--socket", "/nonexistent", check=False)[0], 2)
 
     def test_a_pod_that_is_nowhere_yet(self):
         self.addCleanup(self.k, "delete", "pod", "nowhere", "--now", check=False)
@@ -145,5 +203,38 @@ class Explain(Case):
                 (("client", "a'b:80"), "is no name, address or port"),
                 (("client", "fd00::1:80:99999:x"), r"\[ADDRESS\]:PORT")):
             with self.subTest(args):
-                self.assertRefused(self.text(*args, check=False), words)
+                refused = self.text(*args, check=False)
+                self.assertRefused(refused, words)
+                self.assertEqual(refused[0], 2)
         self.assertEqual(self.explained("client", "10.96.255.254:80")["paths"][0]["steps"][-1]["result"], "REFUSED")
+
+
+class NodeNotReady(Case):
+    """A node that is cut off: what leads there is in doubt, and since when; so says status, too."""
+
+    def test_it_is_said(self):
+        far = f"node-{self.lab.nodes}"
+        self.start_pods(netexec("there", node=far), shell_pod("here", node="node-1"))
+        explain = lambda *args: self.lab.fairway("explain", "-n", self.ns, *args, check=False)  # noqa: E731
+        self.assertEqual(explain("here", "there:8080")[0], 0)
+        self.lab.fairway("lab", "node", "cut", far)
+        self.addCleanup(self.lab.fairway, "lab", "node", "heal", far, check=False)
+        since = r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(\d+ s ago\)"
+        eventually("explain says so", lambda: re.search(rf"(?m)^  node +NOT READY +{far} +{since}: .", explain("here", "there:8080")[1]), timeout=90)
+        code, out, _ = explain("here", "there:8080", "-o", "json")
+        whole = json.loads(out)
+        self.assertEqual((code, whole["verdict"], whole["paths"][0]["allowed"]), (1, "in doubt", True))
+        code, out, _ = explain("there", "here:8080")  # whose own agent cannot know it
+        self.assertEqual(code, 1)
+        self.assertRegex(out, rf"(?m)^  node +NOT READY +{far} +{since}: .")
+        self.assertEqual(out.count("NOT READY"), 2, out)  # the step, and the verdict
+        code, out, _ = self.lab.fairway("status", check=False)
+        self.assertEqual(code, 1)
+        self.assertTrue(out.startswith("NOT HEALTHY: 1 of "), out)
+        self.assertRegex(out, rf"(?m)^  {far} +NOT READY, says the API, {since}: .")
+        eventually("its agent says that it hears nothing", lambda: "the API server has not been heard for" in self.lab.fairway("status", check=False)[1], timeout=90)
+        # A question that any agent can answer is answered by one that is in touch: node-1 first, and then not.
+        self.assertRegex(explain("there", "here:8080")[1], rf"(?m)^  api +AWAY +{far} +the API server has not been heard for \d+ s")
+        self.lab.fairway("lab", "node", "heal", far)
+        eventually("all is well again", lambda: explain("here", "there:8080")[0] == 0 and self.lab.fairway("status", check=False)[0] == 0, timeout=120)
+        self.assertTrue(self.lab.fairway("status").startswith(f"healthy: {self.lab.nodes} nodes\n"))
