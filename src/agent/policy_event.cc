@@ -54,9 +54,11 @@ std::string event_name(const PolicyChange& change) {
 
 }  // namespace
 
-PolicyNews in_force_news(const PolicyChange& change, std::size_t nodes, std::chrono::milliseconds after) {
-  const std::string text = fmt::format("generation {} is in force on {}{}, within {}", change.generation, nodes == 1 ? "" : "all ",
-                                       count(nodes, "node"), in_seconds(after));
+PolicyNews in_force_news(const PolicyChange& change, std::size_t nodes, std::optional<std::chrono::milliseconds> took) {
+  std::string text = fmt::format("generation {} is in force on {}{}", change.generation, nodes == 1 ? "" : "all ", count(nodes, "node"));
+  if (took)
+    text += fmt::format(", {}within {} of hearing of it", nodes == 1 ? "" : "on each ",
+                        took->count() < 1000 ? fmt::format("{} ms", took->count()) : in_seconds(*took));
   if (change.not_understood.empty()) return news(change, PolicyNews::Reason::kInForce, text);
   return news(change, PolicyNews::Reason::kNotUnderstood, text + ", but for what could not be read: " + parts(change));
 }

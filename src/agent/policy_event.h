@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,7 +40,8 @@ struct PolicyNews {
   bool is_warning() const { return reason != Reason::kInForce; }
 };
 
-PolicyNews in_force_news(const PolicyChange& change, std::size_t nodes, std::chrono::milliseconds after);
+// `took`: the node that took longest, from hearing of the change on; nothing where that is not known of all.
+PolicyNews in_force_news(const PolicyChange& change, std::size_t nodes, std::optional<std::chrono::milliseconds> took);
 // `lag`: some of those that lack it, `lacking` their number.
 PolicyNews not_in_force_news(const PolicyChange& change, std::size_t nodes, std::size_t lacking, const std::vector<NodeLag>& lag,
                              std::chrono::milliseconds after);

@@ -2,6 +2,7 @@
 
 #include <boost/json/value.hpp>
 #include <charconv>
+#include <utility>
 
 #include "agent/api_time.h"
 #include "reconcile/reconciler.h"
@@ -43,11 +44,24 @@ std::string lease_of_node(const std::string& node) { return "fairway-" + node; }
 
 PolicyReport::PolicyReport(io::Loop& loop, k8s::ApiClient& api, std::string node) : loop_(loop), api_(api), node_(std::move(node)) {}
 
-void PolicyReport::seen(k8s::Kind kind, std::uint64_t version) { seen_.of(kind) = std::max(seen_.of(kind), version); }
+void PolicyReport::seen(k8s::Kind kind, std::uint64_t version) {
+  if (version <= seen_.of(kind)) return;
+  seen_.of(kind) = version;
+  if (!came_) came_ = std::chrono::steady_clock::now();
+}
 
 void PolicyReport::step(bool in_force, const std::string& error) {
-  if (in_force) now_ = {seen_, ""};
-  else now_.error = error.substr(0, kMaxError);
+  if (!in_force) {
+    now_.error = error.substr(0, kMaxError);
+  } else {
+    if (came_) {
+      const auto took =
+          std::chrono::ceil<std::chrono::milliseconds>(std::chrono::steady_clock::now() - *std::exchange(came_, std::nullopt));
+      const bool told = written_ && written_->in_force == now_.in_force;
+      now_.took = told ? took : std::max(now_.took, took);
+    }
+    now_ = {seen_, "", now_.took};
+  }
   if (now_ != written_ && !call_) write();
 }
 
@@ -78,6 +92,7 @@ void PolicyReport::write() {
   if (now_ == written_) return;
   if (node_uid_.empty()) return ask_own_node();
   json::object annotations{{kVersionAnnotation, now_.in_force.to_string()}};
+  if (now_.took.count() > 0) annotations[kTookAnnotation] = std::to_string(now_.took.count());
   if (!now_.error.empty()) annotations[kErrorAnnotation] = now_.error;
   json::object lease{
       {"apiVersion", "coordination.k8s.io/v1"},

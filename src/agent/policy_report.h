@@ -3,11 +3,13 @@
 // Place: arrow back of the flow: watch -> rows -> maps -> [PolicyReport] -> Lease kube-system/fairway-NODE -> PolicyReporter, of any node.
 // Policies come into force in the order of the watch and as one switch, so one number of each kind says it of all of them: the highest
 // resourceVersion of a change of it that the datapath has switched to (its growth within a kind: KEP-5504). If a switch fails, the
-// number stays and the reason stands beside it.
+// number stays and the reason stands beside it. Beside the number stands how long the node took: by its own clock, from the watch's word
+// to the switch; where several changes came since the last report, the longest of them.
 // Bounded: written only as a number grows or the reason changes, at most once in two seconds; nothing at rest.
 // Belongs to the control thread; callbacks come on the loop.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -33,6 +35,7 @@ struct PolicyVersions {
 constexpr char kReportNamespace[] = "kube-system";
 constexpr char kReportLabel[] = "fairway.io/policy-report";         // on nodes' Leases, with the node's name as value
 constexpr char kVersionAnnotation[] = "fairway.io/policy-version";  // PolicyVersions in force
+constexpr char kTookAnnotation[] = "fairway.io/policy-took-ms";     // from a change's coming to its being in force
 constexpr char kErrorAnnotation[] = "fairway.io/policy-error";      // why no higher ones are
 k8s::ResourceRef lease_ref(const std::string& name);
 std::string lease_of_node(const std::string& node);
@@ -52,6 +55,7 @@ class PolicyReport {
   struct State {
     PolicyVersions in_force;
     std::string error;
+    std::chrono::milliseconds took{};  // 0: not measured
     bool operator==(const State&) const = default;
   };
   void write();
@@ -62,6 +66,7 @@ class PolicyReport {
   k8s::ApiClient& api_;
   std::string node_, node_uid_;  // the Lease goes with the Node
   PolicyVersions seen_;
+  std::optional<std::chrono::steady_clock::time_point> came_;  // the first change that is not in force yet
   State now_;
   std::optional<State> written_;
   std::string failure_;

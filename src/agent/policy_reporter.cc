@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/json/value.hpp>
+#include <cstdlib>
 #include <utility>
 
 #include "reconcile/reconciler.h"
@@ -233,7 +234,8 @@ void PolicyReporter::on_leases(k8s::Json list) {
       const json::object* spec = object_in(item.if_object(), "spec");
       const json::object* notes = annotations_of(item);
       leases_[text_in(spec, "holderIdentity")] = {PolicyVersions::parse(text_in(notes, kVersionAnnotation)),
-                                                  text_in(notes, kErrorAnnotation), text_in(spec, "renewTime")};
+                                                  text_in(notes, kErrorAnnotation), text_in(spec, "renewTime"),
+                                                  milliseconds(std::strtoul(text_in(notes, kTookAnnotation).c_str(), nullptr, 10))};
     }
   }
   rank_nodes();
@@ -281,6 +283,17 @@ std::span<const PolicyReporter::Reached> PolicyReporter::lacking(const Pending& 
   return {all.begin(), first_that_has};
 }
 
+// A node that has gone on to a later change no longer says how long it took for this one.
+std::optional<milliseconds> PolicyReporter::slowest(const PolicyChange& change) const {
+  milliseconds out{};
+  for (const auto& [version, node] : reached_.at(change.kind)) {
+    const auto lease = leases_.find(node);
+    if (version != change.version || lease == leases_.end() || lease->second.took.count() == 0) return std::nullopt;
+    out = std::max(out, lease->second.took);
+  }
+  return out;
+}
+
 std::string PolicyReporter::reason_of(const std::string& node) const {
   const auto lease = leases_.find(node);
   if (lease != leases_.end() && !lease->second.error.empty()) return lease->second.error;
@@ -297,7 +310,7 @@ void PolicyReporter::evaluate() {
     const auto lag = pending.change.refused ? std::span<const Reached>() : lacking(pending);
     const std::size_t nodes = reached_.at(pending.change.kind).size();
     if (lag.empty()) {
-      say(pending.change.refused ? refused_news(pending.change) : in_force_news(pending.change, nodes, age));
+      say(pending.change.refused ? refused_news(pending.change) : in_force_news(pending.change, nodes, slowest(pending.change)));
       it = pending_.erase(it);
       continue;
     }

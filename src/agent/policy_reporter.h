@@ -61,6 +61,7 @@ class PolicyReporter {
   struct NodeState {
     PolicyVersions in_force;
     std::string error, renewed;
+    std::chrono::milliseconds took{};  // 0: not told
   };
   static Key key_of(const PolicyChange& change) { return {change.kind, change.id.to_string()}; }
 
@@ -86,6 +87,7 @@ class PolicyReporter {
   void warn(Pending& pending, std::span<const Reached> lag, std::size_t nodes, std::chrono::milliseconds age);
   void rank_nodes();
   std::span<const Reached> lacking(const Pending& pending) const;
+  std::optional<std::chrono::milliseconds> slowest(const PolicyChange& change) const;
   std::string reason_of(const std::string& node) const;
   void say(PolicyNews news);
   void send();

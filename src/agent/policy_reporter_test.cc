@@ -17,16 +17,17 @@ using Clock = std::chrono::steady_clock;
 class FakeApi final : public k8s::ApiClient {
  public:
   explicit FakeApi(io::Loop& loop) : loop_(loop) {}
-  std::map<std::string, k8s::Json> leases, events, conditions;
+  std::map<std::string, k8s::Json> leases, events, conditions, patched;  // patched: Leases, by the nodes
   std::size_t reads = 0, writes = 0, lists = 0, told = 0;
   bool away = false, refuses_events = false;
 
-  void node_says(const std::string& node, const PolicyVersions& versions, const std::string& error = "") {
-    leases[lease_of_node(node)] = json::object{{"metadata",
-                                                {{"name", lease_of_node(node)},
-                                                 {"labels", {{kReportLabel, "node"}}},
-                                                 {"annotations", {{kVersionAnnotation, versions.to_string()}, {kErrorAnnotation, error}}}}},
-                                               {"spec", {{"holderIdentity", node}, {"renewTime", "2026-01-01T00:00:00.000000Z"}}}};
+  void node_says(const std::string& node, const PolicyVersions& versions, const std::string& error = "", const std::string& took = "12") {
+    leases[lease_of_node(node)] =
+        json::object{{"metadata",
+                      {{"name", lease_of_node(node)},
+                       {"labels", {{kReportLabel, "node"}}},
+                       {"annotations", {{kVersionAnnotation, versions.to_string()}, {kErrorAnnotation, error}, {kTookAnnotation, took}}}}},
+                     {"spec", {{"holderIdentity", node}, {"renewTime", "2026-01-01T00:00:00.000000Z"}}}};
   }
   std::string message(const std::string& policy) const {
     const auto it = events.find(policy + ".fairway-in-force");
@@ -40,7 +41,8 @@ class FakeApi final : public k8s::ApiClient {
     if (ref.resource == "nodes")
       return answer(
           std::move(done),
-          json::parse(R"({"status":{"conditions":[{"type":"Ready","status":"Unknown","lastTransitionTime":"T","message":"gone"}]}})"));
+          json::parse(
+              R"({"metadata":{"uid":"u"},"status":{"conditions":[{"type":"Ready","status":"Unknown","lastTransitionTime":"T","message":"gone"}]}})"));
     const auto it = leases.find(ref.name);
     return it == leases.end() ? fail(std::move(done), Code::kNotFound) : answer(std::move(done), it->second);
   }
@@ -66,6 +68,7 @@ class FakeApi final : public k8s::ApiClient {
     ++writes;
     if (away || (refuses_events && ref.resource == "events")) return fail(std::move(done), Code::kUnavailable);
     if (ref.resource == "events") ++told, events[ref.name] = body;
+    else if (ref.resource == "leases") patched[ref.name] = body;
     else conditions[ref.name] = body;
     return answer(std::move(done), std::move(body));
   }
@@ -136,12 +139,52 @@ TEST_F(Reporter, SaysWhenItIsInForceOnAllNodesAndNotBefore) {
   run(milliseconds(500));
   EXPECT_EQ(api.message("p"), "");
   all_say(7);
+  api.node_says("n2", {7, 0}, "", "31");
   ASSERT_TRUE(comes([&] { return !api.message("p").empty(); }));
-  EXPECT_TRUE(api.message("p").starts_with("InForce: generation 1 is in force on all 3 nodes, within ")) << api.message("p");
+  EXPECT_EQ(api.message("p"), "InForce: generation 1 is in force on all 3 nodes, on each within 31 ms of hearing of it")
+      << "what the slowest node took, not how long it took to find that out";
   ASSERT_TRUE(comes([&] { return one.pending() == 0 && !one.holds(); }));
   const auto asked = api.reads + api.lists + api.writes;
   run(milliseconds(700));
   EXPECT_EQ(api.reads + api.lists + api.writes, asked) << "at rest nothing is asked for";
+}
+
+TEST_F(Reporter, SaysNoTimeWhereANodeDoesNotTellItsOwn) {
+  PolicyReporter one(loop, api, config("n1"));
+  all_say(7);
+  api.node_says("n2", {7, 0}, "", "");
+  api.node_says("n3", {8, 0});
+  one.changed(change("p", 7));
+  ASSERT_TRUE(comes([&] { return !api.message("p").empty(); }));
+  EXPECT_EQ(api.message("p"), "InForce: generation 1 is in force on all 3 nodes");
+  api.node_says("n2", {7, 0});
+  one.changed(change("q", 7));
+  ASSERT_TRUE(comes([&] { return !api.message("q").empty(); }));
+  EXPECT_EQ(api.message("q"), "InForce: generation 1 is in force on all 3 nodes") << "n3 tells of a later change";
+}
+
+// The node's own part: from the watch's word to the switch.
+TEST_F(Reporter, ANodeTellsHowLongItTook) {
+  PolicyReport report(loop, api, "n1");
+  const auto took = [&] {
+    const auto it = api.patched.find("fairway-n1");
+    if (it == api.patched.end()) return 0;
+    const auto* text = it->second.at("metadata").at("annotations").get_object().if_contains(kTookAnnotation);
+    return text == nullptr ? 0 : std::stoi(std::string(text->get_string()));
+  };
+  report.seen(k8s::Kind::kNetworkPolicy, 7);
+  run(milliseconds(60));
+  report.step(false, "");
+  report.seen(k8s::Kind::kNetworkPolicy, 8);
+  run(milliseconds(60));
+  report.step(true, "");
+  ASSERT_TRUE(comes([&] { return took() != 0; }));
+  EXPECT_GE(took(), 120) << "the one that waited longest";
+  run(milliseconds(2500));
+  report.step(true, "");
+  report.seen(k8s::Kind::kNetworkPolicy, 9);
+  report.step(true, "");
+  ASSERT_TRUE(comes([&] { return took() < 120; })) << "what was reported is not told again";
 }
 
 TEST_F(Reporter, SaysWhyNotAndTakesItBack) {

@@ -35,7 +35,7 @@ class PolicyStatus(Case):
     def test_in_force_on_all_nodes(self):
         nodes = self.lab.nodes
         self.apply(policy("one", {"matchLabels": {"e2e": "none"}}))
-        event = self.told("one", "InForce", rf"^generation 1 is in force on all {nodes} nodes, within \d+\.\d s$")
+        event = self.told("one", "InForce", rf"^generation 1 is in force on all {nodes} nodes, on each within (\d+ ms|\d+\.\d s) of hearing of it$")
         self.assertEqual((event["type"], event["source"]["component"]), ("Normal", "fairway"))
         self.assertEqual(event["involvedObject"]["uid"], self.get("networkpolicy", "one")["metadata"]["uid"])
         self.assertIn("generation 1 is in force", self.k("events", "--for", "networkpolicy/one"))
