@@ -7,10 +7,10 @@
 #include "cli/app.h"
 #include "cli/policy_input.h"
 #include "cli/policy_text.h"
+#include "policycheck/asked.h"
 #include "policycheck/assertions.h"
 #include "policycheck/compare.h"
 #include "policycheck/lint.h"
-#include "policycheck/pattern.h"
 #include "policycheck/render.h"
 #include "policycheck/why.h"
 #include "sys/file.h"
@@ -39,34 +39,27 @@ struct CheckOptions {
   bool all = false;  // names, where the matrix is a list
 };
 
-Result<std::vector<const End*>> select(const Check& check, const std::string& pattern, const std::string& ns) {
-  FW_ASSIGN(const Pattern parsed, Pattern::parse(pattern, ns));
-  FW_ASSIGN(auto out, parsed.ends(check));
-  if (out.empty()) return make_error(Code::kNotFound, "nothing here is named \"" + pattern + "\"; `*` shows all there is");
-  return out;
-}
-
 Result<int> run_why(const Check& check, const CheckOptions& o) {
-  const auto [name, port] = split_port(o.why[1]);
   if (!o.assertions.empty() || (!o.output.empty() && o.output != "json") || o.from != "*" || o.to != "*")
     return make_error(Code::kInvalid,
                       "--why asks one question, answered as text or JSON: it goes with none of --assert, -o dot, -o svg, --from, --to");
-  if (port.empty()) return make_error(Code::kInvalid, "--why: name a port: " + o.why[1] + ":80");
-  FW_ASSIGN(const PortSet ports, parse_ports(port));
-  FW_ASSIGN(const auto from, select(check, o.why[0], o.input.ns));
-  FW_ASSIGN(const auto to, select(check, std::string(name), o.input.ns));
+  FW_ASSIGN(const auto from, ends_named(check, o.why[0], o.input.ns));
+  FW_ASSIGN(const Asked asked, parse_destination(check, o.why[1], o.input.ns));
+  if (o.output.empty() && !asked.note.empty()) std::cout << escaped_text(asked.note) << "\n";
   bool all = true;
   json::array told;
   for (const End* source : from)
-    for (const End* destination : to) {
-      const auto answers = why(check, *source, *destination, ports);
+    for (const End* destination : asked.ends) {
+      const auto answers = why(check, *source, *destination, asked.ports);
       if (answers.empty())
         return make_error(Code::kInvalid, "--why: " + source->name + " and " + destination->name + " have no address family in common");
       if (o.output.empty()) std::cout << why_text(answers);
       else told.push_back(render_json(answers));
       all &= answers.back().reason.allowed();
     }
-  if (!o.output.empty()) std::cout << json::serialize(json::object{{"connections", std::move(told)}}) << "\n";
+  json::object out{{"connections", std::move(told)}};
+  if (!asked.note.empty()) out["asked"] = asked.note;
+  if (!o.output.empty()) std::cout << json::serialize(out) << "\n";
   return all ? 0 : kFails;
 }
 
@@ -81,8 +74,8 @@ Result<int> run_check(const CheckOptions& o) {
   if (!check) return kBroken;
   if (!o.why.empty()) return run_why(*check, o);
   Selection selection;
-  FW_ASSIGN(selection.from, select(*check, o.from, o.input.ns));
-  FW_ASSIGN(selection.to, select(*check, o.to, o.input.ns));
+  FW_ASSIGN(selection.from, ends_named(*check, o.from, o.input.ns));
+  FW_ASSIGN(selection.to, ends_named(*check, o.to, o.input.ns));
   if (!o.output.empty() || o.all) FW_TRY(check_cells(cells(selection), kMaxShownCells, "narrow them with --from and --to"));
   const auto findings = lint(*check);
   std::vector<Outcome> outcomes;
@@ -123,7 +116,7 @@ struct DiffOptions {
 // A name may be one side's alone, as what has it is new or gone.
 Status select_both(const Check& before, const Check& after, const std::string& pattern, const std::string& ns,
                    std::vector<const End*>& old_ends, std::vector<const End*>& new_ends) {
-  auto in_old = select(before, pattern, ns), in_new = select(after, pattern, ns);
+  auto in_old = ends_named(before, pattern, ns), in_new = ends_named(after, pattern, ns);
   if (!in_old.ok() && !in_new.ok()) return std::move(in_new).error();
   if (in_old.ok()) old_ends = std::move(*in_old);
   if (in_new.ok()) new_ends = std::move(*in_new);
@@ -186,7 +179,8 @@ void add_check(CLI::App& policy, Exit& exit) {
   add_input(check, o->input);
   check->add_option("--from", o->from, "Only these sources: NAME, NAMESPACE/NAME, {label=value}, CIDR, outside, nodes, *");
   check->add_option("--to", o->to, "Only these destinations");
-  check->add_option("--why", o->why, "SRC DST:PORT[/PROTOCOL]: which policy and rule decides, at both ends")->expected(2);
+  check->add_option("--why", o->why, "SRC DST[:PORT[/PROTOCOL]]: which policy and rule decides, at both ends; DST may be a Service")
+      ->expected(2);
   check->add_option("--assert", o->assertions, "File of assertions: allow SRC -> DST[:PORT], deny SRC -> DST[:PORT]");
   check->add_option("--fail-on", o->fail_on, "Exit with 1 on findings from this level: warning, error, none")
       ->check(CLI::IsMember({"warning", "error", "none"}))

@@ -2,6 +2,8 @@
 
 #include <boost/json.hpp>
 
+#include "policycheck/asked.h"
+
 namespace fairway::policycheck {
 namespace {
 
@@ -72,7 +74,8 @@ Result<Outcome> judge(const Check& check, const Assertion& assertion) {
   FW_ASSIGN(const auto destinations, assertion.to.ends(check));
   if (sources.empty() || destinations.empty()) {
     out.holds = false;  // a name that is written wrong must not pass
-    out.reason = "\"" + (sources.empty() ? assertion.from : assertion.to).text() + "\" is nobody here";
+    const std::string& name = (sources.empty() ? assertion.from : assertion.to).text();
+    out.reason = "\"" + name + "\" is nobody here" + hint_of(check, name, "");
     return out;
   }
   const bool itself_too = assertion.from.exact() && assertion.to.exact();

@@ -101,6 +101,16 @@ class Offline(Case):
         self.assertRegex(out, r"^shop/cart -> shop/db:5432-5433 +passes partly\n +IPv4, port 5432: passes\n(.*\n)+ +IPv4, port 5433: is denied\n")
         self.assertEqual(policy("check", SCENARIO, "--why", "frontend", "frontend:81")[0], 0)
 
+    def test_why_infers_the_port_and_says_which(self):
+        code, out, _ = policy("check", SHOP, "-n", "shop", "--why", "cart", "db")
+        self.assertEqual((code, out.splitlines()[0]), (0, "port 5432, as containers and Services of shop/db name it"))
+        self.assertIn("shop/cart -> shop/db:5432   passes", out)
+        code, out, _ = policy("check", SCENARIO, "--why", "frontend", "backend-service", "-o", "json")
+        self.assertEqual((code, json.loads(out)["asked"]), (1, "Service default/backend-service port 80 leads to port 80 of default/backend"))
+        code, _, err = policy("check", SHOP, "--why", "cart", "db")
+        self.assertEqual(code, 2)
+        self.assertIn("there is shop/cart: -n shop", err)
+
     def test_why_as_json(self):
         code, out, _ = policy("check", SHOP, "-n", "shop", "--why", "cart", "db:5432-5433", "-o", "json")
         one, = json.loads(out)["connections"]
