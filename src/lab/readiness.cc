@@ -16,7 +16,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uintmax_t kLeastSpace = 256 << 10;
-constexpr std::int64_t kHopeless = 8;  // restarts; with the supervisor's backoff, five seconds of them
+constexpr std::int64_t kHopeless = 8;  // restarts; with the supervisor's backoff, some seconds of them
 
 // How many nodes have the condition Ready; an error while the API is not up.
 Result<unsigned> ready_nodes(const Layout& layout) {

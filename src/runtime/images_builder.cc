@@ -146,7 +146,7 @@ class Build {
     // clang-format off
     std::vector<std::string> argv{
         "apt-get", "-qq", "-y", "--no-install-recommends", "--download-only", "-o", "Debug::NoLocking=1",
-        "-o", "Dir::Cache::archives=" + archives.string(), "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=5",
+        "-o", "Dir::Cache::archives=" + archives.string(), "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=5",
         "-o", "APT::Sandbox::User=root", "install"};
     // clang-format on
     argv.insert(argv.end(), packages.begin(), packages.end());

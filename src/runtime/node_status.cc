@@ -204,6 +204,8 @@ void NodeStatus::publish() {
       },
       guarded([this, now, words = not_ready_](Result<Json> result) {
         publishing_ = false;
+        // What failed, or has changed meanwhile, is told soon and not with the next refresh.
+        if (!result.ok() || not_ready_ != words) retry_timer_ = node_.loop.after(seconds(1), [this] { publish(); });
         if (!result.ok()) {
           log::debug("runtime", "status of node: {}", result.error().message);
           return;
