@@ -4,13 +4,19 @@
 #include <algorithm>
 #include <csignal>
 #include <iostream>
+#include <sstream>
 
 #include "cli/agents.h"
+#include "policycheck/render.h"
 
 namespace fairway::cli {
 
+// A message may quote what was typed or what a manifest says: no control character of theirs reaches the terminal.
 int fail(const Error& error) {
-  std::cerr << "fairway: " << error.message << "\n";
+  std::istringstream lines(error.message);
+  std::string before = "fairway: ";
+  for (std::string line; std::getline(lines, line); before = "\n") std::cerr << before << policycheck::escaped_text(line);
+  std::cerr << "\n";
   return 1;
 }
 
@@ -58,7 +64,8 @@ int tell(const CLI::App& app, const CLI::ParseError& error, int argc, char** arg
   std::string names;
   for (const auto* sub : command->get_subcommands([](const CLI::App* each) { return !each->get_group().empty(); }))
     names += (names.empty() ? "" : ", ") + sub->get_name();
-  std::cerr << "fairway: \"" << word << "\" is no command of \"" << path_of(command) << "\"; there are: " << names << "\n";
+  std::cerr << "fairway: \"" << policycheck::escaped_text(word) << "\" is no command of \"" << path_of(command)
+            << "\"; there are: " << names << "\n";
   return 2;
 }
 

@@ -29,6 +29,15 @@ void stop_waiting(int) {
   ::_exit(130);
 }
 
+// As it can be pasted into a shell: bare where nothing in it means anything there.
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kBare = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_/.:@%+,-";
+  if (text.find_first_not_of(kBare) == std::string::npos) return text;
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
+  return out + "'";
+}
+
 int run_up(const lab::UpOptions& options) {
   std::signal(SIGINT, stop_waiting);
   const auto layout = lab::default_layout();
@@ -36,7 +45,7 @@ int run_up(const lab::UpOptions& options) {
   if (auto status = lab::up(layout, options, say); !status.ok()) return fail(status.error());
   const auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::fprintf(stderr, "The cluster is up after %.1f s. Go on with\n", seconds);
-  std::cout << "export KUBECONFIG=" << layout.kubeconfig() << "\n";
+  std::cout << "export KUBECONFIG=" << shell_word(layout.kubeconfig()) << "\n";
   return 0;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace fairway::lab {
 
@@ -33,8 +34,10 @@ struct Layout {
   static std::string netns(const std::string& node) { return std::string("/run/netns/fw-") + node; }
 };
 
-// FAIRWAY_LAB_DIR, or the standard place.
+// FAIRWAY_LAB_DIR, or the standard place; without links, as the kernel names it among its mounts.
 Layout default_layout();
+// Whether a lab makes a file or folder of that name in its folder, lab.json apart.
+bool is_lab_file(std::string_view name);
 // The mount point of cgroup2 (hybrid or pure), or empty.
 std::string cgroup2_mount();
 

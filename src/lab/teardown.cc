@@ -28,6 +28,17 @@ struct MountPoint {
   std::string path, type;
 };
 
+// A space, a tab, a newline and a backslash stand in /proc/self/mounts as three octal digits (proc(5)).
+std::string unescaped_path(const std::string& text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escape = text[i] == '\\' && i + 3 < text.size();
+    out += escape ? static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8)) : text[i];
+    if (escape) i += 3;
+  }
+  return out;
+}
+
 std::vector<MountPoint> mounts() {
   std::vector<MountPoint> out;
   std::ifstream in("/proc/self/mounts");
@@ -36,6 +47,7 @@ std::vector<MountPoint> mounts() {
     std::string device;
     MountPoint mount;
     fields >> device >> mount.path >> mount.type;
+    mount.path = unescaped_path(mount.path);
     out.push_back(std::move(mount));
   }
   return out;
@@ -119,6 +131,15 @@ Result<sys::Fd> end_processes(const std::string& cgroup, const std::string& lab_
   }
 }
 
+// What a lab made in its folder, lab.json last; then the folder, unless somebody put something of theirs there. What is gone.
+std::string remove_files(const Layout& layout) {
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(layout.dir, ec))
+    if (is_lab_file(entry.path().filename().string())) fs::remove_all(entry.path(), ec);
+  fs::remove(layout.spec(), ec);
+  return fs::remove(layout.dir, ec) ? layout.dir : "the lab's files in " + layout.dir + " (not what else is there)";
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> teardown(const Layout& layout) {
@@ -136,14 +157,7 @@ Result<std::vector<std::string>> teardown(const Layout& layout) {
   }
   if (namespaces > 0) done.push_back(std::to_string(namespaces) + " network namespaces");
   remove_cgroups(kCgroupName);
-  // Only a folder that is a lab's is removed: lab.json is the last thing to go.
-  if (fs::exists(layout.spec(), ec)) {
-    for (const auto& entry : fs::directory_iterator(layout.dir, ec))
-      if (entry.path().filename() != "lab.json") fs::remove_all(entry.path(), ec);
-    fs::remove(layout.spec(), ec);
-    fs::remove(layout.dir, ec);
-    done.push_back(layout.dir);
-  }
+  if (read_spec(layout.spec()).ok()) done.push_back(remove_files(layout));
   remove_lab_lock(lock);
   return done;
 }

@@ -108,6 +108,25 @@ Status wait_for_supervisor(const Layout& layout, pid_t pid, std::chrono::seconds
   return {};
 }
 
+// An empty folder, as `lab down` takes it away: made, or what an earlier lab left of its own is removed from it.
+Status take_folder(const Layout& layout, const Progress& progress) {
+  std::error_code ec;
+  if (fs::exists(layout.spec(), ec)) {
+    if (auto earlier = read_spec(layout.spec()); !earlier.ok()) return std::move(earlier).error();
+    progress("removing what an earlier lab left in " + layout.dir);
+    FW_ASSIGN(const auto removed, teardown(layout));
+  }
+  fs::create_directories(layout.dir, ec);
+  if (ec) return make_error(Code::kIo, "create " + layout.dir + ": " + ec.message());
+  for (const auto& entry : fs::directory_iterator(layout.dir, ec))
+    if (entry.path().filename() != "lost+found")
+      return make_error(Code::kAlreadyExists, layout.dir + " is not empty, and no lab's: " + entry.path().filename().string() +
+                                                  " is there. Name an empty folder, or one that is not there yet, by FAIRWAY_LAB_DIR");
+  if (ec) return make_error(Code::kIo, "read " + layout.dir + ": " + ec.message());
+  fs::permissions(layout.dir, fs::perms::owner_all, ec);
+  return {};
+}
+
 }  // namespace
 
 Status up(const Layout& layout, const UpOptions& options, const Progress& progress) {
@@ -115,14 +134,7 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   FW_TRY(check_options(options));
   FW_ASSIGN(sys::Fd changing, change_lock(progress));
   if (const std::string other = running_lab_dir(); !other.empty()) return another_lab(layout, other);
-  std::error_code ec;
-  if (fs::exists(layout.spec(), ec)) {
-    progress("removing what an earlier lab left in " + layout.dir);
-    FW_ASSIGN(const auto removed, teardown(layout));
-  }
-  fs::create_directories(layout.dir, ec);
-  if (ec) return make_error(Code::kIo, "create " + layout.dir + ": " + ec.message());
-  fs::permissions(layout.dir, fs::perms::owner_all, ec);
+  FW_TRY(take_folder(layout, progress));
 
   LabSpec spec;
   spec.subnets = options.subnets;
@@ -133,7 +145,8 @@ Status up(const Layout& layout, const UpOptions& options, const Progress& progre
   FW_ASSIGN(sys::Fd api_listener, listen_for_api(options.api_port));
   FW_ASSIGN(spec.api_port, io::local_port(api_listener));
   for (unsigned i = 0; i < options.nodes; ++i) spec.add_node("");
-  FW_TRY(write_spec(spec, layout.spec()));  // first: `lab down` removes only a folder that has it
+  FW_TRY(write_spec(spec, layout.spec()));  // first: `lab down` takes files away only where it is
+  std::error_code ec;
   fs::create_directories(layout.dir + "/logs", ec);
   fs::create_directories(layout.dir + "/nodes", ec);
   if (ec) return make_error(Code::kIo, "create folders in " + layout.dir + ": " + ec.message());

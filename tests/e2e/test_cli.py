@@ -109,6 +109,12 @@ class Inspect(Case):
         self.assertEqual(code, 2)
         self.assertIn("Take a node off the fabric", err)
 
+    def test_no_control_character_of_somebodys_reaches_the_terminal(self):
+        code, _, err = self.lab.fairway("lab", "get", "pods", "\x1b[31mred", check=False)
+        self.assertNotEqual(code, 0)
+        self.assertIn("\\x1b[31mred", err)
+        self.assertNotIn("\x1b", err)
+
     def test_help_of_a_command_is_its_own(self):
         for args in (("lab", "down"), ("lab", "status"), ("lab", "kubeconfig"), ("lab", "node", "cut"), ("lab", "get")):
             with self.subTest(args):

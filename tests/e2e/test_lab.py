@@ -221,6 +221,41 @@ class LabLife(unittest.TestCase):
         self.lab.fairway("lab", "down")
         self.assertNothingLeft()
 
+    def test_a_folder_that_is_somebodys_is_refused(self):
+        precious = os.path.join(self.lab.dir, "sub", "precious")
+        os.makedirs(os.path.dirname(precious))
+        open(precious, "w").close()
+        code, _, err = self.lab.fairway("lab", "up", check=False)
+        self.assertEqual(code, 1)
+        self.assertIn(f"{self.lab.dir} is not empty, and no lab's: sub is there", err)
+        with open(os.path.join(self.lab.dir, "lab.json"), "w") as spec:
+            spec.write("{}")
+        code, _, err = self.lab.fairway("lab", "up", check=False)
+        self.assertEqual(code, 1)
+        self.assertIn("lab.json is not a lab's description", err)
+        self.lab.fairway("lab", "down")
+        self.assertTrue(os.path.exists(precious))
+
+    def test_down_takes_only_what_the_lab_made(self):
+        self.lab.up()
+        mine = os.path.join(self.lab.dir, "my-notes.txt")
+        open(mine, "w").close()
+        self.lab.fairway("lab", "down")
+        self.assertEqual(leftovers(self.lab.dir), [f"folder {self.lab.dir}: ['my-notes.txt']"])
+
+    def test_a_folder_with_a_space_behind_a_link(self):
+        real, link = os.path.join(self.lab.dir, "with space"), os.path.join(self.lab.dir, "link")
+        os.mkdir(real)
+        os.symlink(real, link)
+        self.lab.env.update(FAIRWAY_LAB_DIR=link)
+        told = self.lab.fairway("lab", "up", "--nodes", "1")
+        self.assertIn(f"export KUBECONFIG='{real}/kubeconfig'", told)
+        self.lab.env.update(FAIRWAY_LAB_DIR=real)
+        self.assertIn("node-1", self.lab.fairway("lab", "status"), "it is the same lab")
+        self.lab.fairway("lab", "down")
+        self.assertFalse(os.path.exists(real))
+        self.assertEqual(leftovers(self.lab.dir), [f"folder {self.lab.dir}: ['link']"])
+
     def test_families_and_datapaths(self):
         for options in (("--family", "ipv4"), ("--family", "ipv6"), ("--datapath", "vxlan"), ("--subnets", "2")):
             with self.subTest(" ".join(options)):
