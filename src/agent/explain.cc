@@ -106,6 +106,19 @@ Result<std::vector<Target>> service_step(const View& view, const End& to, const 
   return targets;
 }
 
+// Whichever address of a name's answer a client takes: a headless Service's has one for each endpoint.
+Result<std::vector<Target>> name_step(const View& view, const End& to, std::uint16_t port, json::array& steps) {
+  std::vector<Target> out;
+  for (std::size_t i = 0; i < std::min(to.named.size(), kMostPaths); ++i) {
+    FW_ASSIGN(End end, find_end(view, to.named[i].to_string(), Question{}));
+    out.push_back({std::move(end), {to.named[i], port}});
+  }
+  const bool some = to.named.size() > kMostPaths;
+  steps.push_back(step("name", to.named.size() == 1 ? to.named.front().to_string() : fmt::format("{} addresses", to.named.size()),
+                       to.by_name + (some ? fmt::format("; the first {} are explained", kMostPaths) : "")));
+  return out;
+}
+
 bool in_range(const net::IpAddr& addr, const fw_addr& range, unsigned length) {
   if (length == 0 || datapath::from_abi(range).is_v4() != addr.is_v4()) return false;
   return net::Prefix(datapath::from_abi(range), addr.is_v4() ? length - 96 : length).contains(addr);
@@ -257,8 +270,8 @@ Result<std::string> explain_departure(const View& view, const Question& question
   if (away) steps.push_back(*away);
   if (auto unready = unready_step(view, from.node)) steps.push_back(std::move(*unready)), doubt = true;
   const net::SocketAddr at{destination, port.number};
-  if (!to.by_name.empty()) steps.push_back(step("name", destination.to_string(), to.by_name));
   std::vector<Target> targets{{to, at}};
+  if (!to.by_name.empty()) { FW_ASSIGN(targets, name_step(view, to, at.port, steps)); }
   if (to.kind == End::Kind::kService) {
     if (from.kind == End::Kind::kAddress)
       return make_error(Code::kInvalid,
@@ -267,12 +280,14 @@ Result<std::string> explain_departure(const View& view, const Question& question
   }
   std::optional<ProgramRunner> programs;
   if (from_pod) { FW_ASSIGN(programs, ProgramRunner::of_pod(view, source)); }
+  json::object named = end_json(to, destination);
+  if (to.named.size() > 1) named = {{"name", to.by_name}, {"address", destination.to_string()}, {"node", ""}, {"kind", "name"}};
   json::array paths;
   for (const Target& target : targets)
     paths.push_back(path_json(view, from, source, target, port.protocol, programs ? &*programs : nullptr));
   return json::serialize(json::object{{"node", view.options.node_name},
                                       {"from", end_json(from, source)},
-                                      {"to", end_json(to, destination)},
+                                      {"to", std::move(named)},
                                       {"port", port.number},
                                       {"protocol", protocol_name(port.protocol)},
                                       {"away", away.has_value()},

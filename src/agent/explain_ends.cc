@@ -104,6 +104,7 @@ Result<End> name_end(const View& view, const std::string& word, const Question& 
     if (answer.kind != Answer::Kind::kRecords || answer.records.empty()) continue;
     End out = address_end(view, answer.records.front().addr);
     out.by_name = full;
+    for (const auto& record : answer.records) out.named.push_back(record.addr);
     return out;
   }
   return not_found(word, "the cluster's DNS has no such name; a name beyond the cluster: give its address");
@@ -168,6 +169,7 @@ Result<Port> find_port(const End& to, const Question& question) {
   }
   const bool icmp = question.protocol && (*question.protocol == IPPROTO_ICMP || *question.protocol == IPPROTO_ICMPV6);
   if (icmp) return Port{0, *question.protocol};
+  if (numeric && number == 0) return make_error(Code::kInvalid, "\"0\" is no port: it is from 1 to 65535");
   if (found.size() == 1 || (!found.empty() && numeric)) return Port{found.front().port, static_cast<std::uint8_t>(found.front().protocol)};
   if (numeric) return Port{number, question.protocol.value_or(IPPROTO_TCP)};
   const std::string hint = (known.empty() ? "" : "; " + to.name + " names " + known) + ": add :PORT, or :PORT/UDP, or :icmp";
@@ -184,8 +186,9 @@ Result<std::pair<net::IpAddr, net::IpAddr>> common_family(const End& from, const
   }
   for (const End* end : {&from, &to})
     if (end->ips.empty())
-      return make_error(Code::kInvalid, end->name + " has no address" +
-                                            (end->service ? ": it is headless; explain one of its pods" : " yet: wait until it runs"));
+      return make_error(Code::kInvalid,
+                        end->name + " has no address" +
+                            (end->service ? ": it is headless; explain its DNS name, or one of its pods" : " yet: wait until it runs"));
   return make_error(Code::kInvalid, from.name + " and " + to.name + " have no address of one family");
 }
 

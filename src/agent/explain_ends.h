@@ -18,7 +18,8 @@ struct End {
   std::vector<net::IpAddr> ips;
   std::optional<model::Service> service;
   std::optional<model::Pod> pod;
-  std::string by_name;  // the DNS name, in full, that led here
+  std::string by_name;             // the DNS name, in full, that led here
+  std::vector<net::IpAddr> named;  // every address that it has, this end's first
 };
 
 Result<End> find_end(const View& view, const std::string& word, const Question& question);

@@ -40,6 +40,10 @@ Result<Destination> parse_destination(const std::string& text) {
   if (slash != std::string::npos) out.protocol = rest.substr(slash + 1);
   std::string* protocol = out.port == "icmp" || out.port == "ICMP" ? &out.port : &out.protocol;
   for (char& c : *protocol) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (slash != std::string::npos && out.protocol.empty())
+    return make_error(Code::kInvalid, "\"" + text + "\": the protocol is missing behind the slash");
+  if (out.port == "ICMP" && !out.protocol.empty())
+    return make_error(Code::kInvalid, "\"" + text + "\": ICMP has no port and no other protocol: write NAME:icmp");
   if (out.port == "ICMP") std::swap(out.port, out.protocol);
   return out;
 }
@@ -265,7 +269,20 @@ int not_asked(const Error& error) {
   return kNotAsked;
 }
 
+// As much as an agent takes of one; the message does not repeat it.
+Status check_lengths(const Options& o) {
+  constexpr std::size_t kMost = 320;
+  const std::pair<const char*, const std::string*> words[] = {
+      {"source", &o.from}, {"destination", &o.to}, {"namespace", &o.ns}, {"backend", &o.backend}};
+  for (const auto& [name, word] : words)
+    if (word->size() > kMost)
+      return make_error(Code::kInvalid, std::string(name) + ": " + std::to_string(word->size()) +
+                                            " characters are too many: no name has more than " + std::to_string(kMost));
+  return {};
+}
+
 int run_explain(const Options& options, const AgentOptions& o) {
+  if (const auto fit = check_lengths(options); !fit.ok()) return not_asked(fit.error());
   const auto agents = find_agents("", o.socket);
   if (!agents.ok()) return not_asked(agents.error());
   const auto to = parse_destination(options.to);

@@ -100,6 +100,49 @@ class Explain(Case):
         own = self.explained("client", "node/node-1:10250")
         self.assertEqual(own["paths"][0]["steps"][0]["text"], "a pod and its own node always reach each other")
 
+    def test_the_sender_is_let_out_and_the_receiver_lets_nobody_in(self):
+        """Of one node, where one program judges both ends: a denied connection has no row that tells the sender's rule."""
+        exposed = netexec("guarded", node="node-1", labels={"app": "guarded"})
+        exposed["spec"]["containers"][0]["ports"][0]["hostPort"] = 9190
+        self.start_pods(exposed)
+        self.apply(service("guarded", {"app": "guarded"}, [("http", 80, 8080, "TCP")]),
+                   policy("out", {"matchLabels": {"may": "go"}}, types=["Egress"], egress=[{}]),
+                   policy("in", {"matchLabels": {"app": "guarded"}}, ingress=[]))
+        self.k("label", "pod", "client", "may=go", "--overwrite")
+        eventually("the sender is selected", lambda: self.explained("client", "far:8080")["paths"][0]["steps"][0].get("rule"))
+        eventually("the Service has it", lambda: self.explained("client", "svc/guarded:80")["paths"])
+        for to in ("pod/guarded:8080", "pod/guarded:8081/UDP", "pod/guarded:icmp", "svc/guarded:80", f"{self.lab.node_ip('node-1')}:9190"):
+            for family in ([], ["-6"]) if to.startswith("pod/") else ([],):
+                with self.subTest(f"{to} {family}"):
+                    whole = eventually("it is denied", lambda t=to, f=family: (w := self.explained("client", t, *f))["verdict"] == "denied" and w)
+                    path = whole["paths"][0]
+                    results = {s["step"]: s["result"] for s in path["steps"]}
+                    self.assertEqual((results["egress"], results["ingress"], path["program"].get("reason")), ("allowed", "DENIED", "policy-ingress"), whole)
+                    self.agrees(whole)
+        self.assertNotIn(DISAGREE, self.text("client", "pod/guarded:8080", check=False)[1])
+
+    def test_a_name_of_many_addresses(self):
+        """A headless Service's DNS name: whichever address a client takes of the answer, it is told."""
+        far = f"node-{self.lab.nodes}"
+        self.start_pods(*(netexec(f"head-{i}", node=("node-1", far)[i % 2], labels={"app": "head"}) for i in range(5)))
+        self.apply(service("head", {"app": "head"}, [("http", 8080, 8080, "TCP")], clusterIP="None", ipFamilyPolicy="RequireDualStack"))
+        name = f"head.{self.ns}.svc.cluster.local"
+        for family in (4, 6):
+            more = ["-6"] if family == 6 else []
+            whole = eventually("all are told", lambda m=more: len((w := self.explained("client", f"{name}:8080", *m))["paths"]) == 5 and w)
+            self.assertEqual((whole["verdict"], whole["to"]["name"]), ("allowed", name))
+            self.assertEqual({p["to"]["address"] for p in whole["paths"]}, {self.ip_of(f"head-{i}", family) for i in range(5)})
+            self.agrees(whole)
+        self.apply(policy("most", {"matchLabels": {"app": "head", "shut": "yes"}}, ingress=[]))
+        self.k("label", "pod", *(f"head-{i}" for i in range(4)), "shut=yes", "--overwrite")
+        eventually("four are closed", lambda: sum(not p["allowed"] for p in self.explained("client", f"{name}:8080")["paths"]) == 4)
+        code, text, _ = self.text("client", f"{name}:8080", check=False)
+        self.assertEqual(code, 1)
+        self.assertRegex(text, rf"(?m)^  name +5 addresses +node-1 +{name}$")
+        self.assertIn("=> in part", text)
+        self.assertEqual(self.explained("client", f"{name}:8080", "--backend", "head-4")["verdict"], "allowed")
+        self.assertEqual(self.explained("client", f"{name}:8080", "--backend", "head-0")["verdict"], "denied")
+
     def test_names(self):
         for name in ("web", "svc/web", f"{self.ns}/web", f"web.{self.ns}", f"web.{self.ns}.svc.cluster.local"):
             with self.subTest(name):
@@ -200,12 +243,20 @@ class Explain(Case):
                 (("web", "far:8080"), "is a Service: nothing is sent from it"),
                 (("outside", "web:80"), "name one of its pods"),
                 (("client", "web:80", "--backend", "x"), '"x" is no endpoint of it'),
+                (("client", "far:0"), '"0" is no port: it is from 1 to 65535'),
+                (("client", "far:65536"), '"65536" is no port'),
+                (("client", "far:8080/"), "the protocol is missing"),
+                (("client", "far:icmp/TCP"), "ICMP has no port and no other protocol"),
+                (("client", f"{'x' * 321}:80"), "destination: 324 characters are too many: no name has more than 320"),
+                (("x" * 100_000, "far:80"), "source: 100000 characters are too many"),
+                (("client", "web:80", "--backend", "x" * 100_000), "backend: 100000 characters are too many"),
                 (("client", "a'b:80"), "is no name, address or port"),
                 (("client", "fd00::1:80:99999:x"), r"\[ADDRESS\]:PORT")):
-            with self.subTest(args):
+            with self.subTest(str(args)[:80]):
                 refused = self.text(*args, check=False)
                 self.assertRefused(refused, words)
                 self.assertEqual(refused[0], 2)
+        self.assertRefused(self.lab.fairway("explain", "-n", "x" * 100_000, "client", "far:80", check=False), "namespace: 100000 characters are too many")
         self.assertEqual(self.explained("client", "10.96.255.254:80")["paths"][0]["steps"][-1]["result"], "REFUSED")
 
 
