@@ -86,7 +86,32 @@ Result<Asked> behind_service(const Check& check, const Service& service, std::st
   return out;
 }
 
+constexpr std::string_view kService = "svc/";
+
+Result<Asked> parse_service(const Check& check, std::string_view text, const std::string& default_namespace) {
+  const auto [name, ports] = split_port(text.substr(kService.size()));
+  const auto id = name_in(name, default_namespace);
+  const Service* service = id ? service_named(check, *id) : nullptr;
+  if (service == nullptr)
+    return make_error(Code::kNotFound, "there is no Service " + (id ? id->to_string() : "\"" + std::string(name) + "\""));
+  return behind_service(check, *service, ports);
+}
+
+// A Service has the workload's name, and a port that is asked for leads elsewhere by it. Empty where there is none.
+std::string other_meaning(const Check& check, const model::Name& id, const PortSet& ports) {
+  const Service* service = service_named(check, id);
+  if (service == nullptr) return "";
+  for (const auto& port : service->ports)
+    if (ports.has(port.protocol, port.port) && port.target != port.port) {
+      const std::string asked = PortSet::port(port.protocol, port.port).to_string();
+      return "its pods are asked on port " + asked + " itself; by Service " + id.to_string() + " it is svc/" + id.to_string() + ":" + asked;
+    }
+  return "";
+}
+
 }  // namespace
+
+bool is_service(std::string_view text) { return text.starts_with(kService); }
 
 std::string hint_of(const Check& check, const std::string& pattern, const std::string& default_namespace) {
   const auto wanted = name_in(pattern, default_namespace);
@@ -116,6 +141,7 @@ Result<std::vector<const End*>> ends_named(const Check& check, const std::string
 }
 
 Result<Asked> parse_destination(const Check& check, std::string_view text, const std::string& default_namespace) {
+  if (is_service(text)) return parse_service(check, text, default_namespace);
   const auto [name, ports] = split_port(text);
   auto ends = ends_named(check, std::string(name), default_namespace);
   if (!ends.ok()) {
@@ -127,6 +153,8 @@ Result<Asked> parse_destination(const Check& check, std::string_view text, const
   Asked out{std::move(*ends), {}, ""};
   if (!ports.empty()) {
     FW_ASSIGN(out.ports, parse_ports(ports));
+    const auto id = name_in(name, default_namespace);
+    out.note = id ? other_meaning(check, *id, out.ports) : "";
     return out;
   }
   if (out.ends.size() == 1) out.ports = known_ports(check, *out.ends.front());

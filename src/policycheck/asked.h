@@ -16,6 +16,8 @@ struct Asked {
   PortSet ports;
   std::string note;  // what was taken for what was not said, or is behind a Service; or empty
 };
+// Whether it asks by a Service whatever else has that name: "svc/db:5432", "svc/shop/db".
+bool is_service(std::string_view text);
 // "db:5432"; "db": each port that its containers and the Services before it name; a Service's name, with its port: what is behind it.
 Result<Asked> parse_destination(const Check& check, std::string_view text, const std::string& default_namespace);
 

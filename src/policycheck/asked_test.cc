@@ -49,6 +49,18 @@ TEST(Asked, AServiceIsWhatIsBehindIt) {
   EXPECT_EQ(asked("empty").note, "Service default/empty selects no pod here: name a workload");
 }
 
+TEST(Asked, AServiceThatHasAWorkloadsName) {
+  const auto check = check_of(kAsked +
+                              "---\nkind: Service\napiVersion: v1\nmetadata: {name: many}\n"
+                              "spec: {selector: {app: db}, ports: [{port: 80, targetPort: 8080}, {port: 8080}]}\n");
+  const auto note = [&](const std::string& text) { return parse_destination(*check, text, "default")->note; };
+  EXPECT_EQ(note("many:80"), "its pods are asked on port 80 itself; by Service default/many it is svc/default/many:80");
+  EXPECT_EQ(note("many:8080"), "") << "it is the same by either";
+  EXPECT_EQ(note("svc/many:80"), "Service default/many port 80 leads to port 8080 of default/db");
+  EXPECT_EQ(note("svc/default/many:80"), note("svc/many:80"));
+  EXPECT_EQ(parse_destination(*check, "svc/db:80", "default").error().message, "there is no Service default/db");
+}
+
 TEST(Asked, ANameOfAnotherNamespaceIsPointedTo) {
   const auto check = check_of(kAsked);
   const auto told = [&](const std::string& name) { return ends_named(*check, name, "default").error().message; };

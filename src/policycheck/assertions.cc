@@ -29,9 +29,34 @@ Result<Assertion> parse_line(std::string_view line, const std::string& default_n
   out.allow = words[0] == "allow";
   for (const auto word : words) out.text += (out.text.empty() ? "" : " ") + std::string(word);
   FW_ASSIGN(out.from, Pattern::parse(words[1], default_namespace));
+  if (is_service(words[3])) {
+    out.service = words[3];
+    out.default_namespace = default_namespace;
+    return out;
+  }
   const auto [name, port] = split_port(words[3]);
   FW_ASSIGN(out.to, Pattern::parse(name, default_namespace));
   if (!port.empty()) { FW_ASSIGN(out.ports, parse_ports(port)); }
+  return out;
+}
+
+// What is behind the Service, one end after the other.
+Result<Outcome> judge_service(const Check& check, const Assertion& assertion) {
+  Outcome out{assertion.at, assertion.text, true, ""};
+  const auto asked = parse_destination(check, assertion.service, assertion.default_namespace);
+  if (!asked.ok()) {
+    out.holds = false;  // a name that is written wrong must not pass
+    out.reason = asked.error().message;
+    return out;
+  }
+  Assertion behind = assertion;
+  behind.service.clear();
+  behind.ports = asked->ports;
+  for (const End* end : asked->ends) {
+    FW_ASSIGN(behind.to, Pattern::parse(end->name, assertion.default_namespace));
+    FW_ASSIGN(out, judge(check, behind));
+    if (!out.holds) return out;
+  }
   return out;
 }
 
@@ -70,6 +95,7 @@ Assertions parse_assertions(const std::string& file, std::string_view text, cons
 
 Result<Outcome> judge(const Check& check, const Assertion& assertion) {
   Outcome out{assertion.at, assertion.text, true, ""};
+  if (!assertion.service.empty()) return judge_service(check, assertion);
   FW_ASSIGN(const auto sources, assertion.from.ends(check));
   FW_ASSIGN(const auto destinations, assertion.to.ends(check));
   if (sources.empty() || destinations.empty()) {

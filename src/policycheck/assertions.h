@@ -3,8 +3,8 @@
 //   allow frontend -> backend:80        every connection of the left to the right passes on these ports; without ports: on one at least
 //   deny  * -> db                       none passes on these ports; without ports: on none at all
 //
-// Ends are those of pattern.h, and # begins a comment. A workload's traffic among its own pods is asked about only where both ends name it.
-// Input from outside: bounded, each fault with file and line.
+// Ends are those of pattern.h, and svc/NAME:PORT is what is behind a Service; # begins a comment. A workload's traffic among its own pods
+// is asked about only where both ends name it. Input from outside: bounded, each fault with file and line.
 #pragma once
 
 #include <boost/json/array.hpp>
@@ -21,6 +21,7 @@ struct Assertion {
   bool allow = true;
   Pattern from, to;
   std::optional<PortSet> ports;
+  std::string service, default_namespace;  // in place of `to` and `ports`, as written
 };
 struct Assertions {
   std::vector<Assertion> list;

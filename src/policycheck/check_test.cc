@@ -32,8 +32,11 @@ TEST(Check, Cells) {
   EXPECT_EQ(cell(*check, "default/db", "default/web"), "all");
 }
 
+const std::string kService =
+    "---\nkind: Service\napiVersion: v1\nmetadata: {name: db}\nspec: {selector: {app: db}, ports: [{port: 80, targetPort: 5432}]}\n";
+
 std::vector<std::string> failures(const std::string& text) {
-  const auto check = check_of(kShop);
+  const auto check = check_of(kShop + kService);
   const auto assertions = parse_assertions("a", text, "default");
   std::vector<std::string> out;
   for (const auto& fault : assertions.faults) out.push_back(fault.to_string());
@@ -61,6 +64,13 @@ TEST(Assertions, ThoseThatDoNotAreToldWithTheRule) {
   EXPECT_EQ(failures("allow job -> db:80"), Texts{"a:1: default/job -> default/db:80 does not pass: ingress: denied, default deny of "
                                                   "NetworkPolicy default/db (ingress) (m.yaml:17)"});
   EXPECT_EQ(failures("deny nobody -> db"), Texts{"a:1: \"nobody\" is nobody here"});
+}
+
+TEST(Assertions, ByAService) {
+  EXPECT_EQ(failures("allow web -> svc/db:80\nallow web -> svc/default/db\ndeny job -> svc/db:80\ndeny web -> db:80\n"), Texts{});
+  EXPECT_EQ(failures("deny web -> svc/db:80").size(), 1U) << "the same words without svc/ ask the pods on port 80 itself";
+  EXPECT_EQ(failures("allow web -> svc/nobody:80"), Texts{"a:1: there is no Service default/nobody"});
+  EXPECT_EQ(failures("allow web -> svc/db:81"), Texts{"a:1: Service default/db has no such port: 81"});
 }
 
 TEST(Assertions, FaultsHaveTheirLine) {
