@@ -289,7 +289,7 @@ class LabLife(unittest.TestCase):
         ask = lambda name: self.lab.kubectl("exec", "client", "--", "curl", "-sS", "--max-time", "5", f"http://{address[name]}/hostname", check=False)  # noqa: E731
 
         def state():
-            status = json.loads(self.lab.fairway("status", "-o", "json"))["node-1"]
+            status = json.loads(self.lab.fairway("status", "-o", "json", check=False)[1])["node-1"]
             full = {e["object"].removeprefix("Service default/") for e in status["errors"] if "the old state stays in force" in e["reason"]}
             rows = json.loads(self.lab.fairway("show", "frontends", "-o", "json"))["node-1"]["rows"]
             served = {row[3].removeprefix("default/") for row in rows if row[3].startswith("default/s-") and row[6].endswith(":8080")}
@@ -302,10 +302,12 @@ class LabLife(unittest.TestCase):
         def expect_state(served, full):
             now = state()
             if now != (served, full):
-                raise shared.Failed(f"served: {sorted(now[0])}, without room: {sorted(now[1])}; errors: {self.lab.fairway('status')}")
+                raise shared.Failed(f"served: {sorted(now[0])}, without room: {sorted(now[1])}; errors: {self.lab.fairway('status', check=False)}")
             return True
         eventually("each Service is served, or said to have no room", lambda: is_said(set(address) - {"kubernetes"}))
-        self.assertRegex(self.lab.fairway("status"), r"(frontends|svc_slots).*the old state stays in force")
+        code, out, _ = self.lab.fairway("status", check=False)
+        self.assertEqual(code, 1)
+        self.assertRegex(out, r"NOT HEALTHY(?s:.)*(frontends|svc_slots).*the old state stays in force")
         served, full = state()
         for name in (min(served), max(served)):
             self.assertEqual(ask(name)[:2], (0, "p"))
