@@ -63,6 +63,7 @@ struct ListWatch::Impl {
   unsigned failures = 0, absent = 0;
   std::string continue_token;
   int watch_status = 0;
+  std::chrono::steady_clock::time_point watch_began{};  // a new one has its time to speak, however long the last was silent
   std::string error_body;
 
   void list_page();
@@ -177,7 +178,7 @@ void ListWatch::Impl::watch() {
   error_body.clear();
   const auto current = servers.current();
   server = current.number;
-  heard();
+  watch_began = std::chrono::steady_clock::now();
   silence_timer = loop.after(timing.silence, [this] { on_silence(); });
   pending = current.client->stream(std::move(request), {[this](int status, const io::Headers&) {
                                                           watch_status = status;
@@ -191,7 +192,7 @@ void ListWatch::Impl::watch() {
 }
 
 void ListWatch::Impl::on_silence() {
-  const auto quiet = std::chrono::steady_clock::now() - state.heard;
+  const auto quiet = std::chrono::steady_clock::now() - std::max(state.heard, watch_began);
   if (quiet < timing.silence) {
     silence_timer = loop.after(timing.silence - quiet, [this] { on_silence(); });
     return;

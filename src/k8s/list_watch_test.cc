@@ -221,6 +221,18 @@ TEST_F(ListWatchTest, SilenceCountsAsLoss) {
   EXPECT_EQ(watches_[1], "10");
 }
 
+TEST_F(ListWatchTest, OnlyWhatCameCountsAsHeard) {
+  start();
+  until_watching();
+  body_->write(event("ADDED", pod("f", 11)));
+  until([&] { return have_.contains("f"); }, "the last word");
+  const auto heard = watch_->state().heard;
+  server_.reset();
+  const auto before = watch_->state().reconnects;
+  until([&] { return watch_->state().reconnects >= before + 4; }, "attempts in vain");
+  EXPECT_EQ(watch_->state().heard, heard);
+}
+
 TEST_F(ListWatchTest, FailingListsAreRetriedWhole) {
   failing_lists_ = 3;
   start();
