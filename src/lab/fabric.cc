@@ -93,7 +93,9 @@ Status Fabric::add_node(const LabSpec& spec, const NodeSpec& node) {
 Status Fabric::remove_node(const NodeSpec& node) { return sys::remove_netns(Layout::netns(node.name)); }
 
 Status Fabric::set_connected(const NodeSpec& node, bool connected) {
-  return ip_batch("fw-fabric", "link set " + port(node) + (connected ? " master " + bridge(node.subnet) : " nomaster") + "\n");
+  // A port of no bridge would answer ARP with the fabric's addresses, and what a node then sends would still arrive.
+  return ip_batch("fw-fabric",
+                  "link set " + port(node) + (connected ? " arp on master " + bridge(node.subnet) : " arp off nomaster") + "\n");
 }
 
 }  // namespace fairway::lab

@@ -211,6 +211,17 @@ class NodeCut(Case):
         eventually("both serve again", lambda: seen() == {"near", "far"}, timeout=60)
         self.assertNotIn("taints", json.loads(self.lab.kubectl("get", "node", node, "-o", "json"))["spec"])
 
+    def test_nothing_of_the_fabric_answers_it(self):
+        """Else what it sends would still arrive, its heartbeats above all, and it would stay Ready."""
+        far = f"node-{self.lab.nodes}"
+        self.lab.fairway("lab", "node", "cut", far)
+        self.addCleanup(self.lab.fairway, "lab", "node", "heal", far, check=False)
+        self.lab.on_node(far, "ip", "neigh", "flush", "172.30.0.1")
+        self.lab.on_node(far, "ping", "-c", "1", "-W", "2", "172.30.0.1", check=False)
+        self.assertNotIn("lladdr", self.lab.on_node(far, "ip", "neigh", "show", "172.30.0.1"))
+        self.lab.fairway("lab", "node", "heal", far)
+        eventually("it is back", lambda: self.lab.on_node(far, "ping", "-c", "1", "-W", "2", "172.30.0.1", check=False)[0] == 0)
+
 
 class NodesComeAndGo(Case):
     def test_the_fabrics_address_stays(self):
