@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "cli/agents.h"
-#include "policycheck/render.h"
+#include "cli/foreign_text.h"
 
 namespace fairway::cli {
 
@@ -15,7 +15,7 @@ namespace fairway::cli {
 int fail(const Error& error) {
   std::istringstream lines(error.message);
   std::string before = "fairway: ";
-  for (std::string line; std::getline(lines, line); before = "\n") std::cerr << before << policycheck::escaped_text(line);
+  for (std::string line; std::getline(lines, line); before = "\n") std::cerr << before << escaped_text(line);
   std::cerr << "\n";
   return 1;
 }
@@ -64,8 +64,7 @@ int tell(const CLI::App& app, const CLI::ParseError& error, int argc, char** arg
   std::string names;
   for (const auto* sub : command->get_subcommands([](const CLI::App* each) { return !each->get_group().empty(); }))
     names += (names.empty() ? "" : ", ") + sub->get_name();
-  std::cerr << "fairway: \"" << policycheck::escaped_text(word) << "\" is no command of \"" << path_of(command)
-            << "\"; there are: " << names << "\n";
+  std::cerr << "fairway: \"" << escaped_text(word) << "\" is no command of \"" << path_of(command) << "\"; there are: " << names << "\n";
   return 2;
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "cli/app.h"
+#include "cli/foreign_text.h"
 #include "cli/text_table.h"
 #include "lab/calls.h"
 #include "lab/up.h"
@@ -27,15 +28,6 @@ void stop_waiting(int) {
       "\nNo longer waiting. What has begun goes on: fairway lab status shows it, fairway lab down takes it away.\n";
   if (::write(STDERR_FILENO, kText.data(), kText.size()) < 0) ::_exit(1);
   ::_exit(130);
-}
-
-// As it can be pasted into a shell: bare where nothing in it means anything there.
-std::string shell_word(const std::string& text) {
-  constexpr std::string_view kBare = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_/.:@%+,-";
-  if (text.find_first_not_of(kBare) == std::string::npos) return text;
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
-  return out + "'";
 }
 
 int run_up(const lab::UpOptions& options) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/app.h"
+#include "cli/foreign_text.h"
 #include "cli/policy_input.h"
 #include "cli/policy_text.h"
 #include "policycheck/asked.h"

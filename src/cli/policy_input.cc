@@ -6,8 +6,8 @@
 
 #include "cli/api_session.h"
 #include "cli/app.h"
+#include "cli/foreign_text.h"
 #include "policycheck/placement.h"
-#include "policycheck/render.h"
 
 namespace fairway::cli {
 namespace json = boost::json;
@@ -51,7 +51,7 @@ Result<policycheck::InventoryOptions> options_of(const PolicyInput& input) {
 }
 
 std::unique_ptr<policycheck::Check> check_of(policycheck::Inventory inventory) {
-  for (const auto& fault : inventory.faults) std::cerr << policycheck::escaped_text(fault.to_string()) << "\n";
+  for (const auto& fault : inventory.faults) std::cerr << escaped_text(fault.to_string()) << "\n";
   if (!inventory.faults.empty()) return nullptr;
   return std::make_unique<policycheck::Check>(std::move(inventory));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "cli/foreign_text.h"
 #include "cli/text_table.h"
 
 namespace fairway::cli {

@@ -301,14 +301,6 @@ TEST(Render, PairsAreCountedAndBounded) {
   EXPECT_EQ(check_cells(22, 21, "narrow them").error().message, "there are 22 pairs of ends, more than 21: narrow them");
 }
 
-TEST(Render, TextForTerminalsIsEscaped) {
-  EXPECT_EQ(escaped_text("a\033[31m\n\x7f\xc2\x9b"
-                         "b"),
-            "a\\x1b[31m\\x0a\\x7f\\u009bb");
-  EXPECT_EQ(escaped_text("\xe2\x80\xae\xe2\x81\xa6\xd8\x9c"), "\\u202e\\u2066\\u061c");
-  EXPECT_EQ(escaped_text("größer … 日本"), "größer … 日本");
-}
-
 TEST(Render, TextFromOutsideIsEscaped) {
   EXPECT_EQ(escaped_xml("<a href=\"x\">&\n"), "&lt;a href=&quot;x&quot;&gt;&amp; ");
   EXPECT_EQ(escaped_dot("a\"b\\c\n"), "a\\\"b\\\\c ");

@@ -28,7 +28,5 @@ std::string render_dot(const Check& check, const Selection& selection);
 std::string render_svg(const Check& check, const Selection& selection, const std::string& title);
 std::string escaped_xml(std::string_view text);
 std::string escaped_dot(std::string_view text);
-// For terminals: controls and what turns the direction of writing are shown as \\x1b and \\u202e.
-std::string escaped_text(std::string_view text);
 
 }  // namespace fairway::policycheck
