@@ -9,6 +9,7 @@
 
 #include "cli/agents.h"
 #include "cli/app.h"
+#include "cli/foreign_text.h"
 
 namespace fairway::cli {
 namespace {
@@ -102,7 +103,9 @@ int print_words(const std::string& kind) {
     }
     if (kind == "ends") words.insert("outside");
   }
-  for (const auto& word : words) std::cout << word << "\n";
+  // compgen -W expands what it is given: no name of the API's may mean more than itself.
+  for (const auto& word : words)
+    if (is_plain_word(word)) std::cout << word << "\n";
   return 0;
 }
 
