@@ -2,8 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <ctime>
+
+#include "base/age_text.h"
 
 namespace fairway::agent {
 
@@ -28,13 +29,6 @@ std::optional<WallTime> parse_api_time(std::string_view text) {
   const char* rest = ::strptime(owned.c_str(), "%Y-%m-%dT%H:%M:%S", &utc);
   if (rest == nullptr || (*rest != 'Z' && *rest != '.') || owned.back() != 'Z') return std::nullopt;
   return std::chrono::system_clock::from_time_t(::timegm(&utc));
-}
-
-std::string age_text(std::chrono::seconds age) {
-  const auto s = std::max<std::int64_t>(age.count(), 0);
-  if (s < 120) return fmt::format("{} s", s);
-  if (s < 7200) return fmt::format("{} min", s / 60);
-  return s < 172'800 ? fmt::format("{} h", s / 3600) : fmt::format("{} d", s / 86'400);
 }
 
 std::string since_text(std::string_view time, WallTime now) {

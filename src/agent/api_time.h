@@ -13,6 +13,5 @@ std::string api_time(WallTime time);                            // seconds
 std::string micro_time(WallTime time);                          // microseconds
 std::optional<WallTime> parse_api_time(std::string_view text);  // either, as whole seconds; nothing: it is neither
 std::string since_text(std::string_view time, WallTime now);    // "since 2026-01-02T03:04:05Z (7 min ago)"
-std::string age_text(std::chrono::seconds age);                 // "45 s", "7 min", "3 h", "4 d"
 
 }  // namespace fairway::agent

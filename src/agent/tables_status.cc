@@ -5,6 +5,7 @@
 
 #include "agent/api_time.h"
 #include "agent/tables_parts.h"
+#include "base/age_text.h"
 
 namespace fairway::agent {
 namespace {

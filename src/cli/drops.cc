@@ -6,6 +6,7 @@
 #include <map>
 #include <thread>
 
+#include "base/age_text.h"
 #include "cli/agents.h"
 #include "cli/text_table.h"
 
@@ -13,12 +14,7 @@ namespace fairway::cli {
 namespace json = boost::json;
 namespace {
 
-std::string age(std::uint64_t ms) {
-  const std::uint64_t s = ms / 1000;
-  if (s < 120) return std::to_string(s) + " s ago";
-  if (s < 7200) return std::to_string(s / 60) + " min ago";
-  return std::to_string(s / 3600) + " h ago";
-}
+std::string age(std::uint64_t ms) { return age_text(std::chrono::seconds(ms / 1000)) + " ago"; }
 
 std::string rule_of(const json::value& row) { return plain(row.at("rule"), "text"); }
 

@@ -6,7 +6,7 @@
 
 namespace fairway::cli {
 
-// For a terminal: controls and what turns the direction of writing are shown as \\x1b and \\u202e.
+// For a terminal: controls and what turns the direction of writing are shown as \x1b and \u202e.
 std::string escaped_text(std::string_view text);
 // Whether it means itself to any shell: letters, digits and _/.:@%+,- alone, and something.
 bool is_plain_word(std::string_view text);
