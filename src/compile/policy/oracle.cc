@@ -66,13 +66,12 @@ bool has_ports(std::uint8_t protocol) {
          protocol == static_cast<std::uint8_t>(net::Protocol::kSctp);
 }
 
-bool might_have_name(const model::PolicyPort& wanted, const Question& q) {
+bool of_protocol(const model::PolicyPort& wanted, const Question& q) {
   return has_ports(q.protocol) && (!wanted.protocol || static_cast<std::uint8_t>(*wanted.protocol) == q.protocol);
 }
 
 bool in_range(const model::PolicyPort& wanted, const Question& q) {
-  return has_ports(q.protocol) && (!wanted.protocol || static_cast<std::uint8_t>(*wanted.protocol) == q.protocol) &&
-         wanted.first <= q.port && q.port <= wanted.last;
+  return of_protocol(wanted, q) && wanted.first <= q.port && q.port <= wanted.last;
 }
 
 // `peer` nullptr: all peers. `port` nullptr: all ports.
@@ -84,7 +83,7 @@ bool pair_matches(const Question& q, const model::Policy& policy, PolicyAction a
   const bool named_there = named && q.direction == Direction::kEgress;  // the name is one of the peer's pod
   const auto has_name = [&](const model::Pod* pod) { return !named_there || has_named_port(*pod, *port, q); };
   // It might be that pod, and have that name for this port.
-  const bool might_be = q.unknown && action == PolicyAction::kDeny && (!named_there || might_have_name(*port, q));
+  const bool might_be = q.unknown && action == PolicyAction::kDeny && (!named_there || of_protocol(*port, q));
   if (peer == nullptr || peer->kind == model::PolicyPeer::Kind::kNetwork) {
     if (peer != nullptr && !in_network(*peer, q.peer)) return false;
     return !named_there || might_be || holds_for(q.peer_pods, action, has_name);
