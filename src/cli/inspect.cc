@@ -107,8 +107,14 @@ std::string health_text(const std::vector<NodeStatus>& nodes) {
   const auto wrong = wrong_of(nodes);
   std::set<std::string> where;
   for (const auto& [node, text] : wrong) where.insert(node);
-  std::string out = wrong.empty() ? green("healthy") + ": " + plural(nodes.size(), "node") + "\n"
-                                  : red("NOT HEALTHY") + ": " + std::to_string(where.size()) + " of " + plural(nodes.size(), "node") + "\n";
+  // A node that was not asked may be told of by one that was: then there is no "of".
+  const bool all_asked = std::all_of(where.begin(), where.end(), [&](const std::string& node) {
+    return std::any_of(nodes.begin(), nodes.end(), [&](const NodeStatus& each) { return each.node == node; });
+  });
+  const std::string how_many =
+      all_asked ? std::to_string(where.size()) + " of " + plural(nodes.size(), "node") : plural(where.size(), "node");
+  std::string out =
+      wrong.empty() ? green("healthy") + ": " + plural(nodes.size(), "node") + "\n" : red("NOT HEALTHY") + ": " + how_many + "\n";
   TextTable table;
   for (std::size_t i = 0; i < std::min(wrong.size(), kShown); ++i) table.add({"  " + wrong[i].first, wrong[i].second});
   out += table.render();

@@ -289,6 +289,7 @@ class NodeNotReady(Case):
         self.assertEqual(code, 1)
         self.assertTrue(out.startswith("NOT HEALTHY: 1 of "), out)
         self.assertRegex(out, rf"(?m)^  {far} +NOT READY, says the API, {since}: .")
+        self.assertRegex(self.lab.fairway("status", "--node", "node-1", check=False)[1], rf"^NOT HEALTHY: 1 node\n  {far} +NOT READY")
         eventually("its agent says that it hears nothing", lambda: "the API server has not been heard for" in self.lab.fairway("status", check=False)[1], timeout=90)
         # A question that any agent can answer is answered by one that is in touch: node-1 first, and then not.
         self.assertRegex(explain("there", "here:8080")[1], rf"(?m)^  api +AWAY +{far} +the API server has not been heard for \d+ s")
