@@ -157,8 +157,13 @@ Result<std::vector<std::string>> teardown(const Layout& layout) {
   }
   if (namespaces > 0) done.push_back(std::to_string(namespaces) + " network namespaces");
   remove_cgroups(kCgroupName);
-  if (read_spec(layout.spec()).ok()) done.push_back(remove_files(layout));
+  Status kept;
+  if (fs::exists(layout.spec(), ec)) {
+    if (auto spec = read_spec(layout.spec()); spec.ok()) done.push_back(remove_files(layout));
+    else kept = std::move(spec).error().with_context("nothing of " + layout.dir + " was removed");
+  }
   remove_lab_lock(lock);
+  if (!kept.ok()) return std::move(kept).error();
   return done;
 }
 

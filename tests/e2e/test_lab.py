@@ -233,7 +233,9 @@ class LabLife(unittest.TestCase):
         code, _, err = self.lab.fairway("lab", "up", check=False)
         self.assertEqual(code, 1)
         self.assertIn("lab.json is not a lab's description", err)
-        self.lab.fairway("lab", "down")
+        code, _, err = self.lab.fairway("lab", "down", check=False)
+        self.assertEqual(code, 1)
+        self.assertIn(f"nothing of {self.lab.dir} was removed", err)
         self.assertTrue(os.path.exists(precious))
 
     def test_down_takes_only_what_the_lab_made(self):
