@@ -7,8 +7,6 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cerrno>
-#include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <thread>
 
@@ -17,6 +15,7 @@
 #include "lab/calls.h"
 #include "lab/lock.h"
 #include "lab/teardown.h"
+#include "net/ip.h"
 #include "runtime/node_runtime.h"
 #include "sys/fd.h"
 #include "sys/listen_fds.h"
@@ -51,6 +50,9 @@ Status check_options(const UpOptions& options) {
   if (options.subnets < 1 || options.subnets > 16) return make_error(Code::kInvalid, "--subnets is from 1 to 16");
   if (!one_of(options.datapath, {"auto", "native", "vxlan"})) return make_error(Code::kInvalid, "--datapath is auto, native or vxlan");
   if (!one_of(options.family, {"ipv4", "ipv6", "dual"})) return make_error(Code::kInvalid, "--family is ipv4, ipv6 or dual");
+  for (const auto& upstream : options.dns_upstreams)
+    if (!net::IpAddr::parse(upstream).ok() && !net::SocketAddr::parse(upstream).ok())
+      return make_error(Code::kInvalid, "--dns-upstream \"" + upstream + "\" is no ADDRESS or ADDRESS:PORT");
   return {};
 }
 

@@ -349,7 +349,7 @@ class LabLife(unittest.TestCase):
         eventually("its probes are gone", lambda: "echo-" not in self.lab.kubectl("get", "pods"))
 
     def test_wrong_use_is_told(self):
-        for words, pattern in ((("--nodes", "0"), "from 1 to 200"), (("--family", "ipv5"), "ipv4, ipv6 or dual"), (("--datapath", "magic"), "auto, native or vxlan"), (("--most-rows", "3"), "most-rows")):
+        for words, pattern in ((("--nodes", "0"), "from 1 to 200"), (("--family", "ipv5"), "ipv4, ipv6 or dual"), (("--datapath", "magic"), "auto, native or vxlan"), (("--most-rows", "3"), "most-rows"), (("--dns-upstream", "resolver"), "no ADDRESS or ADDRESS:PORT")):
             with self.subTest(words):
                 code, _, err = self.lab.fairway("lab", "up", *words, check=False)
                 self.assertNotEqual(code, 0)
