@@ -1,7 +1,12 @@
 """The fairway command itself: its stand-ins for kubectl, status and show, completion."""
+import http.server
 import json
-import re
 import os
+import re
+import shutil
+import socketserver
+import tempfile
+import threading
 
 from lab import FAIRWAY, ROOT, Case, eventually, netexec, run, service
 
@@ -121,10 +126,10 @@ class Inspect(Case):
                 examples = self.lab.fairway(*args, "--help").split("Example", 1)[1]
                 self.assertTrue(all(line.strip().removeprefix("export KUBECONFIG=$(").startswith("fairway " + " ".join(args)) for line in examples.splitlines()[1:] if line.strip()), examples)
 
-    def completed(self, *words):
+    def completed(self, *words, **env):
         """What bash proposes for the last word."""
         script = self.lab.fairway("completion", "bash") + f'\nCOMP_WORDS=("$@"); COMP_CWORD={len(words)}; _fairway; echo "${{COMPREPLY[@]}}"'
-        env = {**self.lab.env, "PATH": os.path.dirname(FAIRWAY) + ":" + os.environ["PATH"]}
+        env = {**self.lab.env, "PATH": os.path.dirname(FAIRWAY) + ":" + os.environ["PATH"], **env}
         return set(run(["bash", "-c", script, "bash", "fairway", *words], env=env).split())
 
     def test_completion_is_a_script_that_bash_takes(self):
@@ -140,6 +145,32 @@ class Inspect(Case):
         self.assertTrue({"outside", "kube-system/kube-dns", "--backend"} <= known, known)
         self.assertEqual(self.completed("explain", "outside", f"{self.ns}/com"), {f"{self.ns}/complete"})
         self.assertNotIn("completion-words", self.completed(""))
+
+    def test_completion_proposes_no_name_that_a_shell_would_act_on(self):
+        """No API server of ours has such a name; an agent believes any. So this one is made up."""
+        acted = os.path.join(self.lab.home, "acted")
+
+        class Agent(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = json.dumps({"rows": [["shop", "web"], ["shop", f"$(touch {acted})"], ["shop", f"`touch {acted}`"]]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def address_string(self):
+                return "a unix socket"
+
+            def log_message(self, *_):
+                pass
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(f"{self.lab.dir}/lab.json", folder)
+            os.makedirs(f"{folder}/nodes/node-1/run")
+            with socketserver.UnixStreamServer(f"{folder}/nodes/node-1/run/agent.sock", Agent) as server:
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+                self.assertEqual(self.completed("explain", "sh", FAIRWAY_LAB_DIR=folder), {"shop/web"})
+                server.shutdown()
+        self.assertFalse(os.path.exists(acted))
 
     def test_what_is_missing_is_named_with_an_example(self):
         for args, expected in ((("lab", "get"), r"fairway lab get: WHAT is missing: TYPE \[NAME\] or TYPE/NAME\nExample:\n  fairway lab get pods -A -o wide\n"),
